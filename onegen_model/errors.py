@@ -1,0 +1,37 @@
+"""Every error a user can meet. Each says what happened, what was expected, and what to do."""
+
+
+class OneGenError(Exception):
+    """Root of the family: `except OneGenError` catches whatever this library raises on purpose."""
+
+
+class InvalidInputError(OneGenError, ValueError):
+    """An argument, a question or a passage that cannot be used as it is."""
+
+
+class PassageTooLongError(InvalidInputError):
+    """A passage exceeds the checkpoint's passage length; split the document first."""
+
+
+class ContextTooLongError(InvalidInputError):
+    """The prompt leaves no room to write inside the model's context."""
+
+
+class ProtocolError(OneGenError, RuntimeError):
+    """An event that the request's state does not allow. A bug of the caller, never of the data."""
+
+
+class CheckpointError(OneGenError):
+    """A model, its weights or its tokens cannot be loaded as a OneGen checkpoint."""
+
+
+class PassageIndexError(OneGenError):
+    """A passage index is missing, damaged, or belongs to another model."""
+
+
+class RetrievalError(OneGenError):
+    """A retriever raised or answered with something that cannot be inserted."""
+
+
+class MissingExtraError(OneGenError, ImportError):
+    """An optional dependency is needed; the message names the extra to install."""

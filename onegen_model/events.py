@@ -1,0 +1,127 @@
+"""What one request tells the world, as values: frozen, comparable, JSON-able.
+
+Embeddings are `array('f')`: compact, and free of torch and numpy.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+FinishReason = Literal["end", "length", "stop", "cancelled", "failed"]
+FINISH_REASONS: tuple[FinishReason, ...] = get_args(FinishReason)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """The unit that is embedded, retrieved and inserted; a document is its source."""
+
+    id: str
+    text: str
+    title: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPassage:
+    """`score` is the cosine of query and passage embedding, unless a foreign retriever set it."""
+
+    passage: Passage
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a retriever is asked: by vector, or by the text written before the query token."""
+
+    embedding: "array[float]" = field(hash=False)
+    text: str
+    top_k: int
+    filter: Mapping[str, Any] | None = field(default=None, hash=False)
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counters of one request, in tokens; `forwarded` are real positions the network computed.
+
+    `forwarded + reused` is the number of ids read; `padded` positions carry no token.
+    """
+
+    prompt: int = 0
+    written: int = 0
+    inserted: int = 0
+    forwarded: int = 0
+    reused: int = 0
+    padded: int = 0
+    retrievals: int = 0
+    dropped_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One written token. `text` is what became printable with it (empty for control tokens)."""
+
+    request_id: int
+    token_id: int
+    forced: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRequested:
+    """The model has read a query token; `text` is the line it wrote before it."""
+
+    request_id: int
+    hop: int
+    query_embedding: "array[float]" = field(hash=False)
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PassagesInserted:
+    """Passages now stand in the context, in this order; `num_tokens` includes their frames."""
+
+    request_id: int
+    hop: int
+    passages: tuple[ScoredPassage, ...]
+    num_tokens: int
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a request, always exactly one."""
+
+    request_id: int
+    reason: FinishReason
+    usage: Usage
+
+
+Event = Token | RetrievalRequested | PassagesInserted | Finished
+EVENT_TYPES: Mapping[str, type[Event]] = {
+    cls.__name__: cls for cls in (Token, RetrievalRequested, PassagesInserted, Finished)
+}
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """A JSON-able form with the event's type under `"event"`."""
+    plain = asdict(event)
+    if isinstance(event, RetrievalRequested):
+        plain["query_embedding"] = list(event.query_embedding)
+    return {"event": type(event).__name__, **plain}
+
+
+def event_from_dict(plain: Mapping[str, Any]) -> Event:
+    """Inverse of `event_to_dict`; raises KeyError for an unknown event name."""
+    values = dict(plain)
+    cls = EVENT_TYPES[values.pop("event")]
+    if cls is RetrievalRequested:
+        values["query_embedding"] = array("f", values["query_embedding"])
+    elif cls is PassagesInserted:
+        values["passages"] = tuple(
+            ScoredPassage(Passage(**item["passage"]), item["score"]) for item in values["passages"]
+        )
+    elif cls is Finished:
+        values["usage"] = Usage(**values["usage"])
+    return cls(**values)

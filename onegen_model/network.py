@@ -1,0 +1,108 @@
+"""One forward of a Hugging Face causal LM, read at chosen positions.
+
+The hidden state that enters the output head is the embedding; the logits there are the
+network's own, with whatever it does around its head (scaling, soft-capping). Engine, embedder
+and training all read through these two functions.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# (rows, columns) to read, one pair per result; None reads nothing.
+Positions = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """`hidden` (positions, width) after the final norm; `logits` (positions, vocabulary)."""
+
+    hidden: Tensor
+    logits: Tensor
+
+
+class _Selection(threading.local):
+    positions: Positions | None = None
+    hidden: Tensor | None = None
+
+
+class _HeadReader:
+    """Narrows the input of the output head to the selected positions and keeps it.
+
+    Registered once per head and inert unless its thread has a selection, so embedding in one
+    thread does not disturb generation in another.
+    """
+
+    def __init__(self, head: nn.Module) -> None:
+        self.selection = _Selection()
+        head.register_forward_pre_hook(self)
+
+    def __call__(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        selection = self.selection
+        if selection.positions is None:
+            return None
+        rows, columns = selection.positions
+        selection.hidden = args[0][rows, columns]
+        return (selection.hidden.unsqueeze(0), *args[1:])
+
+
+_ATTRIBUTE = "_onegen_head_reader"
+
+
+def _head_reader(network: "PreTrainedModel") -> _HeadReader:
+    head = network.get_output_embeddings()
+    reader = getattr(head, _ATTRIBUTE, None)
+    if reader is None:
+        reader = _HeadReader(head)
+        object.__setattr__(head, _ATTRIBUTE, reader)
+    return reader
+
+
+def read(network: "PreTrainedModel", positions: Positions, **inputs: Any) -> Readout:
+    """Run `network(**inputs)` and read hidden states and logits at `positions` only."""
+    reader = _head_reader(network)
+    selection = reader.selection
+    selection.positions = positions
+    try:
+        logits = network(**inputs).logits
+        hidden = selection.hidden
+    finally:
+        selection.positions = selection.hidden = None
+    if hidden is None:
+        raise RuntimeError(f"{type(network).__name__} did not call its output embeddings")
+    return Readout(hidden, logits[0])
+
+
+def read_hidden(
+    network: "PreTrainedModel", input_ids: Tensor, attention_mask: Tensor, positions: Positions
+) -> Tensor:
+    """Hidden states (positions, width) of a clean forward over right-padded rows, no logits."""
+    decoder = network.get_decoder()
+    hidden: Tensor = decoder(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+    ).last_hidden_state
+    rows, columns = positions
+    return hidden[rows, columns]
+
+
+def normalise(hidden: Tensor) -> Tensor:
+    """Unit vectors in fp32: the embeddings of the paper (section 3.2), compared by dot product."""
+    return nn.functional.normalize(hidden.float(), dim=-1)
+
+
+def pad_rows(sequences: Sequence[Sequence[int]], pad_id: int) -> Mapping[str, Tensor]:
+    """Right-padded `input_ids` and `attention_mask`, both (rows, longest)."""
+    width = max(map(len, sequences))
+    ids = torch.full((len(sequences), width), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence)
+        mask[row, : len(sequence)] = 1
+    return {"input_ids": ids, "attention_mask": mask}

