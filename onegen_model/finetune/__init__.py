@@ -1,0 +1,1 @@
+"""Joint language-modelling and contrastive training of a OneGen checkpoint."""

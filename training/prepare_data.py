@@ -1,0 +1,139 @@
+"""Make the training files of the default checkpoint from question sets and corpora.
+
+    python training/prepare_data.py --data ../shared/data --out runs/data
+
+Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
+`onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.
+"""
+
+import argparse
+import gzip
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from semantic_text_splitter import TextSplitter
+from transformers import AutoTokenizer
+from transcripts import hop_lines, written_texts
+
+from onegen_model.weights import prepare_base
+
+# How many of each source enter the mix (all when fewer).
+MIX = {"2wiki": 1400, "2wiki_silver": 1800, "hotpotqa": 700, "musique": 200, "single": 800}
+DIRECT_SHARE = 0.15
+TWO_PASSAGES_SHARE = 0.3
+# Retrieval is learned long before reading is: the rest trains the language model only.
+RETRIEVAL_SHARE = 0.4
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Pieces:
+    """Paragraphs cut to passage length, on demand."""
+
+    def __init__(self, corpora: list[Path], max_passage_tokens: int) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(prepare_base())
+        self.limit = max_passage_tokens
+        self.paragraphs = {row["id"]: row for path in corpora for row in rows(path)}
+        self.cut: dict[str, list[dict[str, str]]] = {}
+        self.splitters: dict[int, TextSplitter] = {}
+
+    def of(self, paragraph_id: str) -> list[dict[str, str]]:
+        """Pieces of a paragraph, in order."""
+        if paragraph_id not in self.cut:
+            row = self.paragraphs[paragraph_id]
+            head = len(self.tokenizer(row["title"] + "\n").input_ids)
+            self.cut[paragraph_id] = [
+                {"id": f"{paragraph_id}#{n}", "title": row["title"], "text": text}
+                for n, text in enumerate(self._split(row["text"], self.limit - head - 2))
+            ]
+        return self.cut[paragraph_id]
+
+    def _split(self, text: str, capacity: int) -> list[str]:
+        if len(self.tokenizer(text).input_ids) <= capacity:
+            return [text]
+        # A splitter copies the whole tokenizer, so few are made: capacities in steps of 8.
+        capacity = max(16, capacity - capacity % 8)
+        if capacity not in self.splitters:
+            self.splitters[capacity] = TextSplitter.from_huggingface_tokenizer(
+                self.tokenizer.backend_tokenizer, capacity
+            )
+        return self.splitters[capacity].chunks(text)
+
+    def holding(self, paragraph_id: str, answer: str) -> str:
+        """The piece in which the answer stands, else the first."""
+        pieces = self.of(paragraph_id)
+        found = (p for p in pieces if answer and answer.casefold() in p["text"].casefold())
+        return next(found, pieces[0])["id"]
+
+
+def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str, Any]:
+    """One training example: gold and distractors in the context, candidates as negatives."""
+    answers = [answer for _, answer in hop_lines(row)]
+    gold = [
+        pieces.holding(hop["paragraph_id"], answer)
+        for hop, answer in zip(row["hops"], answers, strict=True)
+    ]
+    others = [pieces.of(i)[0]["id"] for i in row["candidates"] if i not in row["supporting"]]
+    texts = written_texts(row)
+    direct = row["dataset"] in ("squad2", "xquad_en", "nq_open") or rng.random() < DIRECT_SHARE
+    retrieval = rng.random() < RETRIEVAL_SHARE
+    segments = []
+    for hop, text in enumerate(texts[:-1]):
+        positives = list(dict.fromkeys(gold)) if direct and hop == 0 else [gold[hop]]
+        count = min(int(rng.random() < TWO_PASSAGES_SHARE), len(others))
+        inserted = [gold[hop], *rng.sample(others, count)]
+        rng.shuffle(inserted)
+        negatives = rng.sample(others, min(4, len(others)))
+        target = {
+            "positives": positives if retrieval else [],
+            "negatives": negatives if retrieval else [],
+            "inserted": inserted,
+        }
+        segments.append({"text": "" if direct and hop == 0 else text, "target": target})
+    segments.append({"text": texts[-1]})
+    return {"id": row["id"], "question": row["question"], "segments": segments}
+
+
+def pick(data: Path, rng: random.Random) -> list[dict[str, Any]]:
+    """The mix, in a fixed random order; unanswerable and very long chains are left out."""
+    pool = [row for name in ("multihop_train", "multihop_silver_train", "squad_train", "nq_train")
+            for row in rows(data / f"{name}.jsonl.gz")]
+    rng.shuffle(pool)
+    taken: Counter[str] = Counter()
+    mix = []
+    for row in pool:
+        source = row["dataset"] if row["dataset"] in MIX else "single"
+        usable = row.get("answerable", True) and len(row["hops"]) <= 4 and row["answer"]
+        if usable and taken[source] < MIX[source]:
+            taken[source] += 1
+            mix.append(row)
+    print(dict(taken))
+    return mix
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--max-passage-tokens", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
+    pieces = Pieces(corpora, args.max_passage_tokens)
+    examples = [example(row, pieces, rng) for row in pick(args.data, rng)]
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, items in (("train", examples), ("passages", [piece for cut in pieces.cut.values() for piece in cut])):
+        with (args.out / f"{name}.jsonl").open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")
+
+
+if __name__ == "__main__":
+    main()
