@@ -32,6 +32,10 @@ class _Selection(threading.local):
     positions: Positions | None = None
     hidden: Tensor | None = None
 
+    def __reduce__(self) -> tuple[type["_Selection"], tuple[()]]:
+        # The hook travels with the head: without this no network that was read can be copied.
+        return _Selection, ()
+
 
 class _HeadReader:
     """Narrows the input of the output head to the selected positions and keeps it.

@@ -108,7 +108,7 @@ class Renderer:
         first = self._turns.following[0]
         if isinstance(first, tuple) and first and first[0] in self.control_ids:
             return first[0]
-        return int(self.tokenizer.eos_token_id)  # type: ignore[arg-type]
+        return int(self.tokenizer.eos_token_id)
 
     @property
     def control_ids(self) -> frozenset[int]:
@@ -210,9 +210,7 @@ def _render_chat(template: Template, tokenizer: "PreTrainedTokenizerBase") -> st
     if not tokenizer.chat_template:
         bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
         system = f"{_SYSTEM}\n" if template.system else ""
-        return (
-            f"{bos}{system}Question: {_USER}\nAnswer:{_REPLY}{eos}\nQuestion: {_NEXT}\nAnswer:"
-        )
+        return f"{bos}{system}Question: {_USER}\nAnswer:{_REPLY}{eos}\nQuestion: {_NEXT}\nAnswer:"
     turns = [
         {"role": "user", "content": _USER},
         {"role": "assistant", "content": _REPLY},
@@ -222,7 +220,7 @@ def _render_chat(template: Template, tokenizer: "PreTrainedTokenizerBase") -> st
         return _apply(tokenizer, turns)
     try:
         rendered = _apply(tokenizer, [{"role": "system", "content": _SYSTEM}, *turns])
-    except Exception:  # A chat template is foreign code: it may refuse a system turn with any error.
+    except Exception:  # A chat template is foreign code and may refuse with any error.
         rendered = ""
     if _SYSTEM in rendered:
         return rendered

@@ -48,7 +48,7 @@ class TextStream:
         self._done = len(self._ids)
         return now[len(before) :]
 
-    def _decode(self, ids: Sequence[int]) -> str:
+    def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def _emit(self, new: str) -> str:

@@ -50,7 +50,7 @@ def initialise_rows(
 ) -> None:
     """Grow the embeddings where needed and give each control token its first rows."""
     embeddings = network.get_input_embeddings()
-    if len(tokenizer) > embeddings.num_embeddings:
+    if len(tokenizer) > embeddings.weight.shape[0]:  # type: ignore[index]
         network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     modules = {network.get_input_embeddings(), network.get_output_embeddings()} - {None}
     for token, description in zip(tokens, DESCRIPTIONS, strict=True):

@@ -1,7 +1,7 @@
 """Fine-tune a causal LM into a OneGen checkpoint; resumes from the last checkpoint of `output`.
 
-    python training/finetune.py training/recipes/default.yaml
-    torchrun --nproc_per_node 2 training/finetune.py training/recipes/default.yaml
+python training/finetune.py training/recipes/default.yaml
+torchrun --nproc_per_node 2 training/finetune.py training/recipes/default.yaml
 """
 
 import argparse

@@ -102,8 +102,11 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
 
 def pick(data: Path, rng: random.Random) -> list[dict[str, Any]]:
     """The mix, in a fixed random order; unanswerable and very long chains are left out."""
-    pool = [row for name in ("multihop_train", "multihop_silver_train", "squad_train", "nq_train")
-            for row in rows(data / f"{name}.jsonl.gz")]
+    pool = [
+        row
+        for name in ("multihop_train", "multihop_silver_train", "squad_train", "nq_train")
+        for row in rows(data / f"{name}.jsonl.gz")
+    ]
     rng.shuffle(pool)
     taken: Counter[str] = Counter()
     mix = []
@@ -129,7 +132,10 @@ def main() -> None:
     pieces = Pieces(corpora, args.max_passage_tokens)
     examples = [example(row, pieces, rng) for row in pick(args.data, rng)]
     args.out.mkdir(parents=True, exist_ok=True)
-    for name, items in (("train", examples), ("passages", [piece for cut in pieces.cut.values() for piece in cut])):
+    for name, items in (
+        ("train", examples),
+        ("passages", [piece for cut in pieces.cut.values() for piece in cut]),
+    ):
         with (args.out / f"{name}.jsonl").open("w", encoding="utf-8") as out:
             out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
     print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")

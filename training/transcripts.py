@@ -18,7 +18,9 @@ def hop_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
     if all(hop.get("question") for hop in hops):
         return [(hop["question"].strip(), hop["answer"].strip()) for hop in hops]
     titles = [plain_title(hop["title"]) for hop in hops]
-    answers = [*titles[1:], row["answer"]] if row.get("type") == "bridge" else ["Found."] * len(hops)
+    answers = (
+        [*titles[1:], row["answer"]] if row.get("type") == "bridge" else ["Found."] * len(hops)
+    )
     return [(f"What is known about {t}?", a) for t, a in zip(titles, answers, strict=True)]
 
 

@@ -38,12 +38,11 @@ class Collator:
         self,
         renderer: Renderer,
         passages: Mapping[str, Passage],
-        settings: CollatorSettings = CollatorSettings(),  # noqa: B008 (frozen)
+        settings: CollatorSettings = CollatorSettings(),
     ) -> None:
         self._renderer = renderer
         self._passages = passages
         self._settings = settings
-        self._random = random.Random(settings.seed)
 
     def render(self, example: TrainingExample) -> Rendered:
         """The transcript of one example; raises InvalidInputError where it cannot be used."""
@@ -81,7 +80,9 @@ class Collator:
         queries = [
             segment.target for _, e in pairs for segment in e.segments if segment.target is not None
         ]
-        drawn = draw(queries, self._settings.num_negatives, self._random)
+        # Seeded by the batch itself: a resumed run, or another worker, draws the same.
+        seed = "|".join([str(self._settings.seed), *(e.id for _, e in pairs)])
+        drawn = draw(queries, self._settings.num_negatives, random.Random(seed))
         passages = self._find(pairs[0][1], drawn.passage_ids)
         rows = sorted(
             ((self._renderer.embed_ids(passage), passage.id) for passage in passages),

@@ -1,9 +1,9 @@
 """Training data: transcripts whose passages are named by id, one JSON object a line.
 
-    {"id": "q1", "question": "Who …?", "segments": [
-        {"text": "Who directed X?", "target": {"positives": ["p1"], "negatives": ["p7"],
-                                               "inserted": ["p7", "p1"]}},
-        {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
+{"id": "q1", "question": "Who …?", "segments": [
+    {"text": "Who directed X?", "target": {"positives": ["p1"], "negatives": ["p7"],
+                                           "inserted": ["p7", "p1"]}},
+    {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
 """
 
 import gzip
@@ -64,8 +64,8 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line number, object) of a .jsonl or .jsonl.gz file."""
     if not path.is_file():
         raise InvalidInputError(f"No file {path}; expected a .jsonl or .jsonl.gz; check the path")
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open()
-    with opened as lines:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield number, json.loads(line)

@@ -68,7 +68,7 @@ def _linear_in_top(network: "PreTrainedModel", top_layers: int) -> str:
 
 def _leaf_name(network: nn.Module, module: nn.Module) -> str:
     name = next(name for name, candidate in network.named_modules() if candidate is module)
-    return name.rsplit(".", 1)[-1]
+    return str(name).rsplit(".", 1)[-1]
 
 
 def _detach(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class JointTrainer(Trainer):
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(output_dir or str(self.args.output_dir))
         save_adapter(self.accelerator.unwrap_model(self.model), folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -121,5 +121,5 @@ def save_adapter(objective: Objective, folder: Path) -> None:
 
 def load_adapter(objective: Objective, folder: Path) -> None:
     """Put a saved adapter's values into a network that carries the same adapter."""
-    network = objective.network
+    network: Any = objective.network
     network.load_adapter(str(folder), adapter_name=network.active_adapter, is_trainable=True)

@@ -1,0 +1,64 @@
+"""`onegen demo`: bundled questions over a bundled corpus."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from onegen_model.cli.asking import Session
+from onegen_model.cli.display import open_display
+from onegen_model.cli.indexing import Reading, grow, open_or_create, read_passages
+from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.errors import OneGenError, PassageIndexError
+from onegen_model.index import PassageIndex
+from onegen_model.weights import cache_dir
+
+if TYPE_CHECKING:
+    from onegen_model.cli import LoadModel
+    from onegen_model.model import OneGenModel
+
+DEMO = Path(__file__).parents[1] / "demo"
+_BATCH = 32
+
+
+def run_demo(options: Namespace, load_model: "LoadModel") -> int:
+    corpus, questions = _find_data()
+    model = load_model(options.model, options.dtype)
+    reading = read_passages(model, [corpus])
+    index = _prepare_index(model, reading)
+    if index is None:
+        sys.stderr.write("onegen: stopped; run the same command again to go on\n")
+        return INTERRUPTED
+    session = Session(model, index, open_display(as_json=options.json))
+    for question in questions:
+        session.display.question(question["question"], question.get("answer", ""))
+        if session.answer(question["question"]) is None:
+            sys.stderr.write("\nonegen: cancelled\n")
+            return INTERRUPTED
+    return 0
+
+
+def _find_data() -> tuple[Path, list[dict[str, Any]]]:
+    corpus = next((file for file in DEMO.glob("corpus.jsonl*") if file.is_file()), None)
+    questions = DEMO / "questions.json"
+    if corpus is None or not questions.is_file():
+        raise OneGenError(
+            f"{DEMO} lacks the demo's corpus or questions; expected corpus.jsonl.gz and "
+            "questions.json; install onegen again"
+        )
+    return corpus, json.loads(questions.read_text(encoding="utf-8"))
+
+
+def _prepare_index(model: "OneGenModel", reading: Reading) -> PassageIndex | None:
+    """Built once for each model; None after Ctrl-C."""
+    folder = cache_dir() / f"demo-{model.fingerprint[:16]}.index"
+    try:
+        index = open_or_create(model, folder)
+    except PassageIndexError:
+        index = PassageIndex(model)  # nobody misses what stood there: it can be built again
+    if {passage.id: passage for passage in index.passages} == {
+        passage.id: passage for passage in reading.passages
+    }:
+        return index
+    return index if grow(index, folder, reading, _BATCH).is_whole else None

@@ -1,0 +1,187 @@
+"""How questions, events and answers look: for people, or as JSON lines."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Protocol, TextIO
+
+from onegen_model.answer import Answer
+from onegen_model.events import (
+    Event,
+    Finished,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    Token,
+    Usage,
+    event_to_dict,
+)
+
+_STYLES = {"bold": "1", "dim": "2", "blue": "34"}
+# A document may hold escape sequences; a terminal must not obey them.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ENDINGS = {
+    "length": "the answer was cut: it reached its longest length",
+    "cancelled": "cancelled",
+    "failed": "failed",
+}
+
+
+class Display(Protocol):
+    """Where a conversation is shown."""
+
+    def question(self, text: str, expected: str = "") -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def answer(self, answer: Answer, seconds: float) -> None: ...
+
+
+def open_display(*, as_json: bool) -> Display:
+    """A display on the standard output."""
+    if as_json:
+        return JsonDisplay(sys.stdout)
+    width = shutil.get_terminal_size().columns
+    return TextDisplay(sys.stdout, use_colour(sys.stdout), min(width, 120))
+
+
+def use_colour(stream: TextIO) -> bool:
+    """See no-color.org."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class JsonDisplay:
+    """One JSON object a line: each event, then `{"answer": …}`."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def question(self, text: str, expected: str = "") -> None:
+        self._write({"question": text} | ({"expected": expected} if expected else {}))
+
+    def event(self, event: Event) -> None:
+        self._write(event_to_dict(event))
+
+    def answer(self, answer: Answer, seconds: float) -> None:
+        self._write({"answer": {**answer_to_dict(answer), "seconds": round(seconds, 3)}})
+
+    def _write(self, value: dict[str, Any]) -> None:
+        self._out.write(json.dumps(value, ensure_ascii=False) + "\n")
+        self._out.flush()
+
+
+class TextDisplay:
+    """Text as it is written, each retrieval as it happens, then answer, sources and counters."""
+
+    def __init__(self, out: TextIO, colour: bool = False, width: int = 80) -> None:
+        self._out = out
+        self._colour = colour
+        self._width = width
+        self._inside_line = False
+
+    def question(self, text: str, expected: str = "") -> None:
+        self._line(f"Question: {text}", "bold")
+        if expected:
+            self._line(f"Expected: {expected}", "dim")
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Token):
+            self._write(event.text, "dim")
+        elif isinstance(event, RetrievalRequested):
+            self._line(f"  hop {event.hop} searched: {event.text}", "blue")
+        elif isinstance(event, PassagesInserted):
+            for line in format_passages(event, self._width):
+                self._line(line)
+        elif isinstance(event, Finished):
+            if event.reason in _ENDINGS:
+                self._line(f"({_ENDINGS[event.reason]})")
+            self._end_line()
+
+    def answer(self, answer: Answer, seconds: float) -> None:
+        self._end_line()
+        self._line(f"Answer: {answer.text or '(none)'}", "bold")
+        found = [scored for item in answer.retrievals for scored in item.passages]
+        for line in (*format_sources(found), format_usage(answer.usage, seconds), ""):
+            self._line(line)
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._end_line()
+        self._write(text, style)
+        self._write("\n")
+
+    def _end_line(self) -> None:
+        if self._inside_line:
+            self._write("\n")
+
+    def _write(self, text: str, style: str = "") -> None:
+        text = _CONTROL.sub("", text)
+        if not text:
+            return
+        self._inside_line = not text.endswith("\n")
+        if self._colour and style:
+            text = f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+        self._out.write(text)
+        self._out.flush()
+
+
+def format_passages(event: PassagesInserted, width: int) -> list[str]:
+    """One line for each passage that was inserted, score first."""
+    lines = []
+    for scored in event.passages:
+        passage = scored.passage
+        start = f"    {scored.score:.3f}  "
+        title = f"{passage.title}: " if passage.title else ""
+        lines.append(start + shorten(title + passage.text, width - len(start)))
+    if event.dropped:
+        lines.append(f"    {_count(event.dropped, 'passage')} left out: the context is full")
+    return lines or ["    nothing was found"]
+
+
+def format_sources(found: Sequence[ScoredPassage]) -> list[str]:
+    """Each passage once, in the order in which the model read them."""
+    passages = {scored.passage.id: scored.passage for scored in found}
+    if not passages:
+        return ["Sources: none, nothing was retrieved"]
+    names = (f"{passage.title} " if passage.title else "" for passage in passages.values())
+    return ["Sources:", *(f"  {name}[{key}]" for key, name in zip(passages, names, strict=True))]
+
+
+def format_usage(usage: Usage, seconds: float) -> str:
+    """The counters of one request on one line."""
+    return (
+        f"Tokens: {usage.forwarded} read once, {usage.reused} reused "
+        f"({usage.prompt} prompt, {usage.written} written, {usage.inserted} inserted); "
+        f"{_count(usage.retrievals, 'retrieval')}; {seconds:.1f} s"
+    )
+
+
+def shorten(text: str, width: int) -> str:
+    """One line of at most `width` characters."""
+    line = " ".join(text[: 4 * width].split())
+    return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
+
+
+def answer_to_dict(answer: Answer) -> dict[str, Any]:
+    """A JSON-able form, without the ids."""
+    return {
+        "text": answer.text,
+        "steps": list(answer.steps),
+        "retrievals": [
+            {
+                "hop": item.hop,
+                "query": item.query,
+                "passages": [asdict(scored) for scored in item.passages],
+            }
+            for item in answer.retrievals
+        ],
+        "usage": asdict(answer.usage),
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

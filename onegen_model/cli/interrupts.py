@@ -1,0 +1,30 @@
+"""Ctrl-C between steps instead of inside of them."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+INTERRUPTED = 130  # the exit status after Ctrl-C
+
+
+class Interrupts:
+    """While entered, the first Ctrl-C only sets `requested`; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

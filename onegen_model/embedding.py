@@ -1,0 +1,47 @@
+"""Ids to embeddings: a clean forward, read at the last id of each sequence."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from onegen_model.network import normalise, pad_rows, read_hidden
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Positions of one forward, padding included: small enough to stay in a CPU's caches.
+BATCH_TOKENS = 2048
+
+
+def embed_ids(
+    network: "PreTrainedModel", sequences: Sequence[Sequence[int]], *, progress: bool = False
+) -> NDArray[np.float32]:
+    """Unit vectors (n, width), in the order of `sequences`; sorted by length inside."""
+    width = network.config.get_text_config().hidden_size
+    vectors = np.empty((len(sequences), width), np.float32)
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    with tqdm(total=len(order), desc="embedding", unit="", disable=not progress) as bar:
+        start = 0
+        while start < len(order):
+            rows = max(1, BATCH_TOKENS // len(sequences[order[start]]))
+            batch = order[start : start + rows]
+            vectors[batch] = _embed_batch(network, [sequences[i] for i in batch])
+            start += len(batch)
+            bar.update(len(batch))
+    return vectors
+
+
+@torch.inference_mode()
+def _embed_batch(
+    network: "PreTrainedModel", sequences: Sequence[Sequence[int]]
+) -> NDArray[np.float32]:
+    inputs = {name: rows.to(network.device) for name, rows in pad_rows(sequences, 0).items()}
+    last = inputs["attention_mask"].sum(dim=1) - 1
+    at = (torch.arange(len(sequences), device=network.device), last)
+    hidden = read_hidden(network, inputs["input_ids"], inputs["attention_mask"], at)
+    embedded: NDArray[np.float32] = normalise(hidden).cpu().numpy()
+    return embedded

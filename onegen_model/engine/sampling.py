@@ -1,0 +1,133 @@
+"""From logits to token ids. Pure functions, and one random stream per request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from onegen_model.params import SamplingParams
+
+
+def mask_ids(logits: Tensor, ids: Tensor) -> Tensor:
+    """`ids` may not be chosen, in any row of `logits` (…, vocabulary)."""
+    return logits.index_fill(-1, ids, -torch.inf)
+
+
+def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """`logits` (vocabulary,) with every id in `seen` made less likely (CTRL, section 4.1)."""
+    scores = logits[seen]
+    return logits.index_copy(0, seen, torch.where(scores < 0, scores * penalty, scores / penalty))
+
+
+def keep_top_k(logits: Tensor, count: int) -> Tensor:
+    """All but the `count` best of `logits` (vocabulary,) become impossible; ties stay."""
+    worst_kept = logits.topk(min(count, logits.shape[0])).values[-1]
+    return logits.masked_fill(logits < worst_kept, -torch.inf)
+
+
+def keep_top_p(logits: Tensor, mass: float) -> Tensor:
+    """Keep the fewest best ids whose probabilities reach `mass`; at least one."""
+    ordered, order = logits.sort(descending=True, stable=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    before[0] = 0
+    return logits.index_fill(0, order[before >= mass], -torch.inf)
+
+
+def to_probabilities(logits: Tensor, params: SamplingParams) -> Tensor:
+    """The distribution (vocabulary,) that a token is drawn from; the temperature is not 0."""
+    # Subtracting the maximum first keeps a tiny temperature from overflowing.
+    logits = (logits.float() - logits.max()) / params.temperature
+    if params.top_k:
+        logits = keep_top_k(logits, params.top_k)
+    if params.top_p < 1:
+        logits = keep_top_p(logits, params.top_p)
+    return logits.softmax(-1)
+
+
+def draw(probabilities: Tensor, uniform: float) -> Tensor:
+    """The id at `uniform` in [0, 1) of the cumulated probabilities; never an impossible one."""
+    cumulated = probabilities.double().cumsum(-1)
+    total = cumulated[-1:]
+    chosen = torch.searchsorted(cumulated, total * uniform, right=True)
+    # Rounding may put the target at the very end: fall back to the last possible id.
+    return chosen.minimum(torch.searchsorted(cumulated, total))[0]
+
+
+class TokenSampler:
+    """How one request chooses. The same seed draws the same numbers on every device."""
+
+    def __init__(self, params: SamplingParams) -> None:
+        self._params = params
+        self._random = torch.Generator()
+        if params.seed is None:
+            self._random.seed()
+        else:
+            self._random.manual_seed(params.seed)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the highest logit wins."""
+        return self._params.temperature == 0 and self._params.repetition_penalty == 1
+
+    def prepare(self, logits: Tensor, ids: Sequence[int]) -> Tensor:
+        """Logits (vocabulary,) after what depends on the ids so far, before any mask."""
+        if self._params.repetition_penalty == 1:
+            return logits
+        seen = torch.tensor(sorted(set(ids)), device=logits.device)
+        return penalise_repetition(logits.float(), seen, self._params.repetition_penalty)
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """One id of masked `logits` (vocabulary,)."""
+        if self._params.temperature == 0:
+            return logits.argmax()
+        uniform = torch.rand((), generator=self._random, dtype=torch.float64).item()
+        return draw(to_probabilities(logits, self._params), uniform)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One row's question to the `TokenChooser`: a sampler, all ids so far, and what is masked."""
+
+    sampler: TokenSampler
+    ids: Sequence[int]
+    masked: frozenset[int]
+
+
+class TokenChooser:
+    """Chooses for a whole batch with one transfer from the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._masks: dict[frozenset[int], Tensor] = {}
+
+    def __call__(self, logits: Tensor, choices: Sequence[Choice]) -> list[int | None]:
+        """One id per row of `logits` (rows, vocabulary); None where the logits are not finite."""
+        logits = self._mask(logits, choices)
+        best, ids = logits.max(dim=-1)
+        for row, choice in enumerate(choices):
+            if not choice.sampler.is_plain:
+                prepared = choice.sampler.prepare(logits[row], choice.ids)
+                ids[row] = choice.sampler.choose(prepared)
+        chosen: list[list[int]] = torch.stack([ids, best.isfinite()]).tolist()
+        return [token if fine else None for token, fine in zip(*chosen, strict=True)]
+
+    def _mask(self, logits: Tensor, choices: Sequence[Choice]) -> Tensor:
+        kinds = {choice.masked for choice in choices}
+        if len(kinds) == 1:
+            return mask_ids(logits, self._ids(next(iter(kinds))))
+        logits = logits.clone()
+        for kind in kinds:
+            rows = [row for row, choice in enumerate(choices) if choice.masked == kind]
+            at = torch.tensor(rows, device=self._device)
+            logits[at[:, None], self._ids(kind)] = -torch.inf
+        return logits
+
+    def _ids(self, masked: frozenset[int]) -> Tensor:
+        if (ids := self._masks.get(masked)) is None:
+            if len(self._masks) >= 64:
+                self._masks.clear()
+            ids = torch.tensor(sorted(masked), dtype=torch.long, device=self._device)
+            self._masks[masked] = ids
+        return ids

@@ -1,0 +1,248 @@
+"""One model that embeds, retrieves and writes. Everything here is thin."""
+
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onegen_model.answer import Answer, fold
+from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from onegen_model.driver import Driver, Ticket
+from onegen_model.embedding import embed_ids
+from onegen_model.engine.transformers import TransformersEngine
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Event, Passage
+from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
+from onegen_model.request import ControlIds
+from onegen_model.retrieval import AnyRetriever
+from onegen_model.template import Renderer, Template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Options(TypedDict, total=False):
+    """What may be chosen per question; see `OneGenModel.submit`."""
+
+    retriever: AnyRetriever | None
+    sampling: SamplingParams | None
+    retrieval: RetrievalParams | RetrievalMode | None
+    history: Answer | None
+
+
+class OneGenModel:
+    """A checkpoint, ready to use; safe to share between threads and event loops."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.network: PreTrainedModel = checkpoint.network
+        self.config = checkpoint.config
+        self.fingerprint = checkpoint.fingerprint
+        self.renderer = Renderer(
+            self.config.template, checkpoint.tokenizer, self.config.max_passage_tokens
+        )
+        self._driver: Driver | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_id: str | Path | None = None,
+        *,
+        dtype: str = "float32",
+        device: str | None = None,
+    ) -> "OneGenModel":
+        """The default checkpoint, a local folder, or a hub id; raises CheckpointError."""
+        if dtype not in _DTYPES:
+            raise InvalidInputError(
+                f"dtype={dtype!r}; expected one of {', '.join(_DTYPES)}; change dtype"
+            )
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(load_checkpoint(path_or_id, _DTYPES[dtype], device))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write whole weights, tokenizer and `onegen.json`; loads without base or adapter."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.save_pretrained(folder)
+        self.renderer.tokenizer.save_pretrained(folder)
+        CheckpointConfig(self.config.template, self.config.max_passage_tokens).write(folder)
+
+    @property
+    def template(self) -> Template:
+        """The strings of the transcript."""
+        return self.config.template
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return int(self.network.config.get_text_config().hidden_size)
+
+    @property
+    def max_passage_tokens(self) -> int:
+        """Longest passage, title included; `embed_passages` refuses longer ones."""
+        return self.config.max_passage_tokens
+
+    @property
+    def driver(self) -> Driver:
+        """The one driver of this model's engine; made when first needed."""
+        with self._lock:
+            if self._driver is None:
+                self._driver = self._build_driver()
+            return self._driver
+
+    def _build_driver(self) -> Driver:
+        renderer = self.renderer
+        configured = getattr(self.network.generation_config, "eos_token_id", None)
+        extra = configured if isinstance(configured, list) else [configured]
+        end = frozenset(i for i in (renderer.end_id, *extra) if i is not None)
+        masked = renderer.control_ids - end - {renderer.query_id}
+        control = ControlIds(renderer.query_id, end, masked)
+        return Driver(TransformersEngine(self.network, control), renderer, end)
+
+    def embed_passages(
+        self, passages: Sequence[Passage], *, progress: bool = False
+    ) -> NDArray[np.float32]:
+        """float32 (n, dimension), L2-normalised; raises PassageTooLongError."""
+        ids = [self.renderer.embed_ids(passage) for passage in passages]
+        return embed_ids(self.network, ids, progress=progress)
+
+    def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
+        """float32 (n, dimension): the query embeddings at hop 0 of retrieval "always"."""
+        ids = [self.renderer.query_ids(question) for question in questions]
+        return embed_ids(self.network, ids)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of plain text, as `max_passage_tokens` counts them."""
+        return len(self.renderer.text_ids(text))
+
+    def submit(
+        self,
+        question: str,
+        retriever: AnyRetriever | None = None,
+        sampling: SamplingParams | None = None,
+        retrieval: RetrievalParams | RetrievalMode | None = None,
+        history: Answer | None = None,
+    ) -> Ticket:
+        """Queue one question with the driver; for those who drive themselves."""
+        if isinstance(retrieval, str):
+            retrieval = RetrievalParams(mode=retrieval)
+        if history is None:
+            prompt = self.renderer.question_ids(question)
+        else:
+            previous = history.ids
+            prompt = [*previous, *self.renderer.next_question_ids(question, previous)]
+        return self.driver.submit(
+            prompt,
+            question,
+            retriever,
+            sampling or SamplingParams(),
+            retrieval or RetrievalParams(),
+        )
+
+    @overload
+    def generate(self, questions: str, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    def generate(self, questions: Sequence[str], **options: Unpack[Options]) -> list[Answer]: ...
+    def generate(
+        self, questions: str | Sequence[str], **options: Unpack[Options]
+    ) -> Answer | list[Answer]:
+        """One question, or a list as one batch in which each row retrieves when it wants to.
+
+        `options` are those of `submit`: retriever, sampling, retrieval, history.
+        """
+        tickets = self._submit_all(questions, options)
+        events = list(self.driver.drive(*tickets))
+        return self._fold_all(questions, tickets, events)
+
+    @overload
+    async def agenerate(self, questions: str, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload
+    async def agenerate(
+        self, questions: Sequence[str], **options: Unpack[Options]
+    ) -> list[Answer]: ...
+    async def agenerate(
+        self, questions: str | Sequence[str], **options: Unpack[Options]
+    ) -> Answer | list[Answer]:
+        """Like `generate`, without blocking the event loop."""
+        tickets = self._submit_all(questions, options)
+        events = [event async for event in self.driver.adrive(*tickets)]
+        return self._fold_all(questions, tickets, events)
+
+    def stream(self, question: str, **options: Unpack[Options]) -> "AnswerStream":
+        """Events as they happen; closing the stream cancels the request."""
+        return AnswerStream(self, self.submit(question, **options))
+
+    def astream(self, question: str, **options: Unpack[Options]) -> "AsyncAnswerStream":
+        """Like `stream`, for `async for`."""
+        return AsyncAnswerStream(self, self.submit(question, **options))
+
+    def _submit_all(self, questions: str | Sequence[str], options: Options) -> list[Ticket]:
+        asked = [questions] if isinstance(questions, str) else questions
+        return [self.submit(question, **options) for question in asked]
+
+    def _fold_all(
+        self, questions: str | Sequence[str], tickets: Sequence[Ticket], events: Sequence[Event]
+    ) -> Answer | list[Answer]:
+        own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
+        for event in events:
+            own[event.request_id].append(event)
+        answers = [self.fold(ticket, own[ticket.request.id]) for ticket in tickets]
+        return answers[0] if isinstance(questions, str) else answers
+
+    def fold(self, ticket: Ticket, events: Sequence[Event]) -> Answer:
+        """The answer told by all events of a finished ticket."""
+        return fold(events, ticket.request.ids, self.template)
+
+
+class _Recorder:
+    """Remembers the events that were consumed."""
+
+    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
+        self._model = model
+        self._ticket = ticket
+        self._seen: list[Event] = []
+
+    @property
+    def answer(self) -> Answer:
+        """The whole answer; raises ValueError before the Finished event was consumed."""
+        return self._model.fold(self._ticket, self._seen)
+
+
+class AnswerStream(_Recorder, Iterator[Event]):
+    """Events of one question."""
+
+    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
+        super().__init__(model, ticket)
+        self._events: Generator[Event, None, None] = model.driver.drive(ticket)
+
+    def __next__(self) -> Event:
+        event = next(self._events)
+        self._seen.append(event)
+        return event
+
+    def close(self) -> None:
+        """Cancel what has not finished."""
+        self._events.close()
+
+
+class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
+    """Events of one question, for `async for`."""
+
+    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
+        super().__init__(model, ticket)
+        self._events: AsyncGenerator[Event, None] = model.driver.adrive(ticket)
+
+    async def __anext__(self) -> Event:
+        event = await anext(self._events)
+        self._seen.append(event)
+        return event
+
+    async def aclose(self) -> None:
+        """Cancel what has not finished."""
+        await self._events.aclose()

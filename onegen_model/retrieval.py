@@ -1,0 +1,79 @@
+"""Whoever finds passages: what it is asked and what it may answer."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from onegen_model.errors import InvalidInputError, RetrievalError
+from onegen_model.events import Query, ScoredPassage
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages, best first. Calls may come from several threads at once."""
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """One list per query, in order, of at most `top_k` passages outside `exclude`."""
+        ...
+
+
+@runtime_checkable
+class AsyncRetriever(Protocol):
+    """The twin for event loops. One object may be both; each side then uses its own method."""
+
+    async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """One list per query, in order, of at most `top_k` passages outside `exclude`."""
+        ...
+
+
+AnyRetriever = Retriever | AsyncRetriever
+
+
+def require_retriever(retriever: object, *, in_threads: bool = False) -> None:
+    """Raise InvalidInputError unless `retriever` can be asked (without an event loop)."""
+    if isinstance(retriever, Retriever) or (
+        not in_threads and isinstance(retriever, AsyncRetriever)
+    ):
+        return
+    name = type(retriever).__name__
+    if in_threads and isinstance(retriever, AsyncRetriever):
+        raise InvalidInputError(
+            f"{name} has only `aretrieve`; expected `retrieve` in synchronous use; give it one, "
+            "or use the async twin"
+        )
+    raise InvalidInputError(
+        f"{name} is not a retriever; expected a method `retrieve` or `aretrieve`; wrap it in one"
+    )
+
+
+def check_answers(answers: object, queries: Sequence[Query], retriever: object) -> list[object]:
+    """The answers as a list as long as `queries`; raises RetrievalError."""
+    found = _as_list(answers)
+    if found is None or len(found) != len(queries):
+        got = type(answers).__name__ if found is None else f"{len(found)} lists"
+        raise RetrievalError(
+            f"{type(retriever).__name__} answered {len(queries)} queries with {got}; expected a "
+            "list of passages for each query; return an empty list where nothing is found"
+        )
+    return found
+
+
+def select_passages(answer: object, query: Query, retriever: object) -> list[ScoredPassage]:
+    """What of one answer is inserted: nothing twice, at most `top_k`; raises RetrievalError."""
+    found = _as_list(answer)
+    odd = [answer] if found is None else [i for i in found if not isinstance(i, ScoredPassage)]
+    if odd:
+        raise RetrievalError(
+            f"{type(retriever).__name__} answered a query with {type(odd[0]).__name__}; expected "
+            "a list of ScoredPassage; wrap what it finds in ScoredPassage(Passage(id, text), score)"
+        )
+    seen = set(query.exclude)
+    fresh: list[ScoredPassage] = []
+    for hit in found or ():
+        if isinstance(hit, ScoredPassage) and hit.passage.id not in seen:
+            seen.add(hit.passage.id)
+            fresh.append(hit)
+    return fresh[: query.top_k]
+
+
+def _as_list(answer: object) -> list[object] | None:
+    return list(answer) if isinstance(answer, list | tuple) else None

@@ -1,0 +1,226 @@
+"""What the engine tests share: a small world to retrieve from, a driver, and the clean truth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from onegen_model.engine.base import Engine
+from onegen_model.events import (
+    Event,
+    Finished,
+    Passage,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    Token,
+)
+from onegen_model.params import RetrievalParams, SamplingParams
+from onegen_model.request import Candidate, ControlIds, Request, State
+from onegen_model.template import Renderer
+
+QUESTIONS = (
+    "Who wrote it?",
+    "What is the capital of Denmark?",
+    "no",
+    "Which band was formed first, and where did the two directors come from?",
+)
+
+
+def control_ids(renderer: Renderer) -> ControlIds:
+    end = frozenset({renderer.end_id})
+    return ControlIds(renderer.query_id, end, renderer.control_ids - end - {renderer.query_id})
+
+
+class World:
+    """Ten passages with a random unit vector each; the same query finds the same passages."""
+
+    def __init__(self, renderer: Renderer, width: int) -> None:
+        self.renderer = renderer
+        self.control = control_ids(renderer)
+        generator = torch.Generator().manual_seed(3)
+        vectors = torch.randn(10, width, generator=generator, dtype=torch.float64)
+        self._vectors = torch.nn.functional.normalize(vectors, dim=-1)
+        self._passages = [
+            Passage(str(n), "the river and the mill, " * (n % 4) + f"page {n}", f"P{n}")
+            for n in range(10)
+        ]
+
+    def find(self, asked: RetrievalRequested, top_k: int) -> list[Candidate]:
+        scores = self._vectors @ torch.tensor(asked.query_embedding, dtype=torch.float64)
+        best = scores.topk(top_k)
+        return [
+            Candidate(
+                ScoredPassage(self._passages[at], score),
+                self.renderer.frame_ids(self._passages[at]),
+            )
+            for score, at in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
+
+    def request(self, number: int, question: str | Sequence[int], **params: Any) -> Request:
+        """`mode`, `top_k`, `max_retrievals` and `max_context`; the rest goes to sampling."""
+        retrieval = {
+            key: params.pop(key) for key in ("mode", "top_k", "max_retrievals") if key in params
+        }
+        prompt = self.renderer.question_ids(question) if isinstance(question, str) else question
+        return Request(
+            number,
+            prompt,
+            self.control,
+            max_context=params.pop("max_context", 512),
+            empty_frame=self.renderer.empty_frame,
+            sampling=SamplingParams(**{"max_new_tokens": 16, **params}),
+            retrieval=RetrievalParams(**{"max_retrievals": 3, **retrieval}),
+        )
+
+
+@dataclass(slots=True)
+class Player:
+    """Drives an engine; keeps each request's events."""
+
+    engine: Engine
+    world: World
+    events: dict[int, list[Event]] = field(default_factory=dict)
+    requests: dict[int, Request] = field(default_factory=dict)
+
+    def add(self, request: Request) -> None:
+        self.requests[request.id] = request
+        self.events[request.id] = []
+        self._keep(self.engine.add(request))
+
+    def step(self) -> None:
+        self._keep(self.engine.step())
+
+    def finish(self, number: int) -> None:
+        self._keep([self.engine.finish(number, "cancelled")])
+
+    @property
+    def awaiting(self) -> list[int]:
+        return [
+            number
+            for number, request in self.requests.items()
+            if request.state is State.AWAITING_PASSAGES
+        ]
+
+    def answer(self, number: int) -> None:
+        asked = self.events[number][-1]
+        assert isinstance(asked, RetrievalRequested)
+        found = self.world.find(asked, self.requests[number].retrieval.top_k)
+        self._keep([self.engine.insert(number, found)])
+
+    def run(self, *requests: Request) -> list[list[Event]]:
+        """Add the requests and play until all have finished."""
+        for request in requests:
+            self.add(request)
+        while not self.engine.is_idle or self.awaiting:
+            for number in self.awaiting:
+                self.answer(number)
+            self.step()
+        return [self.events[request.id] for request in requests]
+
+    def _keep(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.events[event.request_id].append(event)
+
+
+def written(events: Sequence[Event]) -> list[int]:
+    return [event.token_id for event in events if isinstance(event, Token)]
+
+
+def clean_read(network: PreTrainedModel, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Hidden states (ids, width) and logits (ids, vocabulary) of one clean forward."""
+    with torch.inference_mode():
+        batch = torch.tensor([[*ids]])
+        hidden = network.get_decoder()(batch, use_cache=False).last_hidden_state[0]
+        return hidden, network(batch, use_cache=False).logits[0]
+
+
+def check_clean(
+    network: PreTrainedModel, world: World, request: Request, events: Sequence[Event]
+) -> None:
+    """Invariants 1 and 2: every greedy token and every embedding is that of a clean forward."""
+    hidden, logits = clean_read(network, request.ids)
+    prompt = request.ids[: request.usage.prompt]
+    twin = Request(
+        request.id,
+        prompt,
+        world.control,
+        max_context=request.max_context,
+        empty_frame=world.renderer.empty_frame,
+        sampling=request.sampling,
+        retrieval=request.retrieval,
+    )
+    expected: list[Event] = twin.start()
+    for event in events[len(expected) :]:
+        if isinstance(event, PassagesInserted):
+            candidates = [
+                Candidate(item, world.renderer.frame_ids(item.passage)) for item in event.passages
+            ]
+            expected.append(twin.insert(candidates))
+        elif twin.state is State.RUNNING and not isinstance(event, Finished):
+            expected += _advance(twin, event, hidden, logits)
+    if twin.state is not State.FINISHED:
+        last = events[-1]
+        assert isinstance(last, Finished)
+        expected.append(twin.finish(last.reason))
+    assert [_comparable(event) for event in expected] == [_comparable(event) for event in events]
+    assert twin.ids == request.ids
+    check_one_pass(request, events)
+
+
+def _advance(twin: Request, event: Event, hidden: Tensor, logits: Tensor) -> list[Event]:
+    at = len(twin.ids) - 1
+    twin.mark_forwarded(len(twin.unread))
+    if twin.reads_query:
+        assert isinstance(event, RetrievalRequested)
+        clean = torch.nn.functional.normalize(hidden[at], dim=-1)
+        seen = torch.tensor(event.query_embedding, dtype=torch.float64)
+        assert (clean - seen).abs().max() < 1e-6  # what array("f") can hold
+        return twin.receive_query(event.query_embedding)
+    allowed = logits[at].clone()
+    allowed[sorted(twin.masked)] = -torch.inf
+    return twin.receive_token(int(allowed.argmax()))
+
+
+def _comparable(event: Event) -> object:
+    if isinstance(event, Finished):
+        return event.reason, event.usage.written, event.usage.inserted, event.usage.retrievals
+    if isinstance(event, PassagesInserted):
+        return event.hop, event.passages, event.num_tokens  # the twin never saw what was dropped
+    return event
+
+
+def check_one_pass(request: Request, events: Sequence[Event]) -> None:
+    """Invariant 1, on the request's own counters; tests compare those with a hook's."""
+    last = events[-1]
+    assert isinstance(last, Finished)
+    read = last.usage.forwarded + last.usage.reused
+    assert read == request.num_read
+    if last.reason in ("end", "length", "stop"):
+        assert read == len(request.ids) - 1
+
+
+class PositionCounter:
+    """Counts what really went through the first decoder layer: rows times positions."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self.positions = 0
+        decoder = network.get_decoder()
+        layers = decoder.layers if hasattr(decoder, "layers") else decoder.h
+        self._hook = layers[0].register_forward_hook(self._count, with_kwargs=True)
+
+    def _count(self, _: object, args: tuple[Tensor, ...], kwargs: dict[str, Any], __: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        self.positions += hidden.shape[0] * hidden.shape[1]
+
+    def __enter__(self) -> "PositionCounter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hook.remove()
+
+
+MakeEngine = Callable[..., Engine]
