@@ -36,14 +36,19 @@ class Ticket:
         return self.stream.request
 
 
+def control_ids(renderer: Renderer, end_ids: Collection[int] = ()) -> ControlIds:
+    """What a renderer's tokens mean to a request; `end_ids` end it too."""
+    end = frozenset({renderer.end_id, *end_ids})
+    masked = renderer.control_ids - end - {renderer.query_id}
+    return ControlIds(renderer.query_id, end, masked, renderer.empty_frame)
+
+
 class Driver:
     """One per engine. All methods may be called from any thread."""
 
     def __init__(self, engine: Engine, renderer: Renderer, end_ids: Collection[int] = ()) -> None:
-        end = frozenset({renderer.end_id, *end_ids})
-        query = renderer.query_id
-        self._control = ControlIds(query, end, renderer.control_ids - end - {query})
-        self._hidden = renderer.control_ids | end
+        self._control = control_ids(renderer, end_ids)
+        self._hidden = renderer.control_ids | self._control.end
         self._max_context = engine.max_context
         self._engine = SharedEngine(engine)
         self._renderer = renderer
@@ -76,7 +81,6 @@ class Driver:
             prompt,
             self._control,
             max_context=self._max_context,
-            empty_frame=self._renderer.empty_frame,
             sampling=sampling,
             retrieval=retrieval,
         )

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from onegen_model.answer import Answer, fold
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from onegen_model.driver import Driver, Ticket
+from onegen_model.driver import Driver, Ticket, control_ids
 from onegen_model.embedding import embed_ids
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Event, Passage
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
-from onegen_model.request import ControlIds
 from onegen_model.retrieval import AnyRetriever
 from onegen_model.template import Renderer, Template
 
@@ -100,10 +99,9 @@ class OneGenModel:
         renderer = self.renderer
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         extra = configured if isinstance(configured, list) else [configured]
-        end = frozenset(i for i in (renderer.end_id, *extra) if i is not None)
-        masked = renderer.control_ids - end - {renderer.query_id}
-        control = ControlIds(renderer.query_id, end, masked)
-        return Driver(TransformersEngine(self.network, control), renderer, end)
+        end = [i for i in extra if i is not None]
+        engine = TransformersEngine(self.network, control_ids(renderer, end))
+        return Driver(engine, renderer, end)
 
     def embed_passages(
         self, passages: Sequence[Passage], *, progress: bool = False

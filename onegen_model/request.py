@@ -36,11 +36,13 @@ ANSWER_RESERVE = 64
 
 @dataclass(frozen=True, slots=True)
 class ControlIds:
-    """Token ids with a meaning in the control flow. `masked` may never be written."""
+    """Token ids with a meaning in the control flow. `masked` may never be written;
+    `empty_frame` is inserted when nothing was found."""
 
     query: int
     end: frozenset[int]
     masked: frozenset[int] = frozenset()
+    empty_frame: tuple[int, ...] = ()
 
 
 class State(Enum):
@@ -85,7 +87,6 @@ class Request:
         control: ControlIds,
         *,
         max_context: int,
-        empty_frame: Sequence[int] = (),
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
         retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
     ) -> None:
@@ -98,7 +99,7 @@ class Request:
                 f"max_new_tokens={sampling.max_new_tokens}; expected at least 1 and 2; raise them"
             )
         # One position must stay free for the first written token, behind an inserted frame.
-        needed = len(prompt) + 1 + (len(forced) + len(empty_frame) if forced else 0)
+        needed = len(prompt) + 1 + (len(forced) + len(control.empty_frame) if forced else 0)
         if needed > max_context:
             raise ContextTooLongError(
                 f"The prompt has {len(prompt)} tokens; expected at most "
@@ -114,7 +115,6 @@ class Request:
         self.usage = Usage(prompt=len(prompt))
         self._control = control
         self._masked_with_query = control.masked | {control.query}
-        self._empty_frame = tuple(empty_frame)
         self._query_position = -1
         self._forced = forced
 
@@ -136,7 +136,7 @@ class Request:
         return self._masked_with_query
 
     def _may_retrieve(self) -> bool:
-        room = self.max_context - len(self.ids) - 1 - len(self._empty_frame)
+        room = self.max_context - len(self.ids) - 1 - len(self._control.empty_frame)
         return (
             self.retrieval.mode != "never"
             and self.usage.retrievals < self.retrieval.max_retrievals
@@ -231,7 +231,7 @@ class Request:
             # Of equal scores the last goes: foreign retrievers may know an order and no scores.
             worst = min(reversed(range(len(keep))), key=lambda i: keep[i].scored.score)
             del keep[worst]
-        inserted = [i for item in keep for i in item.ids] or list(self._empty_frame)
+        inserted = [i for item in keep for i in item.ids] or list(self._control.empty_frame)
         event = PassagesInserted(
             self.id,
             self.usage.retrievals - 1,

@@ -162,6 +162,15 @@ class SharedEngine:
 
         The caller has claimed the engine; this lets it go.
         """
+        claimed = True
+        while claimed:
+            self._work_once(streams)
+            streams = None
+            with self._changed:
+                # Whoever cancels while the engine is busy leaves it at that.
+                claimed = bool(self._inbox) and self._claim()
+
+    def _work_once(self, streams: Sequence[EventStream] | None) -> None:
         try:
             self._empty_inbox()
             needed = streams is not None and not any(stream.events for stream in streams)
@@ -175,7 +184,10 @@ class SharedEngine:
             self._mend()
             raise
         finally:
-            self._let_go()
+            with self._changed:
+                self._is_idle = self._engine.is_idle
+                self._is_busy = False
+                self._announce()
 
     def _empty_inbox(self) -> None:
         if not self._inbox:
@@ -191,16 +203,6 @@ class SharedEngine:
                 raise
         with self._changed:
             self._announce()
-
-    def _let_go(self) -> None:
-        while True:
-            self._empty_inbox()
-            with self._changed:
-                if not self._inbox:
-                    self._is_idle = self._engine.is_idle
-                    self._is_busy = False
-                    self._announce()
-                    return
 
     def _mend(self) -> None:
         """After an interrupt: only a request of which an event is lost has to end."""

@@ -32,7 +32,8 @@ QUESTIONS = (
 
 def control_ids(renderer: Renderer) -> ControlIds:
     end = frozenset({renderer.end_id})
-    return ControlIds(renderer.query_id, end, renderer.control_ids - end - {renderer.query_id})
+    masked = renderer.control_ids - end - {renderer.query_id}
+    return ControlIds(renderer.query_id, end, masked, renderer.empty_frame)
 
 
 class World:
@@ -71,7 +72,6 @@ class World:
             prompt,
             self.control,
             max_context=params.pop("max_context", 512),
-            empty_frame=self.renderer.empty_frame,
             sampling=SamplingParams(**{"max_new_tokens": 16, **params}),
             retrieval=RetrievalParams(**{"max_retrievals": 3, **retrieval}),
         )
@@ -149,7 +149,6 @@ def check_clean(
         prompt,
         world.control,
         max_context=request.max_context,
-        empty_frame=world.renderer.empty_frame,
         sampling=request.sampling,
         retrieval=request.retrieval,
     )

@@ -36,8 +36,8 @@ from onegen_model.request import (
 )
 
 QUERY, END, START, STOP = 10, 11, 12, 13
-CONTROL = ControlIds(QUERY, frozenset({END}), frozenset({START, STOP}))
 FRAME = (START, STOP)
+CONTROL = ControlIds(QUERY, frozenset({END}), frozenset({START, STOP}), FRAME)
 EMBEDDING = array("f", [1.0, 0.0])
 
 
@@ -53,7 +53,6 @@ def make(
         [1] * num_prompt,
         CONTROL,
         max_context=max_context,
-        empty_frame=FRAME,
         sampling=SamplingParams(max_new_tokens=max_new_tokens),
         retrieval=RetrievalParams(mode=mode, max_retrievals=max_retrievals),  # type: ignore[arg-type]
     )

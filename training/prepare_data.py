@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from semantic_text_splitter import TextSplitter
-from transformers import AutoTokenizer
 from transcripts import hop_lines, written_texts
+from transformers import AutoTokenizer
 
 from onegen_model.weights import prepare_base
 

@@ -5,6 +5,7 @@ spelled out in one line before the answer frame, because a small model cannot co
 """
 
 import re
+from itertools import pairwise
 from typing import Any
 
 LATER = re.compile(r"\b(later|younger|youngest|more recently|last)\b")
@@ -73,7 +74,7 @@ def written_texts(row: dict[str, Any]) -> list[str]:
     """
     lines = hop_lines(row)
     texts = [lines[0][0]]
-    texts += [f" {answer}\n{question}" for (_, answer), (question, _) in zip(lines, lines[1:])]
+    texts += [f" {answer}\n{question}" for (_, answer), (question, _) in pairwise(lines)]
     reasoning = reasoning_line(row)
     end = f" {lines[-1][1]}\n" + (f"{reasoning}\n" if reasoning else "")
     return [*texts, f"{end}<FINAL-ANSWER> {row['answer'].strip()}</FINAL-ANSWER>"]

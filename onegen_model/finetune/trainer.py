@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import Trainer
 from transformers.pytorch_utils import Conv1D
@@ -33,7 +33,7 @@ class AdapterSettings:
 
 def add_adapter(
     network: "PreTrainedModel", token_ids: list[int], settings: AdapterSettings
-) -> PeftModel:
+) -> "PreTrainedModel":
     """Wrap the network: only LoRA matrices and the rows of `token_ids` require gradients."""
     layers = network.config.num_hidden_layers
     only_top = 0 < settings.top_layers < layers
@@ -48,7 +48,7 @@ def add_adapter(
         task_type="CAUSAL_LM",
         trainable_token_indices=rows,
     )
-    adapted = get_peft_model(network, config)
+    adapted: Any = get_peft_model(network, config)
     if only_top:
         adapted.get_input_embeddings().register_forward_hook(_detach)
     return adapted
@@ -116,7 +116,7 @@ class JointTrainer(Trainer):
 
 def save_adapter(objective: Objective, folder: Path) -> None:
     """Write LoRA matrices and token rows; `save_embedding_layers` would add whole matrices."""
-    objective.network.save_pretrained(folder, save_embedding_layers=False)
+    objective.network.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def load_adapter(objective: Objective, folder: Path) -> None:
