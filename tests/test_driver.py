@@ -793,6 +793,21 @@ def test_an_interrupted_step_costs_the_others_nothing(stage: Stage) -> None:
     assert reason(events) == "end"
 
 
+def test_an_interrupted_admission_leaves_the_engine_free(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: Any) -> Any:
+        raise KeyboardInterrupt
+
+    one, two = stage.submit("q1", "a"), stage.submit("q2", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.engine, "add", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            next(stage.driver.drive(two))
+    assert [event.reason for event in of(one.stream.events, Finished)] == ["failed"]
+    assert reason(stage.run("a")) == "end"
+
+
 def test_only_requests_with_a_lost_event_end_after_an_interrupt(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
