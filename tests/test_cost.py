@@ -1,4 +1,4 @@
-"""The call patterns of the cost benchmark: the same tokens and queries, at the positions they owe."""
+"""The call patterns of the cost benchmark: same tokens, same queries, positions as they must be."""
 
 from collections.abc import Iterator
 

@@ -112,7 +112,7 @@ def test_a_retriever_that_raises_ends_the_request_first(model: OneGenModel) -> N
     seen = []
     with pytest.raises(RetrievalError, match="the store is down"):
         for event in stream:
-            seen.append(event)  # noqa: PERF402 (what was seen before the error is the point)
+            seen.append(event)
     assert isinstance(seen[-1], Finished)
     assert seen[-1].reason == "failed"
     assert model.generate(QUESTIONS[1], sampling=SHORT).finish_reason in ("end", "length")
@@ -156,7 +156,7 @@ def test_always_without_a_retriever_is_one_error(model: OneGenModel) -> None:
 
 def test_unknown_options_are_refused(model: OneGenModel) -> None:
     with pytest.raises(TypeError, match="temprature"):
-        model.generate(QUESTIONS[0], temprature=1.0)  # type: ignore[call-overload]
+        model.generate(QUESTIONS[0], temprature=1.0)
     with pytest.raises(InvalidInputError, match="dtype='fp64'"):
         OneGenModel.from_pretrained(dtype="fp64")
 

@@ -52,7 +52,7 @@ class AttentionPattern:
         """
         width, need = positions.shape[1], max(map(sum, zip(starts, lengths, strict=True)))
         is_plain = not self.additive and (
-            not any(starts) if width > 1 else min(starts) == max(starts)
+            not any(starts) if width > 1 else _decodes_faster_plain(starts, positions.device)
         )
         masks = {
             kind: None
@@ -73,6 +73,12 @@ class AttentionPattern:
         # Eager attention adds the mask to the scores: True would add 1 instead of hiding.
         hidden = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=positions.device)
         return torch.where(visible, torch.zeros_like(hidden), hidden)
+
+
+def _decodes_faster_plain(starts: list[int], device: torch.device) -> bool:
+    # On a CPU the kernel for grouped heads, which needs no mask, is the slower one: 5 times in
+    # bf16 (9 heads on 3, 16 rows of 160 positions: 3.0 ms a layer against 0.6 ms with a mask).
+    return device.type != "cpu" and min(starts) == max(starts)
 
 
 def _windows(config: "PreTrainedConfig") -> dict[str, int | None]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ def add_adapter(
         task_type="CAUSAL_LM",
         trainable_token_indices=rows,
     )
-    adapted: Any = get_peft_model(network, config)
+    adapted = cast("PreTrainedModel", get_peft_model(network, config))
     if only_top:
         adapted.get_input_embeddings().register_forward_hook(_detach)
     return adapted
