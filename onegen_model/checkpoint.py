@@ -7,7 +7,7 @@ tokenizer has the control tokens.
 
 import hashlib
 import json
-import logging
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,7 +23,6 @@ from onegen_model.weights import default_base_file, file_sha256, prepare_base
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
 
 DEFAULT_CHECKPOINT = Path(__file__).parent / "default_checkpoint"
 CONFIG_FILE = "onegen.json"
@@ -180,7 +179,10 @@ def _apply_adapter(
     from peft import PeftModel
 
     prepare_tokens(network, tokenizer, config.template)
-    adapted = PeftModel.from_pretrained(network.float(), str(folder))
+    with warnings.catch_warnings():
+        # PEFT still uses a name that transformers renamed: nothing the caller can mend.
+        warnings.simplefilter("ignore", FutureWarning)
+        adapted = PeftModel.from_pretrained(network.float(), str(folder))
     merged: PreTrainedModel = adapted.merge_and_unload()
     return merged
 

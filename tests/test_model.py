@@ -9,7 +9,7 @@ import torch
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
 from onegen_model.errors import InvalidInputError, PassageTooLongError, RetrievalError
-from onegen_model.events import Finished, PassagesInserted, Query, RetrievalRequested
+from onegen_model.events import Event, Finished, PassagesInserted, Query, RetrievalRequested
 from tests.conftest import MakeNetwork, make_tokenizer
 
 TOWNS = ("Alba", "Brig", "Cary", "Dorn", "Elva", "Fink", "Gera")
@@ -109,10 +109,9 @@ class Empty:
 
 def test_a_retriever_that_raises_ends_the_request_first(model: OneGenModel) -> None:
     stream = model.stream(QUESTIONS[0], retriever=Broken(), retrieval="always")
-    seen = []
+    seen: list[Event] = []
     with pytest.raises(RetrievalError, match="the store is down"):
-        for event in stream:
-            seen.append(event)
+        seen.extend(stream)
     assert isinstance(seen[-1], Finished)
     assert seen[-1].reason == "failed"
     assert model.generate(QUESTIONS[1], sampling=SHORT).finish_reason in ("end", "length")
