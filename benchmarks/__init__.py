@@ -1,0 +1,1 @@
+"""What is measured against what; each module is a command that prints tables and writes JSON."""

@@ -1,0 +1,299 @@
+"""What one question costs: positions and seconds of several ways to call the same network.
+
+Our own greedy transcript is replayed in each of them over the same passages, so that nothing but
+the call pattern differs. Searching the index is in no replay; it is in the row "as shipped".
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import StoppingCriteriaList
+
+from benchmarks import two_models
+from benchmarks.two_models import MiniLM, Positions, Reader, Transcript, load, record
+from onegen_model import OneGenModel, RetrievalParams, Retriever, SamplingParams, Token
+
+RESULTS = Path(__file__).parent / "results"
+BATCHES, SHAPE = (1, 8, 16), (128, 64, 5)  # Prompt, new tokens, repeats.
+SHIPPED, ONE_PASS = "one pass, as shipped (`model.generate`)", "one pass, replayed"
+KEPT = "original's pattern: transcript re-encoded for each query, cache kept"
+ANEW = "original's pattern: re-encoded for each query, re-prefilled to go on"
+EVERY_HOP = "MiniLM + same LLM: passages in front of the prompt, every hop"
+ONE_SHOT = "MiniLM + same LLM: one search, then the answer alone"
+SAME_CONTEXT = (ONE_PASS, KEPT, ANEW)  # What the network sees is what it saw when it wrote.
+WARM_UP = "Who wrote the novel that the film is based on?"
+NOTES = """
+- Positions are counted by a hook on the decoder at batch 1. The sub-questions that our model writes
+  are charged to it. "As shipped" takes over what other requests left in the cache (the system
+  prompt): those positions were not forwarded. Ratios are to one pass, replayed.
+- A written token is a forward of its own, in every row: seconds differ less than positions do.
+- The original's pattern is charged a clean re-encoding of the transcript. Its released code reads
+  it on top of the cache, which costs more attention, and embeds its candidate passages again at
+  every hop, which is not charged. With the transformers it names, the cache is kept to go on.
+- One search, then the answer: no sub-question is written, and only as many passages are seen as our
+  first hop inserted. Where it is cheaper than one pass, that is why; it is an easier task.
+- MiniLM on a short query costs next to nothing; what one pass saves is reading the context again.
+"""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over questions; `seconds` include the encoder's. `agreed` of `tokens` are as written."""
+
+    positions: int = 0
+    seconds: float = 0.0
+    encoder_positions: int = 0
+    encoder_seconds: float = 0.0
+    agreed: int = 0
+    tokens: int = 0
+
+
+class Meter:
+    """Runs call patterns and keeps a tally of each."""
+
+    def __init__(self, model: OneGenModel, encoder: MiniLM, max_retrievals: int) -> None:
+        self._model, self._encoder, self._max_retrievals = model, encoder, max_retrievals
+        assert model.driver  # Its engine reads a few ids when it is made: not in our count.
+        self.positions = Positions(model.network)
+        self.patterns: dict[str, Callable[[Reader, Transcript], None]] = {
+            ONE_PASS: two_models.one_pass,
+            KEPT: lambda *given: two_models.re_encode(*given, keep_cache=True),
+            ANEW: lambda *given: two_models.re_encode(*given, keep_cache=False),
+            EVERY_HOP: lambda *given: two_models.every_hop(*given, encoder),
+            ONE_SHOT: lambda *given: two_models.one_shot(*given, encoder),
+        }
+        self.reset()
+
+    def reset(self) -> None:
+        self.tallies = {name: Tally() for name in (SHIPPED, *self.patterns)}
+
+    def ask(self, question: str, retriever: Retriever, retrieval: RetrievalParams) -> Transcript:
+        """Run our own model, as users do; raises AssertionError where it did not read once."""
+        before = self.positions.count
+        transcript, answer, seconds = record(self._model, question, retriever, retrieval)
+        forwarded = self.positions.count - before
+        assert forwarded == answer.usage.forwarded, "usage and hook differ"
+        assert forwarded + answer.usage.reused == len(answer.ids) - 1, "not one pass"
+        tally = self.tallies[SHIPPED]
+        tally.seconds += seconds
+        tally.positions += forwarded
+        return transcript
+
+    @torch.inference_mode()
+    def replay(self, name: str, transcript: Transcript) -> Reader:
+        reader = Reader(self._model, self._max_retrievals)
+        tally, encoder = self.tallies[name], self._encoder
+        read, asked, spent = self.positions.count, encoder.positions, encoder.seconds
+        start = time.perf_counter()
+        self.patterns[name](reader, transcript)
+        tally.seconds += time.perf_counter() - start
+        tally.positions += self.positions.count - read
+        tally.encoder_positions += encoder.positions - asked
+        tally.encoder_seconds += encoder.seconds - spent
+        if name in SAME_CONTEXT:
+            written = [i for hop in transcript.hops for i in hop.written] + transcript.tail
+            tally.agreed += sum(map(int.__eq__, written, reader.predicted))
+            tally.tokens += len(written)
+        return reader
+
+
+def measure_questions(
+    model: OneGenModel, retriever: Retriever, questions: Sequence[str]
+) -> tuple[dict[str, Tally], list[Transcript]]:
+    """Every pattern on every question in turn, after a question that warms up."""
+    retrieval = RetrievalParams()
+    meter = Meter(model, MiniLM(str(model.network.device)), retrieval.max_retrievals)
+    names, transcripts = list(meter.patterns), list[Transcript]()
+    for at, question in enumerate(tqdm([WARM_UP, *questions], desc="questions")):
+        if at == 1:
+            meter.reset()
+            transcripts.clear()
+        transcripts.append(meter.ask(question, retriever, retrieval))
+        for name in names[at % len(names) :] + names[: at % len(names)]:
+            meter.replay(name, transcripts[-1])
+    return meter.tallies, transcripts
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    for cells in (heads, ["---", *["--:"] * (len(heads) - 1)], *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
+def print_questions(tallies: dict[str, Tally], transcripts: Sequence[Transcript]) -> None:
+    count, ours = len(transcripts), tallies[ONE_PASS]
+    hops = sum(len(transcript.hops) for transcript in transcripts)
+    print(f"\n### Cost per question ({count} questions, {hops / count:.2f} retrievals each)\n")
+    heads = ("LLM positions", "ratio", "MiniLM positions", "LLM s", "MiniLM s", "total s", "ratio")
+    rows = [
+        [
+            name,
+            f"{tally.positions / count:.1f}",
+            f"{tally.positions / ours.positions:.2f}",
+            f"{tally.encoder_positions / count:.1f}",
+            f"{(tally.seconds - tally.encoder_seconds) / count:.2f}",
+            f"{tally.encoder_seconds / count:.3f}",
+            f"{tally.seconds / count:.2f}",
+            f"{tally.seconds / ours.seconds:.2f}",
+        ]
+        for name, tally in tallies.items()
+    ]
+    print_table(("call pattern", *heads), rows)
+    print(NOTES, end="")
+    for name in SAME_CONTEXT:
+        tally = tallies[name]
+        print(f"- {name}: {tally.agreed} of {tally.tokens} tokens predicted as written")
+
+
+@contextmanager
+def plain_text_only(model: OneGenModel) -> Iterator[None]:
+    """Nobody can write a control token, hence neither end nor search: all write equally long."""
+    control = torch.tensor(sorted(model.renderer.control_ids), device=model.network.device)
+
+    def mask(_module: object, _inputs: object, logits: Tensor) -> Tensor:
+        return logits.index_fill(-1, control, -torch.inf)
+
+    handle = model.network.get_output_embeddings().register_forward_hook(mask)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`decoding` are the seconds from the first token of a batch to its last."""
+
+    seconds: float
+    decoding: float
+    tokens: list[list[int]]
+
+
+def run_ours(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> Run:
+    sampling = SamplingParams(max_new_tokens=count)
+    start = time.perf_counter()
+    tickets = [model.driver.submit(prompt, "", sampling=sampling) for prompt in prompts]
+    stamps = [
+        time.perf_counter() for event in model.driver.drive(*tickets) if isinstance(event, Token)
+    ]
+    seconds = time.perf_counter() - start
+    return Run(seconds, stamps[-1] - stamps[0], [one.request.ids[-count:] for one in tickets])
+
+
+def run_generate(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> Run:
+    stamps = []
+
+    def stamp(ids: Tensor, _scores: object, **_: object) -> Tensor:
+        stamps.append(time.perf_counter())
+        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+
+    start = time.perf_counter()
+    ids = torch.tensor(prompts, device=model.network.device)
+    written = model.network.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        do_sample=False,
+        pad_token_id=model.renderer.end_id,
+        stopping_criteria=StoppingCriteriaList([stamp]),
+    )[:, ids.shape[1] :].tolist()
+    seconds = time.perf_counter() - start
+    return Run(seconds, stamps[-1] - stamps[0], written)
+
+
+def measure_decoding(model: OneGenModel, batch: int, shape: Sequence[int]) -> dict[str, Any]:
+    """Medians over repeats, the two in turn; each repeat has prompts that nobody has read yet."""
+    length, count, repeats = shape
+    words = sorted(set(range(len(model.renderer.tokenizer))) - model.renderer.control_ids)
+    random = torch.Generator().manual_seed(batch)
+    pairs = []
+    for at in tqdm(range(repeats + 1), desc=f"decoding, batch {batch}"):
+        drawn = torch.randint(len(words), (batch, length), generator=random).tolist()
+        prompts = [[words[i] for i in row] for row in drawn]
+        runs = [run_ours, run_generate][:: 1 if at % 2 else -1]
+        found = {run: run(model, prompts, count) for run in runs}
+        pairs.append((found[run_ours], found[run_generate]))
+    pairs = pairs[1:]  # The first warms up.
+    same = sum(sum(map(list.__eq__, ours.tokens, theirs.tokens)) for ours, theirs in pairs)
+    tokens = batch * (count - 1)
+    return {
+        "batch": batch,
+        "ours_tokens_per_s": tokens / median(ours.decoding for ours, _ in pairs),
+        "generate_tokens_per_s": tokens / median(theirs.decoding for _, theirs in pairs),
+        "ratio": median(theirs.decoding / ours.decoding for ours, theirs in pairs),
+        "ours_seconds": median(ours.seconds for ours, _ in pairs),
+        "generate_seconds": median(theirs.seconds for _, theirs in pairs),
+        "same_rows": same / (batch * repeats),
+    }
+
+
+def print_decoding(rows: Sequence[dict[str, Any]]) -> None:
+    print("\n### Decode speed (prompt {}, {} new tokens, median of {})\n".format(*SHAPE))
+    heads = ("batch", "ours, tokens/s", "`generate()`, tokens/s", "ratio of speeds")
+    calls = ("ours, whole call s", "`generate()`, whole call s", "rows with the same tokens")
+    formats = ("d", ".1f", ".1f", ".2f", ".2f", ".2f", ".0%")
+    cells = [[format(*pair) for pair in zip(row.values(), formats, strict=True)] for row in rows]
+    print_table(heads + calls, cells)
+
+
+def save(model: OneGenModel, settings: dict[str, Any], measured: dict[str, Any]) -> Path:
+    today = date.today().isoformat()
+    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    named = cpu.partition("model name\t: ")[2].partition("\n")[0]
+    content = {
+        "date": today,
+        "version": version("onegen"),
+        "fingerprint": model.fingerprint,
+        "dtype": str(model.network.dtype).removeprefix("torch."),
+        "device": str(model.network.device),
+        "cpu": named or platform.processor(),
+        "threads": torch.get_num_threads(),
+        "libraries": {name: version(name) for name in ("torch", "transformers")},
+        "settings": settings,
+        **measured,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (path := RESULTS / f"cost-{today}.json").write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
+    parser.add_argument("--data", type=Path, default=RESULTS.parent / "data_small", help="folder")
+    parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
+    parser.add_argument("--limit", type=int, default=30, help="questions; 0: none")
+    parser.add_argument("--decode", action="store_true", help="decode speed beside generate() too")
+    options = parser.parse_args(argv)
+    model = OneGenModel.from_pretrained(options.model)
+    settings: dict[str, Any] = {name: str(value) for name, value in vars(options).items()}
+    measured: dict[str, Any] = {}
+    if options.limit:
+        questions, index = load(model, options.data, options.limit)
+        settings |= {"questions": len(questions), "passages": len(index)}
+        tallies, transcripts = measure_questions(model, index, questions)
+        print_questions(tallies, transcripts)
+        measured["sums_over_questions"] = {name: asdict(one) for name, one in tallies.items()}
+        measured["retrievals"] = sum(len(transcript.hops) for transcript in transcripts)
+    if options.decode:
+        with plain_text_only(model):
+            rows = [measure_decoding(model, batch, SHAPE) for batch in BATCHES]
+        print_decoding(rows)
+        measured["decode_speed"] = {"prompt, new tokens, repeats": SHAPE, "rows": rows}
+    print(f"\nWritten to {save(model, settings, measured)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,136 @@
+"""Questions, paragraphs and the index over them: what all benchmarks ask about.
+
+A folder holds `multihop_dev.jsonl.gz` and `multihop_corpus.jsonl.gz`; without `--data` it is the
+small cut that the repository carries. Recall is counted on paragraphs; a paragraph longer than a
+passage of the model is indexed in pieces, split as `onegen index` splits documents.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from onegen_model import OneGenModel, Passage, PassageIndex
+from onegen_model.documents import Document, split
+from onegen_model.index_files import is_index
+
+SMALL_CUT = Path(__file__).parent / "data_small"
+INDEXES = Path(__file__).parent.parent / "runs" / "benchmarks"
+MIN_PARAGRAPHS = 300
+PASSAGES_PER_SAVE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`hops` are the gold paragraphs in order; one may serve two hops."""
+
+    id: str
+    dataset: str
+    type: str
+    text: str
+    answers: tuple[str, ...]
+    hops: tuple[str, ...]
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """`paragraphs` by id; `trained` are the gold paragraphs of training, None where unknown."""
+
+    questions: tuple[Question, ...]
+    paragraphs: dict[str, dict[str, Any]]
+    trained: frozenset[str] | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=SMALL_CUT, help="folder (default: small cut)")
+    parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
+    parser.add_argument("--limit", type=int, help="questions, evenly spaced (default: all)")
+    parser.add_argument("--paragraphs", type=int, help="at most as many, gold ones first")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--max-new-tokens", type=int, default=160)
+
+
+def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = None) -> Data:
+    """Questions and their pool: all candidates of all questions of the folder, at least 300.
+
+    With `paragraphs` the pool is cut to as many: gold ones of the questions taken come first.
+    """
+    everything = [_question(row) for row in read_lines(folder / "multihop_dev.jsonl.gz")]
+    questions = spaced(everything, limit)
+    corpus = {row["id"]: row for row in read_lines(folder / "multihop_corpus.jsonl.gz")}
+    wanted = dict.fromkeys(i for one in questions for i in one.hops)
+    wanted |= dict.fromkeys(i for one in questions for i in one.candidates)
+    wanted |= dict.fromkeys(i for one in everything for i in one.candidates)
+    size = paragraphs or max(len(wanted), MIN_PARAGRAPHS)
+    pool = list(wanted | dict.fromkeys(corpus))[:size]
+    return Data(tuple(questions), {i: corpus[i] for i in pool}, _gold_of_training(folder))
+
+
+def _question(row: dict[str, Any]) -> Question:
+    return Question(
+        row["id"],
+        row["dataset"],
+        row["type"],
+        row["question"],
+        (row["answer"], *row.get("aliases", ())),
+        tuple(hop["paragraph_id"] for hop in row["hops"]),
+        tuple(row["candidates"]),
+    )
+
+
+def _gold_of_training(folder: Path) -> frozenset[str] | None:
+    files = [folder / f"multihop_{name}.jsonl.gz" for name in ("train", "silver_train")]
+    if not all(file.exists() for file in files):
+        return None
+    return frozenset(i for file in files for row in read_lines(file) for i in row["supporting"])
+
+
+def spaced(rows: Sequence[Question], limit: int | None) -> list[Question]:
+    """At most `limit` of `rows`, evenly spaced."""
+    count = min(limit or len(rows), len(rows))
+    return [rows[at * len(rows) // count] for at in range(count)]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        raise SystemExit(f"There is no {path}; expected it in the folder that --data names")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def pieces(model: OneGenModel, paragraphs: Iterable[dict[str, Any]]) -> list[Passage]:
+    """Passages "<paragraph>#n" with the paragraph's id in their metadata."""
+    return [
+        Passage(piece.id, piece.text, piece.title, {"paragraph": row["id"]})
+        for row in paragraphs
+        for piece in split(
+            Document(row["id"], row["text"], row["title"], "", row["id"]),
+            model.count_tokens,
+            model.max_passage_tokens,
+        )
+    ]
+
+
+def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> PassageIndex:
+    """The index over all pieces; built once for each model, dtype and pool; resumable."""
+    dtype = str(model.network.dtype).removeprefix("torch.")
+    pool = hashlib.sha256(json.dumps(sorted(data.paragraphs)).encode()).hexdigest()
+    path = folder / f"{model.fingerprint[:12]}-{dtype}-{pool[:8]}.index"
+    index = PassageIndex.load(model, path) if is_index(path) else PassageIndex(model)
+    passages = pieces(model, data.paragraphs.values())
+    missing = [passage for passage in passages if passage.id not in index]
+    with tqdm(total=len(missing), desc="Indexing", unit="passage", disable=not missing) as bar:
+        for start in range(0, len(missing), PASSAGES_PER_SAVE):
+            some = missing[start : start + PASSAGES_PER_SAVE]
+            index.add(some)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            index.save(path)
+            bar.update(len(some))
+    return index

