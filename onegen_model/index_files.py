@@ -182,13 +182,16 @@ def _check_manifest(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _check(file: Path, expected: dict[str, Any]) -> None:
-    if not file.is_file():
-        raise _damaged(file.parent, f"lacks {file.name}")
-    size = file.stat().st_size
-    if size != expected.get("bytes"):
-        what = f"is truncated: {file.name} has {size} of {expected.get('bytes')} bytes"
-        raise _damaged(file.parent, what)
-    if _describe(file) != expected:
+    try:
+        size = file.stat().st_size
+        if size != expected.get("bytes"):
+            what = f"is truncated: {file.name} has {size} of {expected.get('bytes')} bytes"
+            raise _damaged(file.parent, what)
+        found = _describe(file)
+    except FileNotFoundError as error:
+        # At any moment: another process may have saved, and removed what it replaced.
+        raise _damaged(file.parent, f"lacks {file.name}") from error
+    if found != expected:
         raise _damaged(file.parent, f"is damaged: {file.name} has another sha256")
 
 

@@ -502,6 +502,21 @@ def test_a_failing_save_leaves_the_old_index(
     assert len(PassageIndex.load(embedder, saved)) == 30
 
 
+def test_a_file_that_vanishes_while_it_is_checked_is_looked_for_again(
+    embedder: FakeEmbedder, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = PassageIndex.build(embedder, passages(3))
+    describe = index_files._describe
+
+    def save_and_describe(file: Path) -> dict[str, Any]:
+        monkeypatch.setattr(index_files, "_describe", describe)
+        index.save(saved)
+        return describe(file)
+
+    monkeypatch.setattr(index_files, "_describe", save_and_describe)
+    assert len(PassageIndex.load(embedder, saved)) == 3
+
+
 def test_loading_while_another_saves(embedder: FakeEmbedder, saved: Path) -> None:
     index = PassageIndex.build(embedder, passages(30))
     stop = threading.Event()

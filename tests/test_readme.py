@@ -29,13 +29,9 @@ def test_the_pip_lines_are_those_of_make() -> None:
 
 
 def test_the_files_it_names_exist() -> None:
-    tree = next(
-        block
-        for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)
-        if "├" in block or "onegen_model/  " in block
-    )
+    tree = next(block for block in README.split("```") if block.startswith("\nonegen_model/"))
     folder = Path()
-    for line in tree.splitlines():
+    for line in tree.strip().splitlines():
         name = line.split()[0]
         if not line.startswith(" "):
             folder = ROOT / name
