@@ -109,12 +109,8 @@ class FakeModel(FakeEmbedder):
         self.loaded = (path_or_id, dtype)
         return self
 
-    @property
-    def renderer(self) -> "FakeModel":
-        return self
-
-    def text_ids(self, text: str) -> list[str]:
-        return text.split()
+    def count_tokens(self, text: str) -> int:
+        return len(text.split())
 
     def embed_passages(self, passages: Sequence[Passage], *, progress: bool = False) -> np.ndarray:
         if self.on_embed is not None:

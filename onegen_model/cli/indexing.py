@@ -79,16 +79,13 @@ def open_or_create(model: "OneGenModel", out: Path) -> PassageIndex:
 
 
 def read_passages(model: "OneGenModel", files: Sequence[Path]) -> Reading:
-    def count_tokens(text: str) -> int:
-        return len(model.renderer.text_ids(text))
-
     reading = Reading()
     places: dict[str, str] = {}
     for file in tqdm(files, desc="Reading", unit="file", disable=None, leave=False):
         reading.sources.add(str(file.resolve()))
         for document in read_file(file):
             _require_new_id(document, places)
-            reading.passages.extend(split(document, count_tokens, model.max_passage_tokens))
+            reading.passages.extend(split(document, model.count_tokens, model.max_passage_tokens))
     return reading
 
 
