@@ -5,14 +5,10 @@ the call pattern differs. Searching the index is in no replay; it is in the row 
 """
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,11 +18,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import StoppingCriteriaList
 
-from benchmarks import two_models
+from benchmarks import report, two_models
+from benchmarks.data import SMALL_CUT
 from benchmarks.two_models import MiniLM, Positions, Reader, Transcript, load, record
 from onegen_model import OneGenModel, RetrievalParams, Retriever, SamplingParams, Token
 
-RESULTS = Path(__file__).parent / "results"
 BATCHES, SHAPE = (1, 8, 16), (128, 64, 5)  # Prompt, new tokens, repeats.
 SHIPPED, ONE_PASS = "one pass, as shipped (`model.generate`)", "one pass, replayed"
 KEPT = "original's pattern: transcript re-encoded for each query, cache kept"
@@ -248,40 +244,18 @@ def print_decoding(rows: Sequence[dict[str, Any]]) -> None:
     print_table(heads + calls, cells)
 
 
-def save(model: OneGenModel, settings: dict[str, Any], measured: dict[str, Any]) -> Path:
-    today = date.today().isoformat()
-    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    named = cpu.partition("model name\t: ")[2].partition("\n")[0]
-    content = {
-        "date": today,
-        "version": version("onegen"),
-        "fingerprint": model.fingerprint,
-        "dtype": str(model.network.dtype).removeprefix("torch."),
-        "device": str(model.network.device),
-        "cpu": named or platform.processor(),
-        "threads": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in ("torch", "transformers")},
-        "settings": settings,
-        **measured,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (path := RESULTS / f"cost-{today}.json").write_text(json.dumps(content, indent=2) + "\n")
-    return path
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
-    parser.add_argument("--data", type=Path, default=RESULTS.parent / "data_small", help="folder")
+    parser.add_argument("--data", type=Path, default=SMALL_CUT, help="folder")
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
     parser.add_argument("--limit", type=int, default=30, help="questions; 0: none")
     parser.add_argument("--decode", action="store_true", help="decode speed beside generate() too")
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model)
-    settings: dict[str, Any] = {name: str(value) for name, value in vars(options).items()}
     measured: dict[str, Any] = {}
     if options.limit:
         questions, index = load(model, options.data, options.limit)
-        settings |= {"questions": len(questions), "passages": len(index)}
+        measured |= {"questions": len(questions), "passages": len(index)}
         tallies, transcripts = measure_questions(model, index, questions)
         print_questions(tallies, transcripts)
         measured["sums_over_questions"] = {name: asdict(one) for name, one in tallies.items()}
@@ -291,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = [measure_decoding(model, batch, SHAPE) for batch in BATCHES]
         print_decoding(rows)
         measured["decode_speed"] = {"prompt, new tokens, repeats": SHAPE, "rows": rows}
-    print(f"\nWritten to {save(model, settings, measured)}")
+    print(f"\nWritten to {report.save('cost', model, options, measured)}")
     return 0
 
 
