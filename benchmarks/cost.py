@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,8 +18,9 @@ from tqdm import tqdm
 from transformers import StoppingCriteriaList
 
 from benchmarks import report, two_models
-from benchmarks.data import SMALL_CUT
-from benchmarks.two_models import MiniLM, Positions, Reader, Transcript, load, record
+from benchmarks.data import add_options, load, open_index, own_candidates
+from benchmarks.recording import counting
+from benchmarks.two_models import MiniLM, Reader, Transcript, record
 from onegen_model import OneGenModel, RetrievalParams, Retriever, SamplingParams, Token
 
 BATCHES, SHAPE = (1, 8, 16), (128, 64, 5)  # Prompt, new tokens, repeats.
@@ -63,7 +63,6 @@ class Meter:
     def __init__(self, model: OneGenModel, encoder: MiniLM, max_retrievals: int) -> None:
         self._model, self._encoder, self._max_retrievals = model, encoder, max_retrievals
         assert model.driver  # Its engine reads a few ids when it is made: not in our count.
-        self.positions = Positions(model.network)
         self.patterns: dict[str, Callable[[Reader, Transcript], None]] = {
             ONE_PASS: two_models.one_pass,
             KEPT: lambda *given: two_models.re_encode(*given, keep_cache=True),
@@ -78,9 +77,9 @@ class Meter:
 
     def ask(self, question: str, retriever: Retriever, retrieval: RetrievalParams) -> Transcript:
         """Run our own model, as users do; raises AssertionError where it did not read once."""
-        before = self.positions.count
-        transcript, answer, seconds = record(self._model, question, retriever, retrieval)
-        forwarded = self.positions.count - before
+        with counting(self._model.network) as counter:
+            transcript, answer, seconds = record(self._model, question, retriever, retrieval)
+        forwarded = counter.positions
         assert forwarded == answer.usage.forwarded, "usage and hook differ"
         assert forwarded + answer.usage.reused == len(answer.ids) - 1, "not one pass"
         tally = self.tallies[SHIPPED]
@@ -92,11 +91,12 @@ class Meter:
     def replay(self, name: str, transcript: Transcript) -> Reader:
         reader = Reader(self._model, self._max_retrievals)
         tally, encoder = self.tallies[name], self._encoder
-        read, asked, spent = self.positions.count, encoder.positions, encoder.seconds
-        start = time.perf_counter()
-        self.patterns[name](reader, transcript)
-        tally.seconds += time.perf_counter() - start
-        tally.positions += self.positions.count - read
+        asked, spent = encoder.positions, encoder.seconds
+        with counting(self._model.network) as counter:
+            start = time.perf_counter()
+            self.patterns[name](reader, transcript)
+            tally.seconds += time.perf_counter() - start
+        tally.positions += counter.positions
         tally.encoder_positions += encoder.positions - asked
         tally.encoder_seconds += encoder.seconds - spent
         if name in SAME_CONTEXT:
@@ -123,11 +123,6 @@ def measure_questions(
     return meter.tallies, transcripts
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    for cells in (heads, ["---", *["--:"] * (len(heads) - 1)], *rows):
-        print(f"| {' | '.join(cells)} |")
-
-
 def print_questions(tallies: dict[str, Tally], transcripts: Sequence[Transcript]) -> None:
     count, ours = len(transcripts), tallies[ONE_PASS]
     hops = sum(len(transcript.hops) for transcript in transcripts)
@@ -146,7 +141,7 @@ def print_questions(tallies: dict[str, Tally], transcripts: Sequence[Transcript]
         ]
         for name, tally in tallies.items()
     ]
-    print_table(("call pattern", *heads), rows)
+    print(report.markdown(("call pattern", *heads), rows))
     print(NOTES, end="")
     for name in SAME_CONTEXT:
         tally = tallies[name]
@@ -241,20 +236,19 @@ def print_decoding(rows: Sequence[dict[str, Any]]) -> None:
     calls = ("ours, whole call s", "`generate()`, whole call s", "rows with the same tokens")
     formats = ("d", ".1f", ".1f", ".2f", ".2f", ".2f", ".0%")
     cells = [[format(*pair) for pair in zip(row.values(), formats, strict=True)] for row in rows]
-    print_table(heads + calls, cells)
+    print(report.markdown(heads + calls, cells))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
-    parser.add_argument("--data", type=Path, default=SMALL_CUT, help="folder")
-    parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
-    parser.add_argument("--limit", type=int, default=30, help="questions; 0: none")
+    add_options(parser, limit=30)  # 0: none.
     parser.add_argument("--decode", action="store_true", help="decode speed beside generate() too")
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model)
     measured: dict[str, Any] = {}
     if options.limit:
-        questions, index = load(model, options.data, options.limit)
+        data = own_candidates(load(options.data, limit=options.limit))
+        questions, index = [one.text for one in data.questions], open_index(model, data)
         measured |= {"questions": len(questions), "passages": len(index)}
         tallies, transcripts = measure_questions(model, index, questions)
         print_questions(tallies, transcripts)

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,18 @@ class Data:
     trained: frozenset[str] | None
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, limit: int | None = None) -> None:
+    """What every benchmark takes."""
+    number = limit or "all"
     parser.add_argument("--data", type=Path, default=SMALL_CUT, help="folder (default: small cut)")
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
-    parser.add_argument("--limit", type=int, help="questions, evenly spaced (default: all)")
+    parser.add_argument(
+        "--limit", type=int, default=limit, help=f"questions, evenly spaced (default: {number})"
+    )
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What benchmarks that ask in batches over one large pool take as well."""
     parser.add_argument("--paragraphs", type=int, help="at most as many, gold ones first")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--max-new-tokens", type=int, default=160)
@@ -71,6 +79,12 @@ def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = Non
     size = paragraphs or max(len(wanted), MIN_PARAGRAPHS)
     pool = list(wanted | dict.fromkeys(corpus))[:size]
     return Data(tuple(questions), {i: corpus[i] for i in pool}, _gold_of_training(folder))
+
+
+def own_candidates(data: Data) -> Data:
+    """The same questions over no paragraphs but their own candidates."""
+    wanted = dict.fromkeys(i for one in data.questions for i in one.candidates)
+    return replace(data, paragraphs={i: data.paragraphs[i] for i in wanted})
 
 
 def _question(row: dict[str, Any]) -> Question:

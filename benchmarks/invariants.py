@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.clean import EMBEDDING_TOLERANCE, CleanReader, CleanReading, Parting, compare
-from benchmarks.data import add_options, load, open_index
+from benchmarks.data import add_options, add_run_options, load, open_index
 from benchmarks.hostile import Poisoned, check_hostile, poison_all
 from benchmarks.recording import Record, Run, Runner
 from onegen_model import (
@@ -184,6 +184,7 @@ def run_checks(
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.invariants", description=__doc__)
     add_options(parser)
+    add_run_options(parser)
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model, dtype="float32")
     data = load(options.data, limit=options.limit, paragraphs=options.paragraphs)

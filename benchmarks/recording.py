@@ -69,15 +69,18 @@ class Record:
 
 @dataclass(slots=True)
 class Counter:
-    """What went into the decoder. Padding repeats the last position of its row."""
+    """What went into the decoder, whoever called it. Padding repeats the last place of its row."""
 
     positions: int = 0
     real: int = 0
 
     def __call__(self, _: object, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
         ids: Tensor = args[0] if args else inputs["input_ids"]
-        places: Tensor = inputs["position_ids"].expand(ids.shape)
         self.positions += ids.numel()
+        if "position_ids" not in inputs:  # A plain call of one row: no padding.
+            self.real += ids.numel()
+            return
+        places: Tensor = inputs["position_ids"].expand(ids.shape)
         self.real += ids.shape[0] + int((places[:, 1:] != places[:, :-1]).sum())
 
 

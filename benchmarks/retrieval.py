@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.data import Data, Question, add_options, load, open_index
+from benchmarks.data import Data, Question, add_options, add_run_options, load, open_index
 from benchmarks.recording import Record, Runner
 from benchmarks.report import Share
 from benchmarks.searchers import Bm25Searcher, MiniLMSearcher, OwnSearcher, TextSearcher
@@ -228,6 +228,7 @@ def print_shares(title: str, first: str, rows: dict[str, dict[str, Share]]) -> N
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description=__doc__)
     add_options(parser)
+    add_run_options(parser)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--top-k", type=int, default=RetrievalParams().top_k, help="per retrieval")
     options = parser.parse_args(argv)

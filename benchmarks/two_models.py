@@ -5,9 +5,7 @@ ours takes part. In the two-model pipeline MiniLM searches, and what the languag
 changes at its front with every hop, so that no cache survives a hop.
 """
 
-import gzip
 import importlib.util
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, DynamicCache, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, DynamicCache
 
 from onegen_model import (
     Answer,
     OneGenModel,
-    Passage,
-    PassageIndex,
     PassagesInserted,
     RetrievalParams,
     RetrievalRequested,
@@ -81,42 +77,6 @@ def record(
     framed = f"{template.answer_start}{stream.answer.text}{template.answer_end}"
     answer = [*renderer.text_ids(framed), renderer.end_id]
     return Transcript(question, prompt, hops, ids[first:], answer), stream.answer, seconds
-
-
-def load(model: OneGenModel, folder: Path, limit: int) -> tuple[list[str], PassageIndex]:
-    """Questions, evenly spaced over the file, and an index of all their candidates.
-
-    Of a paragraph that is longer than a passage of the model, the beginning is taken.
-    """
-    rows = _read_lines(folder / "multihop_dev.jsonl.gz")
-    count = min(limit, len(rows))
-    rows = [rows[at * len(rows) // count] for at in range(count)]
-    wanted = {candidate for row in rows for candidate in row["candidates"]}
-    passages = []
-    for row in _read_lines(folder / "multihop_corpus.jsonl.gz"):
-        if row["id"] in wanted:
-            text, title = row["text"], row["title"]
-            while len(model.renderer.text_ids(f"{title}\n{text}")) > model.max_passage_tokens:
-                text = text.rpartition(" ")[0]
-            passages.append(Passage(row["id"], text, title))
-    return [row["question"] for row in rows], PassageIndex.build(model, passages, progress=True)
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-class Positions:
-    """Counts what enters a network's decoder, whoever calls it."""
-
-    def __init__(self, network: PreTrainedModel) -> None:
-        self.count = 0
-        decoder = network.get_decoder()
-        self.hook = decoder.register_forward_pre_hook(self._add, with_kwargs=True)
-
-    def _add(self, _: object, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-        self.count += (args[0] if args else inputs["input_ids"]).numel()
 
 
 class Reader:

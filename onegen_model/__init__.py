@@ -1,6 +1,7 @@
 """Retrieval-augmented generation in one model and one forward pass."""
 
 from onegen_model.answer import Answer, Retrieval
+from onegen_model.conversation import Conversation, Message
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
     Event,
@@ -13,18 +14,34 @@ from onegen_model.events import (
     Token,
     Usage,
 )
+from onegen_model.grammar import Grammar
 from onegen_model.index import PassageIndex
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
+from onegen_model.parts import AnswerText, Part, PartStream, StepText
 from onegen_model.retrieval import AsyncRetriever, Retriever
+from onegen_model.template import Segment, Template
+from onegen_model.tool_calls import (
+    InvalidToolCall,
+    ToolCall,
+    ToolCallParser,
+    render_tool_call,
+)
 
 __all__ = [
     "Answer",
+    "AnswerText",
     "AsyncRetriever",
+    "Conversation",
     "Event",
     "Finished",
+    "Grammar",
+    "InvalidToolCall",
+    "Message",
     "OneGenError",
     "OneGenModel",
+    "Part",
+    "PartStream",
     "Passage",
     "PassageIndex",
     "PassagesInserted",
@@ -35,6 +52,12 @@ __all__ = [
     "Retriever",
     "SamplingParams",
     "ScoredPassage",
+    "Segment",
+    "StepText",
+    "Template",
     "Token",
+    "ToolCall",
+    "ToolCallParser",
     "Usage",
+    "render_tool_call",
 ]

@@ -13,7 +13,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.template import Template
+from onegen_model.template import Renderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class Retrieval:
 class Answer:
     """`text` is what stands in the answer frame, `steps` the other lines the model wrote.
 
-    `ids` is the whole context; as `history` of the next question it is not read again.
+    `ids` is the whole context; as `history` of the next question it is not read again. `written`
+    holds the model's own ids, cut where passages were inserted, without query and end tokens.
     """
 
     text: str
@@ -38,22 +39,40 @@ class Answer:
     usage: Usage
     finish_reason: FinishReason
     ids: tuple[int, ...]
+    written: tuple[tuple[int, ...], ...] = ()
 
 
-def fold(events: Sequence[Event], ids: Sequence[int], template: Template) -> Answer:
-    """The answer told by all events of one finished request."""
-    spans = [""]
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Text and ids of what was written between two insertions."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+
+
+def fold(
+    events: Sequence[Event],
+    ids: Sequence[int],
+    renderer: Renderer,
+    opening: Sequence[Span] = (Span(),),
+) -> Answer:
+    """The answer told by all events of one finished request, which went on from `opening`."""
+    spans = [span.text for span in opening]
+    written = [list(span.ids) for span in opening]
     retrievals: list[Retrieval] = []
     for event in events:
         match event:
             case Token():
                 spans[-1] += event.text
+                written[-1] += [event.token_id] * renderer.is_text(event.token_id)
             case RetrievalRequested():
                 retrievals.append(Retrieval(event.hop, event.text))
             case PassagesInserted():
                 retrievals[-1] = replace(retrievals[-1], passages=event.passages)
                 spans.append("")
+                written.append([])
             case Finished():
-                steps, text = template.parse(spans)
-                return Answer(text, steps, tuple(retrievals), event.usage, event.reason, tuple(ids))
+                steps, text = renderer.template.parse(spans)
+                told = (text, steps, tuple(retrievals), event.usage, event.reason)
+                return Answer(*told, tuple(ids), tuple(map(tuple, written)))
     raise ValueError("the events hold no Finished; expected all events of one request")

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onegen_model.answer import Answer, fold
+from onegen_model.answer import Answer, Span, fold
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from onegen_model.conversation import Conversation, conversation_ids
 from onegen_model.driver import Driver, Ticket, control_ids
 from onegen_model.embedding import embed_ids
+from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Event, Passage
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+Question = str | Conversation
 
 
 class Options(TypedDict, total=False):
@@ -100,7 +105,9 @@ class OneGenModel:
         configured = getattr(self.network.generation_config, "eos_token_id", None)
         extra = configured if isinstance(configured, list) else [configured]
         end = [i for i in extra if i is not None]
-        engine = TransformersEngine(self.network, control_ids(renderer, end))
+        control = control_ids(renderer, end)
+        constrain = GrammarCompiler(renderer.tokenizer, control)
+        engine = TransformersEngine(self.network, control, constrain=constrain)
         return Driver(engine, renderer, end)
 
     def embed_passages(
@@ -121,34 +128,45 @@ class OneGenModel:
 
     def submit(
         self,
-        question: str,
+        question: Question,
         retriever: AnyRetriever | None = None,
         sampling: SamplingParams | None = None,
         retrieval: RetrievalParams | RetrievalMode | None = None,
         history: Answer | None = None,
     ) -> Ticket:
-        """Queue one question with the driver; for those who drive themselves."""
+        """Queue one question with the driver; for those who drive themselves.
+
+        A `Conversation` brings its own history.
+        """
         if isinstance(retrieval, str):
             retrieval = RetrievalParams(mode=retrieval)
-        if history is None:
-            prompt = self.renderer.question_ids(question)
-        else:
-            previous = history.ids
-            prompt = [*previous, *self.renderer.next_question_ids(question, previous)]
         return self.driver.submit(
-            prompt,
-            question,
+            self._prompt(question, history),
+            question if isinstance(question, str) else question.question,
             retriever,
             sampling or SamplingParams(),
             retrieval or RetrievalParams(),
         )
 
+    def _prompt(self, question: Question, history: Answer | None) -> list[int]:
+        if isinstance(question, Conversation):
+            if history is not None:
+                raise InvalidInputError(
+                    "A conversation and a history; expected one of them; leave `history` out"
+                )
+            return conversation_ids(self.renderer, question)
+        if history is None:
+            return self.renderer.question_ids(question)
+        return [*history.ids, *self.renderer.next_question_ids(question, history.ids)]
+
     @overload
-    def generate(self, questions: str, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
+    def generate(self, questions: Question, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
     @overload
-    def generate(self, questions: Sequence[str], **options: Unpack[Options]) -> list[Answer]: ...
     def generate(
-        self, questions: str | Sequence[str], **options: Unpack[Options]
+        self, questions: Sequence[Question], **options: Unpack[Options]
+    ) -> list[Answer]: ...
+    def generate(
+        self, questions: Question | Sequence[Question], **options: Unpack[Options]
     ) -> Answer | list[Answer]:
         """One question, or a list as one batch in which each row retrieves when it wants to.
 
@@ -172,51 +190,70 @@ class OneGenModel:
         events = [event async for event in self.driver.adrive(*tickets)]
         return self._fold_all(questions, tickets, events)
 
-    def stream(self, question: str, **options: Unpack[Options]) -> "AnswerStream":
+    def stream(self, question: Question, **options: Unpack[Options]) -> "AnswerStream":
         """Events as they happen; closing the stream cancels the request."""
-        return AnswerStream(self, self.submit(question, **options))
+        return AnswerStream(self, self.submit(question, **options), question)
 
-    def astream(self, question: str, **options: Unpack[Options]) -> "AsyncAnswerStream":
+    def astream(self, question: Question, **options: Unpack[Options]) -> "AsyncAnswerStream":
         """Like `stream`, for `async for`."""
-        return AsyncAnswerStream(self, self.submit(question, **options))
+        return AsyncAnswerStream(self, self.submit(question, **options), question)
 
-    def _submit_all(self, questions: str | Sequence[str], options: Options) -> list[Ticket]:
-        asked = [questions] if isinstance(questions, str) else questions
-        return [self.submit(question, **options) for question in asked]
+    def _submit_all(
+        self, questions: Question | Sequence[Question], options: Options
+    ) -> list[Ticket]:
+        return [self.submit(question, **options) for question in _as_list(questions)]
 
     def _fold_all(
-        self, questions: str | Sequence[str], tickets: Sequence[Ticket], events: Sequence[Event]
+        self,
+        questions: Question | Sequence[Question],
+        tickets: Sequence[Ticket],
+        events: Sequence[Event],
     ) -> Answer | list[Answer]:
         own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
         for event in events:
             own[event.request_id].append(event)
-        answers = [self.fold(ticket, own[ticket.request.id]) for ticket in tickets]
-        return answers[0] if isinstance(questions, str) else answers
+        answers = [
+            self.fold(ticket, own[ticket.request.id], question)
+            for ticket, question in zip(tickets, _as_list(questions), strict=True)
+        ]
+        return answers[0] if isinstance(questions, Question) else answers
 
-    def fold(self, ticket: Ticket, events: Sequence[Event]) -> Answer:
-        """The answer told by all events of a finished ticket."""
-        return fold(events, ticket.request.ids, self.template)
+    def fold(self, ticket: Ticket, events: Sequence[Event], question: Question = "") -> Answer:
+        """The answer told by all events of a finished ticket.
+
+        An unfinished answer that `question` ends with is part of it.
+        """
+        segments = question.opening if isinstance(question, Conversation) else ()
+        opening = [Span(one.text, tuple(self.renderer.own_ids(one))) for one in segments]
+        if not segments or segments[-1].retrieves:
+            opening.append(Span())
+        return fold(events, ticket.request.ids, self.renderer, opening)
+
+
+def _as_list(questions: Question | Sequence[Question]) -> Sequence[Question]:
+    return [questions] if isinstance(questions, Question) else questions
 
 
 class _Recorder:
     """Remembers the events that were consumed."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
+    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
         self._model = model
         self._ticket = ticket
+        self._question = question
         self._seen: list[Event] = []
 
     @property
     def answer(self) -> Answer:
         """The whole answer; raises ValueError before the Finished event was consumed."""
-        return self._model.fold(self._ticket, self._seen)
+        return self._model.fold(self._ticket, self._seen, self._question)
 
 
 class AnswerStream(_Recorder, Iterator[Event]):
     """Events of one question."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
-        super().__init__(model, ticket)
+    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
+        super().__init__(model, ticket, question)
         self._events: Generator[Event, None, None] = model.driver.drive(ticket)
 
     def __next__(self) -> Event:
@@ -232,8 +269,8 @@ class AnswerStream(_Recorder, Iterator[Event]):
 class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
     """Events of one question, for `async for`."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket) -> None:
-        super().__init__(model, ticket)
+    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
+        super().__init__(model, ticket, question)
         self._events: AsyncGenerator[Event, None] = model.driver.adrive(ticket)
 
     async def __anext__(self) -> Event:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from onegen_model import chat
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.tokens import ControlTokens, TextGuard, token_id
@@ -20,7 +21,7 @@ from onegen_model.tokens import ControlTokens, TextGuard, token_id
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SYSTEM, _USER, _REPLY, _NEXT = (f"\ue000{name}\ue001" for name in ("sys", "q1", "a1", "q2"))
+_SYSTEM, _USER, _REPLY, _NEXT = map(chat.sentinel, ("system", "q1", "a1", "q2"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,15 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of transcript: written text, then (if `retrieves`) a query token and passages."""
+    """A piece of transcript: written text, then (if `retrieves`) a query token and passages.
+
+    `ids` are the very tokens of the text where they are known; see `Renderer.own_ids`.
+    """
 
     text: str
     retrieves: bool = False
     passages: tuple[Passage, ...] = ()
+    ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +85,8 @@ class Rendered:
 class _Turns:
     """Template ids around the contents of a conversation, found by rendering sentinels."""
 
-    opening: tuple[tuple[int, ...] | str, ...]
-    following: tuple[tuple[int, ...] | str, ...]
+    opening: chat.Parts
+    following: chat.Parts
 
 
 class Renderer:
@@ -115,6 +120,10 @@ class Renderer:
         """All added tokens of the tokenizer: no text of a user or a passage becomes one."""
         return self._guard.control_ids
 
+    def is_text(self, token_id: int) -> bool:
+        """Whether a written token shows in the text."""
+        return token_id not in self.control_ids and token_id != self.end_id
+
     @property
     def empty_frame(self) -> tuple[int, ...]:
         """What is inserted when nothing was found."""
@@ -135,14 +144,30 @@ class Renderer:
             return ids[1:]
         return ids
 
-    def _fill(self, parts: Sequence[tuple[int, ...] | str], question: str) -> list[int]:
-        if not question.strip():
-            raise InvalidInputError("The question is empty; expected some text; write one")
+    def _fill(self, parts: chat.Parts, question: str) -> list[int]:
+        require_question(question)
         contents = {_SYSTEM: self.template.system, _USER: question, _NEXT: question}
         ids: list[int] = []
         for part in parts:
             ids += self.text_ids(contents[part]) if isinstance(part, str) else part
         return ids
+
+    def own_ids(self, segment: Segment) -> list[int]:
+        """Ids of what was written: those it carries while they say its text, else its text's.
+
+        A text may have been written in other tokens than it is tokenised in; whoever hands it
+        back may have changed it.
+        """
+        if segment.ids is not None and self.control_ids.isdisjoint(segment.ids):
+            text = self.tokenizer.decode(list(segment.ids), clean_up_tokenization_spaces=False)
+            if self.template.parse([str(text)]) == self.template.parse([segment.text]):
+                return list(segment.ids)
+        return self.text_ids(segment.text)
+
+    def inserted_ids(self, segment: Segment) -> list[int]:
+        """Ids of the frames behind a query token; an empty one where nothing was found."""
+        frames = [i for passage in segment.passages for i in self.frame_ids(passage)]
+        return frames or list(self.empty_frame)
 
     def _body_ids(self, passage: Passage) -> list[int]:
         text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
@@ -176,57 +201,27 @@ class Renderer:
         written = [False] * len(ids)
         queries = []
         for segment in segments:
-            own = self.text_ids(segment.text)
+            own = self.own_ids(segment)
             inserted: list[int] = []
             if segment.retrieves:
                 own.append(self.query_id)
                 queries.append(len(ids) + len(own) - 1)
-                frames = [i for passage in segment.passages for i in self.frame_ids(passage)]
-                inserted = frames or list(self.empty_frame)
+                inserted = self.inserted_ids(segment)
             ids += own + inserted
             written += [True] * len(own) + [False] * len(inserted)
         return Rendered((*ids, self.end_id), (*written, True), tuple(queries))
 
 
+def require_question(question: str) -> None:
+    """Raise InvalidInputError where there is nothing to answer."""
+    if not question.strip():
+        raise InvalidInputError("The question is empty; expected some text; write one")
+
+
 def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _Turns:
     """Render a two-turn conversation of sentinels and cut it at the contents."""
-    rendered = _render_chat(template, tokenizer)
-    head, tail = rendered.split(_REPLY)
-    sentinels = "|".join(map(re.escape, (_SYSTEM, _USER, _NEXT)))
-
-    def parts(text: str) -> tuple[tuple[int, ...] | str, ...]:
-        pieces = [piece for piece in re.split(f"({sentinels})", text) if piece]
-        return tuple(
-            piece
-            if re.fullmatch(sentinels, piece)
-            else tuple(tokenizer(piece, add_special_tokens=False).input_ids)
-            for piece in pieces
-        )
-
-    return _Turns(parts(head), parts(tail))
-
-
-def _render_chat(template: Template, tokenizer: "PreTrainedTokenizerBase") -> str:
-    if not tokenizer.chat_template:
-        bos, eos = tokenizer.bos_token or "", tokenizer.eos_token or ""
-        system = f"{_SYSTEM}\n" if template.system else ""
-        return f"{bos}{system}Question: {_USER}\nAnswer:{_REPLY}{eos}\nQuestion: {_NEXT}\nAnswer:"
-    turns = [
-        {"role": "user", "content": _USER},
-        {"role": "assistant", "content": _REPLY},
-        {"role": "user", "content": _NEXT},
-    ]
-    if not template.system:
-        return _apply(tokenizer, turns)
-    try:
-        rendered = _apply(tokenizer, [{"role": "system", "content": _SYSTEM}, *turns])
-    except Exception:  # A chat template is foreign code and may refuse with any error.
-        rendered = ""
-    if _SYSTEM in rendered:
-        return rendered
-    turns[0] = {"role": "user", "content": f"{_SYSTEM}\n\n{_USER}"}
-    return _apply(tokenizer, turns)
-
-
-def _apply(tokenizer: "PreTrainedTokenizerBase", turns: list[dict[str, str]]) -> str:
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    turns: list[chat.Turn] = [("user", _USER), ("assistant", _REPLY), ("user", _NEXT)]
+    if template.system:
+        turns.insert(0, ("system", _SYSTEM))
+    head, tail = chat.render(tokenizer, turns).split(_REPLY)
+    return _Turns(chat.cut(tokenizer, head), chat.cut(tokenizer, tail))

@@ -58,14 +58,14 @@ class TextStream:
         if cut >= 0:
             self.stopped, text = True, text[:cut]
         else:
-            keep = max((_overlap(text, stop) for stop in self._stop), default=0)
+            keep = max((overlap(text, stop) for stop in self._stop), default=0)
             if keep:
                 text, self._held = text[:-keep], text[-keep:]
         self.text += text
         return text
 
 
-def _overlap(text: str, stop: str) -> int:
+def overlap(text: str, stop: str) -> int:
     """Length of the longest end of `text` that begins `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((n for n in range(longest, 0, -1) if text.endswith(stop[:n])), 0)

@@ -51,6 +51,12 @@ def test_a_limit_spreads_questions_and_keeps_their_gold() -> None:
     assert {i for one in cut.questions for i in one.hops} <= set(cut.paragraphs)
 
 
+def test_a_cut_can_be_left_with_its_own_candidates() -> None:
+    cut = data.own_candidates(data.load(data.SMALL_CUT, limit=2))
+    assert len(cut.questions) == 2
+    assert set(cut.paragraphs) == {i for one in cut.questions for i in one.candidates}
+
+
 def test_missing_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"multihop_dev\.jsonl\.gz; expected"):
         data.load(tmp_path)

@@ -1,7 +1,5 @@
 """The call patterns of the cost benchmark: same tokens, same queries, positions as they must be."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -52,10 +50,8 @@ def transcript(model: OneGenModel, index: PassageIndex) -> Transcript:
 
 
 @pytest.fixture
-def meter(model: OneGenModel) -> Iterator[cost.Meter]:
-    meter = cost.Meter(model, CountingEncoder(), RETRIEVAL.max_retrievals)
-    yield meter
-    meter.positions.hook.remove()
+def meter(model: OneGenModel) -> cost.Meter:
+    return cost.Meter(model, CountingEncoder(), RETRIEVAL.max_retrievals)
 
 
 def ids_of(transcript: Transcript) -> list[int]:
