@@ -22,6 +22,7 @@ from onegen_model.retrieval import (
 from onegen_model.shared_engine import Batch, SharedEngine
 from onegen_model.stream import Consumer, EventStream
 from onegen_model.template import Renderer
+from onegen_model.tool_calls import TAGS
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
@@ -39,8 +40,14 @@ class Ticket:
 def control_ids(renderer: Renderer, end_ids: Collection[int] = ()) -> ControlIds:
     """What a renderer's tokens mean to a request; `end_ids` end it too."""
     end = frozenset({renderer.end_id, *end_ids})
-    masked = renderer.control_ids - end - {renderer.query_id}
+    masked = renderer.control_ids - end - {renderer.query_id} - _tag_ids(renderer)
     return ControlIds(renderer.query_id, end, masked, renderer.empty_frame)
+
+
+def _tag_ids(renderer: Renderer) -> frozenset[int]:
+    """Added tokens that are text: the model writes them and they are shown."""
+    added = renderer.tokenizer.added_tokens_decoder.items()
+    return frozenset(token_id for token_id, token in added if token.content in TAGS)
 
 
 class Driver:
@@ -48,7 +55,7 @@ class Driver:
 
     def __init__(self, engine: Engine, renderer: Renderer, end_ids: Collection[int] = ()) -> None:
         self._control = control_ids(renderer, end_ids)
-        self._hidden = renderer.control_ids | self._control.end
+        self._hidden = renderer.control_ids - _tag_ids(renderer) | self._control.end
         self._max_context = engine.max_context
         self._engine = SharedEngine(engine)
         self._renderer = renderer

@@ -5,13 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from onegen_model.errors import InvalidInputError
+from onegen_model.grammar import Grammar
 
 RetrievalMode = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are chosen; `temperature=0` is greedy, `top_k=0` and `top_p=1` are off."""
+    """How tokens are chosen; `temperature=0` is greedy, `top_k=0` and `top_p=1` are off.
+
+    Under a `grammar` the model retrieves nothing, and ends as soon as the grammar is complete.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -20,6 +24,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         checks = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from onegen_model.template import Template
 from onegen_model.text import overlap
+from onegen_model.tool_calls import InvalidToolCall, Piece, ToolCall, ToolCallParser
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +22,21 @@ class AnswerText:
     text: str
 
 
-Part = StepText | AnswerText
+Part = StepText | AnswerText | ToolCall | InvalidToolCall
 
 
 class PartStream:
     """Text of `Token` events in, parts out; their sums are the steps' text and the answer's.
 
-    The first frame holds the answer. `opening` is what an unfinished answer began with.
+    The first frame holds the answer; without a `template` (under a grammar) nothing is one.
+    `opening` is what an unfinished answer began with. Calls of tools are found if there are any.
     """
 
-    def __init__(self, template: Template, opening: str = "") -> None:
-        self._frame = [template.answer_start, template.answer_end]
+    def __init__(
+        self, template: Template | None, opening: str = "", *, with_tools: bool = False
+    ) -> None:
+        self._frame = [template.answer_start, template.answer_end] if template else []
+        self._calls = ToolCallParser() if with_tools else None
         self._held = ""
         self._space = ""
         self.has_frame = False
@@ -40,6 +45,21 @@ class PartStream:
 
     def feed(self, text: str) -> list[Part]:
         """Parts that became certain."""
+        return self._split(self._calls.feed(text) if self._calls else [text])
+
+    def end_span(self) -> list[Part]:
+        """Passages come, or nothing: what was held back is text."""
+        parts = self._split(self._calls.flush() if self._calls else [])
+        held, self._held = self._held, ""
+        return parts + self._tell(held)
+
+    def _split(self, pieces: Sequence[Piece]) -> list[Part]:
+        parts: list[Part] = []
+        for piece in pieces:
+            parts += self._find_frame(piece) if isinstance(piece, str) else [piece]
+        return parts
+
+    def _find_frame(self, text: str) -> list[Part]:
         text, parts = self._held + text, list[Part]()
         self._held = ""
         while self._frame and (at := text.find(self._frame[0])) >= 0:
@@ -53,11 +73,6 @@ class PartStream:
             text, self._held = text[:-keep], text[-keep:]
         return parts + self._tell(text)
 
-    def end_span(self) -> list[Part]:
-        """Passages come, or nothing: what was held back is text."""
-        held, self._held = self._held, ""
-        return self._tell(held)
-
     def _tell(self, text: str) -> list[Part]:
         if len(self._frame) != 1:
             return [StepText(text)] if text else []
@@ -66,12 +81,3 @@ class PartStream:
         self._space = text[len(shown) :]
         self.answer += shown
         return [AnswerText(shown)] if shown else []
-
-
-def split_steps(template: Template, spans: Sequence[str]) -> tuple[list[str], str]:
-    """(text outside of the frame for each span, answer) of a whole turn, as the stream tells it."""
-    stream, steps = PartStream(template), list[str]()
-    for span in spans:
-        parts = [*stream.feed(span), *stream.end_span()]
-        steps.append("".join(part.text for part in parts if isinstance(part, StepText)))
-    return steps, stream.answer

@@ -93,11 +93,8 @@ class Request:
         if not prompt:
             raise InvalidInputError("The prompt has no tokens; expected at least one; write one")
         forced = [control.query] if retrieval.mode == "always" else []
-        if forced and (retrieval.max_retrievals < 1 or sampling.max_new_tokens < 2):
-            raise InvalidInputError(
-                f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
-                f"max_new_tokens={sampling.max_new_tokens}; expected at least 1 and 2; raise them"
-            )
+        if forced:
+            _require_retrieval(sampling, retrieval)
         # One position must stay free for the first written token, behind an inserted frame.
         needed = len(prompt) + 1 + (len(forced) + len(control.empty_frame) if forced else 0)
         if needed > max_context:
@@ -139,6 +136,7 @@ class Request:
         room = self.max_context - len(self.ids) - 1 - len(self._control.empty_frame)
         return (
             self.retrieval.mode != "never"
+            and self.sampling.grammar is None
             and self.usage.retrievals < self.retrieval.max_retrievals
             and room >= 1
         )
@@ -266,3 +264,16 @@ class Request:
             )
         self.state = after
         return event
+
+
+def _require_retrieval(sampling: SamplingParams, retrieval: RetrievalParams) -> None:
+    if retrieval.max_retrievals < 1 or sampling.max_new_tokens < 2:
+        raise InvalidInputError(
+            f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
+            f"max_new_tokens={sampling.max_new_tokens}; expected at least 1 and 2; raise them"
+        )
+    if sampling.grammar is not None:
+        raise InvalidInputError(
+            'Retrieval "always" under a grammar; expected "auto" or "never", because a grammar '
+            "has no place for passages; retrieve first, or leave the grammar out"
+        )

@@ -65,16 +65,20 @@ class TextGuard:
 
     Works on what comes out, not on what goes in: `split_special_tokens` does not cover added
     tokens that are not special, and normalisers can build a control string from harmless text.
+    `control_ids` are all added tokens unless others are given.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", control_ids: frozenset[int] | None = None
+    ) -> None:
         if not tokenizer.is_fast:
             raise CheckpointError(
                 f"{type(tokenizer).__name__} has no offsets; expected a fast tokenizer; load the "
                 "checkpoint with a tokenizer.json"
             )
         self._tokenizer = tokenizer
-        self.control_ids = frozenset(tokenizer.added_tokens_decoder)
+        added = frozenset(tokenizer.added_tokens_decoder)
+        self.control_ids = added if control_ids is None else control_ids
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as plain text, without BOS or EOS."""

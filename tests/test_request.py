@@ -25,6 +25,7 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
+from onegen_model.grammar import Grammar
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import (
     ANSWER_RESERVE,
@@ -321,6 +322,21 @@ def test_always_forces_a_query_token_behind_the_prompt() -> None:
 def test_always_needs_a_budget(budget: dict[str, int]) -> None:
     with pytest.raises(InvalidInputError, match="expected at least 1 and 2"):
         make(mode="always", **budget)
+
+
+def test_a_grammar_has_no_place_for_passages() -> None:
+    sampling = SamplingParams(grammar=Grammar('start: "yes"'))
+    request = Request(0, [1], CONTROL, max_context=400, sampling=sampling)
+    assert request.masked == {QUERY, START, STOP}
+    with pytest.raises(InvalidInputError, match="under a grammar; expected"):
+        Request(
+            0,
+            [1],
+            CONTROL,
+            max_context=400,
+            sampling=sampling,
+            retrieval=RetrievalParams(mode="always"),
+        )
 
 
 # Passages

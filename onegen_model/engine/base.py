@@ -23,7 +23,10 @@ class Engine(Protocol):
         ...
 
     def add(self, request: Request) -> list[Event]:
-        """Admit a request; returns the events of what is forced at its start."""
+        """Admit a request; returns the events of what is forced at its start.
+
+        Raises InvalidInputError for one it cannot serve, as it was: a grammar that allows nothing.
+        """
         ...
 
     def step(self) -> list[Event]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from onegen_model.engine.constraint import TokenConstraint
 from onegen_model.params import SamplingParams
 
 
@@ -58,7 +59,8 @@ def draw(probabilities: Tensor, uniform: float) -> Tensor:
 class TokenSampler:
     """How one request chooses. The same seed draws the same numbers on every device."""
 
-    def __init__(self, params: SamplingParams) -> None:
+    def __init__(self, params: SamplingParams, constraint: TokenConstraint | None = None) -> None:
+        self.constraint = constraint
         self._params = params
         self._random = torch.Generator()
         if params.seed is None:
@@ -114,6 +116,18 @@ class TokenChooser:
         return [token if fine else None for token, fine in zip(*chosen, strict=True)]
 
     def _mask(self, logits: Tensor, choices: Sequence[Choice]) -> Tensor:
+        logits = self._mask_kinds(logits, choices)
+        for row, choice in enumerate(choices):
+            if choice.sampler.constraint is not None:
+                # Columns beyond the tokenizer's tokens stand for nothing.
+                possible = torch.zeros(logits.shape[-1], dtype=torch.bool)
+                allowed = choice.sampler.constraint.allowed()
+                possible[: len(allowed)] = allowed
+                logits[row, ~possible.to(self._device)] = -torch.inf
+        return logits
+
+    def _mask_kinds(self, logits: Tensor, choices: Sequence[Choice]) -> Tensor:
+        """A copy of `logits` without what each row may not write."""
         kinds = {choice.masked for choice in choices}
         if len(kinds) == 1:
             return mask_ids(logits, self._ids(next(iter(kinds))))

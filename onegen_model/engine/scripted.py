@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from math import sqrt
 
-from onegen_model.errors import ProtocolError
+from onegen_model.errors import InvalidInputError, ProtocolError
 from onegen_model.events import Event, Finished, FinishReason, PassagesInserted
 from onegen_model.request import Candidate, Request, State
 
@@ -47,6 +47,11 @@ class ScriptedEngine:
 
     def add(self, request: Request) -> list[Event]:
         """Admit a request; returns the events of what is forced at its start."""
+        if request.sampling.grammar is not None:
+            raise InvalidInputError(
+                "A grammar with the scripted engine; expected none, because a script writes what "
+                "it wants; leave it out"
+            )
         self._requests[request.id] = request
         events = request.start()
         self._forget_finished()

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 
 from onegen_model.engine.attention import context_length
+from onegen_model.engine.constraint import Constrain
 from onegen_model.engine.forward import Chunk, SlotNetwork, probe
 from onegen_model.engine.sampling import Choice, TokenChooser, TokenSampler
 from onegen_model.engine.slots import Slot, SlotPool
 from onegen_model.errors import InvalidInputError, ProtocolError
 from onegen_model.events import Event, Finished, FinishReason, PassagesInserted
 from onegen_model.network import Readout, normalise
+from onegen_model.params import SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request, State
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class TransformersEngine:
 
     `max_cache_bytes` bounds what finished requests leave behind; running ones take what they
     need. `max_chunk_tokens` bounds the positions of a forward over prompts and passages, padding
-    included. An error of a forward leaves every request as it was: step again, or finish them.
+    included. `constrain` is needed for requests with a grammar. An error of a forward leaves every
+    request as it was: step again, or finish them.
     """
 
     def __init__(
@@ -58,10 +61,10 @@ class TransformersEngine:
         network: "PreTrainedModel",
         control: ControlIds,
         *,
-        max_context: int | None = None,
         max_cache_bytes: int = 2**30,
         max_chunk_tokens: int = 2048,
         max_rows: int = 64,
+        constrain: Constrain | None = None,
     ) -> None:
         self.control = control
         self.forwarded = 0
@@ -70,15 +73,15 @@ class TransformersEngine:
         with torch.inference_mode():
             self._network = SlotNetwork(network)
             probe(network)
-        longest = context_length(network.config.get_text_config())
-        self._max_context = min(max_context or longest, longest)
+        self._max_context = context_length(network.config.get_text_config())
         self._max_chunk_tokens = max_chunk_tokens
         self._max_rows = max_rows
         self._pool = SlotPool(
             self._network.cache, max_bytes=max_cache_bytes, max_length=self._max_context
         )
         self._choose = TokenChooser(self._network.device)
-        self._waiting: deque[Request] = deque()
+        self._constrain = constrain
+        self._waiting: deque[tuple[Request, TokenSampler]] = deque()
         self._rows: dict[int, _Row] = {}
         self._events: list[Event] = []
         self._error: Exception | None = None
@@ -97,14 +100,25 @@ class TransformersEngine:
                 f"request {request.id} may grow to {request.max_context} tokens; expected at most "
                 f"{self._max_context}; create it with the engine's `max_context`"
             )
-        if request.id in self._rows or any(other.id == request.id for other in self._waiting):
+        if request.id in self._rows or any(other.id == request.id for other, _ in self._waiting):
             raise ProtocolError(
                 f"request {request.id} is here already; expected a new id; count them up"
             )
+        sampler = self._sampler(request.sampling)
         events = request.start()
         if request.state is State.RUNNING:
-            self._waiting.append(request)
+            self._waiting.append((request, sampler))
         return events
+
+    def _sampler(self, params: SamplingParams) -> TokenSampler:
+        if params.grammar is None:
+            return TokenSampler(params)
+        if self._constrain is None:
+            raise InvalidInputError(
+                "A grammar for an engine without `constrain`; expected it; create the engine with "
+                "a GrammarCompiler"
+            )
+        return TokenSampler(params, self._constrain(params.grammar))
 
     def insert(self, request_id: int, candidates: Sequence[Candidate]) -> PassagesInserted:
         row = self._row(request_id)
@@ -113,10 +127,10 @@ class TransformersEngine:
         return event
 
     def finish(self, request_id: int, reason: FinishReason) -> Finished:
-        for request in self._waiting:
-            if request.id == request_id:
-                self._waiting.remove(request)
-                return request.finish(reason)
+        for waiting in self._waiting:
+            if waiting[0].id == request_id:
+                self._waiting.remove(waiting)
+                return waiting[0].finish(reason)
         row = self._row(request_id)
         event = row.request.finish(reason)
         self._release(row)
@@ -158,11 +172,11 @@ class TransformersEngine:
     def _admit(self) -> None:
         running = len(self._running())
         while self._waiting and running < self._max_rows:
-            request = self._waiting[0]
+            request, sampler = self._waiting[0]
             slot = self._pool.take(request.ids)
             self._waiting.popleft()
             request.mark_reused(slot.length)
-            self._rows[request.id] = _Row(request, slot, TokenSampler(request.sampling))
+            self._rows[request.id] = _Row(request, slot, sampler)
             running += 1
 
     def _reuse(self, row: _Row) -> None:
@@ -217,9 +231,11 @@ class TransformersEngine:
         if isinstance(outcome, array):
             self._events += request.receive_query(outcome)
         elif outcome is not None:
+            if row.sampler.constraint is not None:
+                row.sampler.constraint.accept(outcome)
             self._events += request.receive_token(outcome)
         else:
-            logger.error("request %d failed: its logits are not finite", request.id)
+            logger.error("request %d failed: no token has a finite logit", request.id)
             self._events.append(request.finish("failed"))
         if request.state is State.FINISHED:
             self._release(row, keep=outcome is not None)
