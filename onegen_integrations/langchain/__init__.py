@@ -1,0 +1,29 @@
+"""OneGen in LangChain; needs the extra `onegen[langchain]`."""
+
+from onegen_model.errors import MissingExtraError
+
+try:
+    import langchain_core  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        "The package langchain-core is not installed; expected it for onegen_integrations."
+        'langchain; run `pip install "onegen[langchain]"`'
+    ) from error
+
+from onegen_integrations.langchain.chat_models import OneGenChatModel
+from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
+from onegen_integrations.langchain.llms import OneGenLLM
+from onegen_integrations.langchain.retrievers import OneGenRetriever, onegen_rag_prompt
+from onegen_integrations.langchain.vectorstores import Search, open_search
+
+__all__ = [
+    "OneGenChatModel",
+    "OneGenEmbeddings",
+    "OneGenLLM",
+    "OneGenRetriever",
+    "Search",
+    "onegen_rag_prompt",
+    "open_search",
+    "to_document",
+    "to_passage",
+]

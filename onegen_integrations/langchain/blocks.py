@@ -1,0 +1,244 @@
+"""Events of one turn, as they come, to LangChain message chunks in standard (v1) content blocks.
+
+A retriever attached: steps are `reasoning` blocks, each retrieval a `server_tool_call` and its
+`server_tool_result`, the answer is the one `text` block, with a citation for each passage.
+Otherwise the content is a plain string.
+"""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
+from langchain_core.messages.tool import tool_call_chunk
+
+from onegen_model import (
+    Answer,
+    AnswerText,
+    Event,
+    InvalidToolCall,
+    Part,
+    PartStream,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    StepText,
+    Template,
+    Token,
+    ToolCall,
+    ToolCallParser,
+    Usage,
+)
+
+PROVIDER = "onegen"
+RETRIEVE = "onegen_retrieve"
+
+Block = dict[str, Any]
+
+
+class MessageStream:
+    """One per turn. `earlier` are the blocks of a turn that is being continued, `opening` the text
+    that the model has written in it since its last insertion. Without a `template` (under a
+    grammar) nothing is an answer frame.
+    """
+
+    def __init__(
+        self,
+        template: Template | None,
+        *,
+        plain: bool,
+        with_tools: bool = False,
+        earlier: Sequence[Block] = (),
+        opening: str = "",
+    ) -> None:
+        self._plain = plain
+        self._calls = ToolCallParser() if with_tools else None
+        self._parts = PartStream(template, opening) if template else None
+        self._blocks: list[Block] = [dict(block, index=at) for at, block in enumerate(earlier)]
+        self._num_retrievals = sum(block["type"] == "server_tool_call" for block in earlier)
+        self._num_calls = 0
+        self._tail = opening
+        self._content = ""
+        self._frame: tuple[int, int] | None = None
+
+    def open(self) -> list[AIMessageChunk]:
+        """What stands there before the model writes; keeps a list a list."""
+        return [] if self._plain else [AIMessageChunk(content=[dict(one) for one in self._blocks])]
+
+    def feed(self, event: Event, *, error: str = "") -> list[AIMessageChunk]:
+        """Chunks for any event but Finished. `error` is why a retrieval found nothing."""
+        match event:
+            case Token():
+                return self._write(self._parse(event.text))
+            case RetrievalRequested():
+                chunks = self._flush()
+                self._tail = ""
+                return [*chunks, self._block(self._call(event.text))]
+            case PassagesInserted():
+                return [self._block(self._result(event.passages, error))]
+        return []
+
+    def close(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
+        """The last chunks: citations, usage, and what it takes to replay the turn exactly."""
+        chunks = self._flush()
+        if not self._plain:
+            chunks += self._end_text()
+        replay = {"written": [list(ids) for ids in answer.written], "frame": self._frame}
+        last = AIMessageChunk(
+            content="" if self._plain else [],
+            usage_metadata=usage_metadata(answer.usage),
+            response_metadata={
+                "model_name": model_name,
+                "model_provider": PROVIDER,
+                "finish_reason": "stop" if answer.finish_reason == "end" else answer.finish_reason,
+                "onegen": {**replay, "usage": _counters(answer.usage)},
+            },
+            chunk_position="last",
+        )
+        return [*chunks, last]
+
+    def _parse(self, text: str) -> list[str | ToolCall | InvalidToolCall]:
+        return self._calls.feed(text) if self._calls else [text]
+
+    def _flush(self) -> list[AIMessageChunk]:
+        chunks = self._write(self._calls.flush()) if self._calls else []
+        return chunks + self._show(self._parts.end_span() if self._parts else [])
+
+    def _write(self, pieces: Sequence[str | ToolCall | InvalidToolCall]) -> list[AIMessageChunk]:
+        chunks: list[AIMessageChunk] = []
+        for piece in pieces:
+            if not isinstance(piece, str):
+                chunks.append(self._tool_call(piece))
+            elif self._parts:
+                chunks += self._show(self._parts.feed(piece))
+            else:
+                chunks += self._show([StepText(piece)])
+        return chunks
+
+    def _show(self, parts: Sequence[Part]) -> list[AIMessageChunk]:
+        show = self._show_plain if self._plain else self._show_block
+        return [chunk for part in parts if (chunk := show(part))]
+
+    def _show_plain(self, part: Part) -> AIMessageChunk | None:
+        text = part.text if self._content else part.text.lstrip()
+        if not text:
+            return None
+        at, end = len(self._content), len(self._content) + len(text)
+        if isinstance(part, AnswerText):
+            self._frame = (self._frame[0] if self._frame else at, end)
+        self._content += text
+        return AIMessageChunk(content=text)
+
+    def _show_block(self, part: Part) -> AIMessageChunk:
+        if isinstance(part, AnswerText):
+            return self._grow("text", part.text)
+        self._tail += part.text
+        return self._grow("reasoning", part.text)
+
+    def _grow(self, kind: str, text: str) -> AIMessageChunk:
+        """More text of the block that is open, or of a new one."""
+        if not self._blocks or self._blocks[-1]["type"] != kind:
+            self._blocks.append({"type": kind, kind: "", "index": len(self._blocks)})
+        block = self._blocks[-1]
+        block[kind] += text
+        return AIMessageChunk(content=[{"type": kind, kind: text, "index": block["index"]}])
+
+    def _block(self, block: Block) -> AIMessageChunk:
+        self._blocks.append({**block, "index": len(self._blocks)})
+        return AIMessageChunk(content=[dict(self._blocks[-1])])
+
+    def _call(self, query: str) -> Block:
+        call_id = f"{PROVIDER}_{self._num_retrievals}"
+        self._num_retrievals += 1
+        args = {"queries": [query]}
+        return {"type": "server_tool_call", "id": call_id, "name": RETRIEVE, "args": args}
+
+    def _result(self, passages: Sequence[ScoredPassage], error: str) -> Block:
+        return {
+            "type": "server_tool_result",
+            "tool_call_id": self._blocks[-1]["id"],
+            "status": "error" if error else "success",
+            "output": error or [_output(one) for one in passages],
+        }
+
+    def _tool_call(self, call: ToolCall | InvalidToolCall) -> AIMessageChunk:
+        self._num_calls += 1
+        if isinstance(call, ToolCall):
+            name, args = call.name, json.dumps(call.arguments, ensure_ascii=False)
+        else:
+            name, args = None, call.text
+        chunk = tool_call_chunk(
+            name=name, args=args, id=f"call_{uuid.uuid4().hex}", index=self._num_calls - 1
+        )
+        return AIMessageChunk(content="" if self._plain else [], tool_call_chunks=[chunk])
+
+    def _end_text(self) -> list[AIMessageChunk]:
+        """Without an answer frame the answer is what was written after the last insertion."""
+        chunks = []
+        has_frame = self._parts is not None and self._parts.has_frame
+        if not has_frame and (unframed := self._tail.strip()):
+            chunks.append(self._grow("text", unframed))
+            repeats = {"type": "text", "text": "", "extras": {"repeats": "reasoning"}}
+            chunks.append(AIMessageChunk(content=[{**repeats, "index": len(self._blocks) - 1}]))
+        texts = [block for block in self._blocks if block["type"] == "text"]
+        if texts and (citations := cite(texts[-1]["text"], self._blocks)):
+            final = {"type": "text", "text": "", "annotations": citations}
+            chunks.append(AIMessageChunk(content=[{**final, "index": texts[-1]["index"]}]))
+        return chunks
+
+
+def add_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
+    """Their sum; without any, a message of no blocks."""
+    return reduce(add, chunks, AIMessageChunk(content=[]))
+
+
+def cite(answer: str, blocks: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """A citation of the whole answer for each passage of `blocks`, each passage once."""
+    citations: dict[str, Block] = {}
+    for block in blocks:
+        if block["type"] != "server_tool_result" or block["status"] != "success":
+            continue
+        for found in block["output"]:
+            citation = {
+                "type": "citation",
+                "id": f"{block['tool_call_id']}_{found['id']}",
+                "title": str(found["metadata"].get("title", "")),
+                "start_index": 0,
+                "end_index": len(answer),
+                "extras": {"document_id": found["id"], "tool_call_id": block["tool_call_id"]},
+            }
+            if answer and answer in found["page_content"]:
+                citation["cited_text"] = answer
+            citations.setdefault(found["id"], citation)
+    return list(citations.values())
+
+
+def _output(scored: ScoredPassage) -> Block:
+    passage = scored.passage
+    text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+    return {
+        "id": passage.id,
+        "page_content": text,
+        "metadata": dict(passage.metadata),
+        "score": scored.score,
+    }
+
+
+def usage_metadata(usage: Usage) -> UsageMetadata:
+    """Inserted passages are input; they are told apart as `retrieved`."""
+    read = usage.prompt + usage.inserted
+    details = {"cache_read": usage.reused, "retrieved": usage.inserted}
+    return UsageMetadata(
+        input_tokens=read,
+        output_tokens=usage.written,
+        total_tokens=read + usage.written,
+        input_token_details=InputTokenDetails(**details),  # type: ignore[typeddict-item]
+    )
+
+
+def _counters(usage: Usage) -> dict[str, int]:
+    return {"forwarded": usage.forwarded, "reused": usage.reused, "retrievals": usage.retrievals}

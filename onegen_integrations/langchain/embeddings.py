@@ -1,0 +1,143 @@
+"""LangChain's documents as the model sees them: as passages, and as vectors.
+
+What is inserted into the context is what was embedded: a document's `page_content`.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from langchain_core.documents import Document
+from langchain_core.embeddings import Embeddings
+from langchain_core.utils import from_env
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+from onegen_integrations.shared import SharedModel
+from onegen_model import OneGenModel, Passage, ScoredPassage
+from onegen_model.errors import InvalidInputError, PassageTooLongError
+
+_HANDLE = "\0onegen:"
+# Of the process and not of one object: a store may hold a copy of the embeddings.
+_vectors: dict[str, list[float]] = {}
+
+
+class OneGenEmbeddings(BaseModel, Embeddings):
+    """Documents are embedded as passages, queries as a question that retrieves at once.
+
+    A document is bare text here. A title belongs into its first line, `"title\\ntext"`: that is
+    how a passage with a title is rendered, so both have the same vector. Documents longer than
+    `max_passage_tokens` are refused, not cut. LangChain's splitters count as the model does with
+    `length_function=embeddings.count_tokens`; they add up their pieces, which is a few tokens off.
+
+    `model` is a path, a hub id, a model that is already loaded, or None for the default
+    checkpoint; left out, it is what the variable ONEGEN_MODEL names. It is loaded when first used,
+    once per process; `dtype` and `device` say how.
+    """
+
+    model: str | Path | OneGenModel | SharedModel | None = Field(
+        default_factory=from_env("ONEGEN_MODEL", default=None)
+    )
+    dtype: str = "float32"
+    device: str | None = None
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
+
+    @field_validator("model")
+    @classmethod
+    def _hold_a_handle(cls, model: object) -> object:
+        """A loaded model could neither be copied nor pickled with this object."""
+        return SharedModel(model) if isinstance(model, OneGenModel) else model
+
+    @field_serializer("model")
+    def _name(self, model: object) -> str | None:
+        return None if model is None else str(model)
+
+    @property
+    def shared(self) -> SharedModel:
+        """The handle of the model."""
+        return SharedModel(self.model, dtype=self.dtype, device=self.device)
+
+    @property
+    def max_passage_tokens(self) -> int:
+        """Longest document, as `count_tokens` counts."""
+        return self.shared.model.max_passage_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text; the `length_function` of a text splitter."""
+        return self.shared.model.count_tokens(text)
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Unit vectors; raises PassageTooLongError, and InvalidInputError for an empty text."""
+        passages = [Passage(f"texts[{at}]", text) for at, text in enumerate(texts)]
+        try:
+            rows: list[list[float]] = self.shared.model.embed_passages(passages).tolist()
+        except PassageTooLongError as error:
+            raise PassageTooLongError(
+                f"{error}, for example with RecursiveCharacterTextSplitter("
+                "chunk_size=embeddings.max_passage_tokens - 8, chunk_overlap=0, "
+                "length_function=embeddings.count_tokens)"
+            ) from error
+        return rows
+
+    def embed_query(self, text: str) -> list[float]:
+        """A unit vector; that of a `handle` without any computation."""
+        if text.startswith(_HANDLE):
+            return self._look_up(text)
+        row: list[float] = self.shared.model.embed_queries([text])[0].tolist()
+        return row
+
+    @contextmanager
+    def handle(self, vector: Sequence[float]) -> Iterator[str]:
+        """A text that `embed_query` answers with `vector` until the context is left.
+
+        For stores that can be searched by text only: they embed it, and get the vector.
+        """
+        name = f"{_HANDLE}{uuid.uuid4().hex}"
+        _vectors[name] = list(vector)
+        try:
+            yield name
+        finally:
+            del _vectors[name]
+
+    def _look_up(self, name: str) -> list[float]:
+        try:
+            return list(_vectors[name])
+        except KeyError:
+            raise InvalidInputError(
+                "A handle was used after its context had ended; expected a search that ends "
+                "inside it; search by text instead"
+            ) from None
+
+
+def passage_id(document: Document) -> str:
+    """The document's own id, or one made from its content."""
+    if known := document.id or document.metadata.get("_id"):  # Qdrant keeps it in the metadata
+        return str(known)
+    content = document.page_content.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def to_passage(document: Document) -> Passage:
+    """What the model reads of it is `page_content`, which is what was embedded.
+
+    A `title` of the metadata becomes the title only where `page_content` begins with its line.
+    """
+    title, text = document.metadata.get("title"), document.page_content
+    if isinstance(title, str) and title and text.startswith(f"{title}\n"):
+        body = text.removeprefix(f"{title}\n")
+        if body.strip():  # a passage is more than a title
+            return Passage(passage_id(document), body, title, dict(document.metadata))
+    return Passage(passage_id(document), text, "", dict(document.metadata))
+
+
+def to_document(found: Passage | ScoredPassage) -> Document:
+    """Inverse of `to_passage`; a score goes into the metadata, as `relevance_score`."""
+    passage = found.passage if isinstance(found, ScoredPassage) else found
+    metadata, text = dict(passage.metadata), passage.text
+    if passage.title:
+        metadata["title"], text = passage.title, f"{passage.title}\n{text}"
+    if isinstance(found, ScoredPassage):
+        metadata["relevance_score"] = found.score
+    return Document(id=passage.id, page_content=text, metadata=metadata)

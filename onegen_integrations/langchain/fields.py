@@ -1,0 +1,161 @@
+"""Fields that several components have in common, and what they mean to the core."""
+
+import uuid
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.utils import from_env
+from langchain_core.vectorstores import VectorStore
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from onegen_integrations.langchain.vectorstores import Search, open_search
+from onegen_integrations.shared import SharedModel
+from onegen_model import Grammar, OneGenModel, RetrievalParams, SamplingParams
+from onegen_model.errors import InvalidInputError
+
+RetrievalMode = Literal["auto", "always", "never"]
+
+CONFIG = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=())
+
+
+_identities: dict[int, str] = {}
+
+
+def identity_of(source: object) -> str:
+    """A name that no other object has or will have; `id` is given away again."""
+    if id(source) not in _identities:
+        _identities[id(source)] = f"{type(source).__name__}-{uuid.uuid4().hex}"
+        weakref.finalize(source, _identities.pop, id(source)).atexit = False
+    return _identities[id(source)]
+
+
+class ModelFields(BaseModel):
+    """`model` is a path, a hub id, a model that is already loaded, or None for the default one.
+
+    It is loaded when first used, once per process.
+    """
+
+    model_config = CONFIG
+
+    model: str | Path | OneGenModel | SharedModel | None = Field(
+        default_factory=from_env("ONEGEN_MODEL", default=None), alias="model_name"
+    )
+    dtype: str = "float32"
+    device: str | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _hold_a_handle(cls, model: object) -> object:
+        """A loaded model could neither be copied nor pickled with this object."""
+        return SharedModel(model) if isinstance(model, OneGenModel) else model
+
+    @field_serializer("model")
+    def _name(self, model: object) -> str | None:
+        return None if model is None else str(model)
+
+    @property
+    def shared(self) -> SharedModel:
+        """The handle of the model."""
+        return SharedModel(self.model, dtype=self.dtype, device=self.device)
+
+    @property
+    def model_label(self) -> str:
+        """How traces and messages call the model."""
+        return "default" if self.model is None else str(self.model)
+
+
+class SamplingFields(BaseModel):
+    """How tokens are chosen, as `SamplingParams` has it; a call's own values come first."""
+
+    model_config = CONFIG
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = Field(default=None, alias="max_new_tokens")
+    stop: list[str] | None = Field(default=None, alias="stop_sequences")
+
+    def sampling(
+        self, stop: Sequence[str] | None, called: Mapping[str, Any], grammar: Grammar | None = None
+    ) -> SamplingParams:
+        """Raises InvalidInputError for a value out of range."""
+        names = ("temperature", "top_p", "top_k", "repetition_penalty", "seed")
+        given = {name: called.get(name, getattr(self, name)) for name in names}
+        longest = called.get("max_new_tokens", called.get("max_tokens", self.max_tokens))
+        given |= {"max_new_tokens": longest, "grammar": grammar}
+        stops = tuple((self.stop or ()) if stop is None else stop)
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return SamplingParams(**chosen, stop=stops)
+
+
+class RetrievalFields(BaseModel):
+    """What is searched, when, and for how much; a call's own values come first.
+
+    `vectorstore` is searched with the vector that the model makes while it writes, `retriever`
+    with the text before it (a VectorStoreRetriever: with the vector, as its store). `filter` and
+    `search_kwargs` are in the store's own language; `score_threshold` is a cosine. Where a store
+    raises, "continue" goes on without passages.
+    """
+
+    model_config = CONFIG
+
+    vectorstore: VectorStore | None = Field(default=None, exclude=True, repr=False)
+    retriever: BaseRetriever | None = Field(default=None, exclude=True, repr=False)
+    k: int | None = None
+    filter: Any = None
+    score_threshold: float | None = None
+    search_kwargs: dict[str, Any] = Field(default_factory=dict)
+    retrieval: RetrievalMode = "auto"
+    max_retrievals: int = 6
+    on_retrieval_error: Literal["raise", "continue"] = "raise"
+
+    @model_validator(mode="after")
+    def _search_one(self) -> "RetrievalFields":
+        if self.vectorstore is not None and self.retriever is not None:
+            raise ValueError("a vectorstore and a retriever; expected one of them; leave one out")
+        return self
+
+    @property
+    def source(self) -> VectorStore | BaseRetriever | None:
+        """What is searched."""
+        return self.vectorstore if self.retriever is None else self.retriever
+
+    def search(self, model: SharedModel, called: Mapping[str, Any]) -> Search | None:
+        """None where nothing is attached or wanted."""
+        source = self.source
+        mode = called.get("retrieval", self.retrieval)
+        if source is None and mode == "always":
+            raise InvalidInputError(
+                'Retrieval "always" without a vectorstore; expected one; attach a vectorstore or a '
+                'retriever, or choose "auto"'
+            )
+        if source is None or mode == "never":
+            return None
+        return open_search(
+            source,
+            model=model,
+            k=called.get("k", self.k),
+            score_threshold=called.get("score_threshold", self.score_threshold),
+            search_kwargs={**self.search_kwargs, **called.get("search_kwargs", {})},
+        )
+
+    def retrieval_params(self, search: Search, called: Mapping[str, Any]) -> RetrievalParams:
+        """Raises InvalidInputError for a value out of range."""
+        return RetrievalParams(
+            mode=called.get("retrieval", self.retrieval),
+            top_k=search.k or RetrievalParams().top_k,
+            max_retrievals=called.get("max_retrievals", self.max_retrievals),
+            filter=called.get("filter", self.filter),
+        )

@@ -1,0 +1,183 @@
+"""Text in, text out: for chains that know no messages."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.language_models import BaseLLM
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import AIMessageChunk
+from langchain_core.outputs import (
+    ChatGeneration,
+    ChatGenerationChunk,
+    Generation,
+    GenerationChunk,
+    LLMResult,
+)
+
+from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
+from onegen_integrations.langchain.fields import (
+    CONFIG,
+    ModelFields,
+    RetrievalFields,
+    SamplingFields,
+    identity_of,
+)
+from onegen_integrations.langchain.tracing import current_run
+from onegen_integrations.langchain.turns import TurnRetriever
+from onegen_model import Event
+from onegen_model.driver import Ticket
+
+
+@dataclass(slots=True)
+class _Text:
+    """One prompt on its way: its ticket, its events so far, and how they are told."""
+
+    prompt: str
+    ticket: Ticket
+    messages: MessageStream
+    retriever: TurnRetriever | None
+    events: list[Event] = field(default_factory=list)
+    chunks: list[GenerationChunk] = field(default_factory=list)
+
+    def feed(self, event: Event) -> list[GenerationChunk]:
+        self.events.append(event)
+        error = self.retriever.error_of(event) if self.retriever else ""
+        new = [chunk for one in self.messages.feed(event, error=error) if (chunk := _chunk(one))]
+        self.chunks += new
+        return new
+
+
+class OneGenLLM(ModelFields, SamplingFields, RetrievalFields, BaseLLM):
+    """The answer as text; with a `vectorstore` (or a `retriever`), looked up while it is written.
+
+    Of what was written, only the answer is streamed once something is searched.
+    """
+
+    model_config = CONFIG
+
+    @property
+    def _llm_type(self) -> str:
+        return PROVIDER
+
+    @property
+    def _identifying_params(self) -> Mapping[str, Any]:
+        names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"}
+        plain = {name: getattr(self, name) for name in names - {"vectorstore", "retriever"}}
+        store = None if self.source is None else identity_of(self.source)
+        return {**plain, "model": self.model_label, "store": store}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = PROVIDER
+        params["ls_model_name"] = self.model_label
+        return params
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Those of the model; nothing is looked up elsewhere."""
+        return self.shared.model.renderer.text_ids(text)
+
+    def _begin(
+        self,
+        prompts: Sequence[str],
+        stop: Sequence[str] | None,
+        manager: BaseRunManager | None,
+        called: Mapping[str, Any],
+    ) -> dict[int, _Text]:
+        """All prompts as requests of one batch, by request id."""
+        model, run = self.shared.model, current_run(manager)
+        search = self.search(self.shared, called)
+        skips = self.on_retrieval_error == "continue"
+        texts = {}
+        for prompt in prompts:
+            retriever = TurnRetriever(search, run, skips) if search else None
+            retrieval = self.retrieval_params(search, called) if search else None
+            ticket = model.submit(prompt, retriever, self.sampling(stop, called), retrieval)
+            told = MessageStream(model.template, plain=search is None)
+            texts[ticket.request.id] = _Text(prompt, ticket, told, retriever)
+        return texts
+
+    def _end(self, text: _Text) -> GenerationChunk:
+        answer = self.shared.model.fold(text.ticket, text.events, text.prompt)
+        chunks = text.messages.close(answer, self.model_label)
+        told = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
+        info = {"usage_metadata": chunks[-1].usage_metadata, **chunks[-1].response_metadata}
+        text.chunks.append(GenerationChunk(text=told, generation_info=info))
+        return text.chunks[-1]
+
+    def _collect(self, texts: Mapping[int, _Text]) -> LLMResult:
+        whole: list[list[Generation | ChatGeneration | GenerationChunk | ChatGenerationChunk]] = []
+        for text in texts.values():
+            last = self._end(text)
+            joined = "".join(chunk.text for chunk in text.chunks)
+            whole.append([Generation(text=joined, generation_info=last.generation_info)])
+        return LLMResult(generations=whole)
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        texts = self._begin(prompts, stop, run_manager, kwargs)
+        tickets = [text.ticket for text in texts.values()]
+        for event in self.shared.model.driver.drive(*tickets):
+            texts[event.request_id].feed(event)
+        return self._collect(texts)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        texts = await asyncio.to_thread(self._begin, prompts, stop, run_manager, kwargs)
+        tickets = [text.ticket for text in texts.values()]
+        async with aclosing(self.shared.model.driver.adrive(*tickets)) as events:
+            async for event in events:
+                texts[event.request_id].feed(event)
+        return self._collect(texts)
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        (text,) = self._begin([prompt], stop, run_manager, kwargs).values()
+        with closing(self.shared.model.driver.drive(text.ticket)) as events:
+            for event in events:
+                for chunk in text.feed(event):
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        yield self._end(text)
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        begun = await asyncio.to_thread(self._begin, [prompt], stop, run_manager, kwargs)
+        (text,) = begun.values()
+        async with aclosing(self.shared.model.driver.adrive(text.ticket)) as events:
+            async for event in events:
+                for chunk in text.feed(event):
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+        yield self._end(text)
+
+
+def _chunk(message: AIMessageChunk) -> GenerationChunk | None:
+    """Of the blocks, only text."""
+    return GenerationChunk(text=str(message.text)) if message.text else None

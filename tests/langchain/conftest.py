@@ -1,0 +1,55 @@
+"""The tiny random model in a folder, as users have theirs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onegen_integrations.langchain import OneGenEmbeddings
+from onegen_integrations.shared import SharedModel
+from onegen_model import OneGenModel
+from onegen_model.checkpoint import Checkpoint, CheckpointConfig
+from tests.conftest import MakeNetwork, make_tokenizer
+
+
+def save_model(make_network: MakeNetwork, folder: Path, **config_values: Any) -> Path:
+    network, tokenizer = make_network("llama", **config_values), make_tokenizer()
+    # Under a grammar a random model would hardly ever end a string.
+    network.get_output_embeddings().weight.data[tokenizer.convert_tokens_to_ids('"')] *= 3
+    config = CheckpointConfig(max_passage_tokens=64)
+    OneGenModel(Checkpoint(network, tokenizer, config, "")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(make_network, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def other_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model, of another width."""
+    return save_model(make_network, tmp_path_factory.mktemp("other"), hidden_size=32)
+
+
+@pytest.fixture(scope="session")
+def wide_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With room for tools and for what a random model writes under a grammar."""
+    folder = tmp_path_factory.mktemp("wide")
+    return save_model(make_network, folder, max_position_embeddings=4096)
+
+
+@pytest.fixture
+def embeddings(folder: Path) -> OneGenEmbeddings:
+    return OneGenEmbeddings(model=folder)
+
+
+@pytest.fixture
+def forwards(folder: Path) -> Iterator[list[object]]:
+    """Grows with each forward of the tiny model."""
+    seen: list[object] = []
+    network = SharedModel(folder).model.network
+    hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
+    yield seen
+    hook.remove()
