@@ -2,6 +2,7 @@
 
 from onegen_model.answer import Answer, Retrieval
 from onegen_model.conversation import Conversation, Message
+from onegen_model.driver import Ticket
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
     Event,
@@ -16,7 +17,7 @@ from onegen_model.events import (
 )
 from onegen_model.grammar import Grammar
 from onegen_model.index import PassageIndex
-from onegen_model.model import OneGenModel
+from onegen_model.model import OneGenModel, Options
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.parts import AnswerText, Part, PartStream, StepText
 from onegen_model.retrieval import AsyncRetriever, Retriever
@@ -40,6 +41,7 @@ __all__ = [
     "Message",
     "OneGenError",
     "OneGenModel",
+    "Options",
     "Part",
     "PartStream",
     "Passage",
@@ -55,6 +57,7 @@ __all__ = [
     "Segment",
     "StepText",
     "Template",
+    "Ticket",
     "Token",
     "ToolCall",
     "ToolCallParser",

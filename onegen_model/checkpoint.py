@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 DEFAULT_CHECKPOINT = Path(__file__).parent / "default_checkpoint"
 CONFIG_FILE = "onegen.json"
 ADAPTER_FILE = "adapter_model.safetensors"
+_ADAPTER_CONFIG = "adapter_config.json"
 FORMAT_VERSION = 1
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+# What a config file may hold that changes no vector and no id.
+_INERT = {
+    *("_name_or_path", "_model_name_or_path", "base_model_name_or_path", "revision"),
+    *("transformers_version", "peft_version", "architectures", "inference_mode"),
+    *("dtype", "torch_dtype", "use_cache", "attn_implementation", "_attn_implementation"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A loaded checkpoint. `fingerprint` names weights, tokens, template and passage length."""
+    """A loaded checkpoint. `fingerprint` names all that its vectors and ids depend on."""
 
     network: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -99,9 +106,9 @@ def load_checkpoint(path_or_id: str | Path | None, dtype: Any, device: str) -> C
     config = CheckpointConfig.read(folder)
     weights = folder if config.base is None else find_base(config.base)
     network, tokenizer = load_weights(weights)
-    fingerprint = _fingerprint(folder, config)
     if config.base is not None:
         network = _apply_adapter(network, tokenizer, folder, config)
+    fingerprint = fingerprint_of(network, tokenizer, folder, weights, config)
     torch.nn.Module.to(network, device=device, dtype=dtype).eval()
     return Checkpoint(network.requires_grad_(False), tokenizer, config, fingerprint)
 
@@ -155,12 +162,19 @@ def load_weights(folder: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerB
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         network = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{folder} cannot be loaded ({str(error).splitlines()[0]}); expected a causal language "
-            "model of Hugging Face with safetensors and a tokenizer; check the folder"
-        ) from error
+    except Exception as error:  # Damage shows in a dozen kinds of errors, some of them bare.
+        what = "a causal language model of Hugging Face with safetensors and a tokenizer"
+        raise _unloadable(folder, error, what) from error
     return network, tokenizer
+
+
+def _unloadable(folder: Path, error: Exception, expected: str) -> CheckpointError:
+    reason = next(iter(str(error).splitlines()), "no reason given")
+    return CheckpointError(
+        f"{folder} cannot be loaded ({type(error).__name__}: {reason}); expected {expected}, every "
+        "file whole; check the folder, or fetch it again (`git lfs pull` where git-lfs left "
+        "pointers)"
+    )
 
 
 def _apply_adapter(
@@ -182,7 +196,11 @@ def _apply_adapter(
     with warnings.catch_warnings():
         # PEFT still uses a name that transformers renamed: nothing the caller can mend.
         warnings.simplefilter("ignore", FutureWarning)
-        adapted = PeftModel.from_pretrained(network.float(), str(folder))
+        try:
+            adapted = PeftModel.from_pretrained(network.float(), str(folder))
+        except Exception as error:  # As in `load_weights`.
+            what = "an adapter that PEFT wrote for the base"
+            raise _unloadable(folder, error, what) from error
     merged: PreTrainedModel = adapted.merge_and_unload()
     return merged
 
@@ -195,13 +213,40 @@ def prepare_tokens(
         initialise_rows(network, tokenizer, template.tokens)
 
 
-def _fingerprint(folder: Path, config: CheckpointConfig) -> str:
-    weights = config.base.sha256 if config.base else weights_sha256(folder)
-    adapter = file_sha256(folder / ADAPTER_FILE) if (folder / ADAPTER_FILE).is_file() else ""
-    return fingerprint_of(weights, adapter, config)
+def fingerprint_of(
+    network: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    weights: Path,
+    config: CheckpointConfig,
+) -> str:
+    """Names everything vectors and ids depend on; not dtype, device, versions or paths.
 
-
-def fingerprint_of(weights: str, adapter: str, config: CheckpointConfig) -> str:
-    """Names everything an embedding depends on, except dtype and device."""
-    parts = [weights, adapter, config.template.to_dict(), config.max_passage_tokens]
+    `weights` is the folder of the base, or `folder` itself.
+    """
+    adapter = folder / ADAPTER_FILE
+    is_default = config.base is not None and config.base.source == "default"
+    parts = [
+        config.base.sha256 if config.base else weights_sha256(folder),
+        file_sha256(adapter) if adapter.is_file() else "",
+        _settings(folder / _ADAPTER_CONFIG),
+        # The default base is one file, whose digest covers the settings that are read out of it.
+        None if is_default else _settings(weights / "config.json"),
+        getattr(network.generation_config, "eos_token_id", None),
+        tokenizer.chat_template,
+        tokenizer.special_tokens_map,
+        config.template.to_dict(),
+        config.max_passage_tokens,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _settings(file: Path) -> Any:
+    """What matters of a JSON file, nested configs included; None without one."""
+    return _without_inert(json.loads(file.read_text("utf-8"))) if file.is_file() else None
+
+
+def _without_inert(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_inert(inner) for key, inner in value.items() if key not in _INERT}

@@ -77,14 +77,6 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> FoundFiles:
     return FoundFiles(tuple(files.values()), tuple(skipped))
 
 
-def read_documents(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Document]:
-    """All documents of files and folders; raises InvalidInputError with file and line."""
-    found = find_files(paths)
-    warn_of_skipped(found)
-    for file in found.files:
-        yield from read_file(file)
-
-
 def warn_of_skipped(found: FoundFiles) -> None:
     if found.skipped:
         logger.warning(
@@ -96,7 +88,7 @@ def warn_of_skipped(found: FoundFiles) -> None:
 
 
 def read_file(path: Path) -> Iterator[Document]:
-    """The documents of one file, without empty ones."""
+    """The documents of one file, without empty ones; raises InvalidInputError with its line."""
     records = path.name.lower().endswith(_RECORDS)
     for document in _read_records(path) if records else [_read_text(path)]:
         if document.text.strip():

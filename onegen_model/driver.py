@@ -62,6 +62,11 @@ class Driver:
         self._request_ids = count()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def max_context(self) -> int:
+        """Longest sequence of one request, in tokens."""
+        return self._max_context
+
     def submit(
         self,
         prompt: Sequence[int],
@@ -137,7 +142,7 @@ class Driver:
         self, tickets: Sequence[Ticket], streams: Sequence[EventStream]
     ) -> AsyncGenerator[Event, None]:
         num_open = len(tickets)
-        asked: list[tuple[asyncio.Task[None], Batch]] = []
+        asked: dict[asyncio.Task[None], Batch] = {}
         try:
             while num_open:
                 found = await self._engine.await_(streams)
@@ -146,13 +151,14 @@ class Driver:
                     task = asyncio.create_task(self._aask(found))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                    asked.append((task, found))
+                    asked[task] = found
+                    task.add_done_callback(asked.pop)
                 else:
                     num_open -= isinstance(found, Finished)
                     yield found
         finally:
             self._engine.cancel(streams)
-            for task, batch in asked:
+            for task, batch in asked.items():
                 if not any(stream.awaits_answer for stream in batch):
                     task.cancel()
         _raise_first_error(streams)

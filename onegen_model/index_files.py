@@ -25,7 +25,9 @@ from onegen_model.events import Passage
 MANIFEST = "manifest.json"
 _FORMAT = "onegen-passage-index"
 _VERSION = 1
-_OWN_FILE = re.compile(r"(vectors-[0-9a-f]{12}\.npy|passages-[0-9a-f]{12}\.jsonl|manifest.*)")
+_OWN_FILE = re.compile(
+    r"vectors-[0-9a-f]{12}\.npy|passages-[0-9a-f]{12}\.jsonl|manifest\.json(\.[0-9a-f]{12})?"
+)
 _STALE_SECONDS = 3600.0
 _REBUILD = "build it again from the documents"
 
@@ -66,6 +68,7 @@ def write_index(path: Path, stored: StoredIndex) -> None:
 def _write_generation(path: Path, stored: StoredIndex) -> None:
     name = uuid.uuid4().hex[:12]
     vectors, passages = path / f"vectors-{name}.npy", path / f"passages-{name}.jsonl"
+    staged = path / f"{MANIFEST}.{name}"
     lines = map(passage_line, stored.passages, stored.fragments)
     try:
         _write(vectors, lambda file: np.save(file, stored.vectors, allow_pickle=False))
@@ -80,11 +83,12 @@ def _write_generation(path: Path, stored: StoredIndex) -> None:
             "files": {file.name: _describe(file) for file in (vectors, passages)},
         }
         text = json.dumps(manifest, indent=1).encode()
-        _write(path / f"{MANIFEST}.{name}", lambda file: file.write(text))
+        _write(staged, lambda file: file.write(text))
         old = _named_files(path)
-        os.replace(path / f"{MANIFEST}.{name}", path / MANIFEST)
+        os.replace(staged, path / MANIFEST)
     except BaseException:
-        for file in (vectors, passages, path / f"{MANIFEST}.{name}"):
+        # An interrupt may come after the manifest was replaced: the files belong to it by then.
+        for file in {vectors, passages, staged} - {path / named for named in _named_files(path)}:
             file.unlink(missing_ok=True)
         raise
     _sync_folder(path)

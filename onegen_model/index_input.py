@@ -1,7 +1,7 @@
 """What may enter a passage index, and which passages a filter lets through."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,16 @@ def matches(passage: Passage, filter: Mapping[str, Any]) -> bool:
         if name not in passage.metadata:
             return False
         values = wanted if isinstance(wanted, list | tuple | set | frozenset) else (wanted,)
-        if passage.metadata[name] not in values:
+        if not _is_among(passage.metadata[name], values):
             return False
     return True
+
+
+def _is_among(value: object, values: Collection[Any]) -> bool:
+    try:
+        return value in values
+    except TypeError:  # `values` is a set, and a list is never in one
+        return False
 
 
 def filter_key(filter: Mapping[str, Any] | None) -> str:

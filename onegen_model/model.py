@@ -93,6 +93,11 @@ class OneGenModel:
         return self.config.max_passage_tokens
 
     @property
+    def max_context(self) -> int:
+        """Longest conversation with its answer, in tokens."""
+        return self.driver.max_context
+
+    @property
     def driver(self) -> Driver:
         """The one driver of this model's engine; made when first needed."""
         with self._lock:
@@ -264,6 +269,8 @@ class AnswerStream(_Recorder, Iterator[Event]):
     def close(self) -> None:
         """Cancel what has not finished."""
         self._events.close()
+        # A generator that was never started closes without a word.
+        self._model.driver.cancel(self._ticket)
 
 
 class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
@@ -281,3 +288,4 @@ class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
     async def aclose(self) -> None:
         """Cancel what has not finished."""
         await self._events.aclose()
+        self._model.driver.cancel(self._ticket)

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal, get_args
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.grammar import Grammar
 
 RetrievalMode = Literal["auto", "always", "never"]
+
+# What lies beyond these is 0 or infinite where logits are computed.
+_LEAST, _MOST = 1e-30, 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +32,23 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         checks = {
-            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-            "temperature": (self.temperature >= 0, "0 (greedy) or more"),
-            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
-            "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "stop": (
-                not isinstance(self.stop, str) and all(self.stop),
-                "a tuple of non-empty strings",
+            "max_new_tokens": (_is_int(self.max_new_tokens, 1), "at least 1"),
+            "temperature": (
+                _is_number(self.temperature, 0, 0) or _is_number(self.temperature, _LEAST, _MOST),
+                f"0 (greedy), or a number from {_LEAST} to {_MOST}",
             ),
+            "top_p": (_is_number(self.top_p, _LEAST, 1), f"a number from {_LEAST} to 1"),
+            "top_k": (_is_int(self.top_k, 0), "a whole number, 0 (off) or more"),
+            "repetition_penalty": (
+                _is_number(self.repetition_penalty, _LEAST, _MOST),
+                f"a number from {_LEAST} to {_MOST}",
+            ),
+            "seed": (
+                self.seed is None or _is_int(self.seed, -(2**63), 2**64 - 1),
+                "a whole number from -2**63 to 2**64 - 1, or None",
+            ),
+            "stop": (_are_texts(self.stop), "a tuple of non-empty strings"),
+            "grammar": (self.grammar is None or isinstance(self.grammar, Grammar), "a Grammar"),
         }
         _require(self, checks)
 
@@ -57,10 +69,26 @@ class RetrievalParams:
     def __post_init__(self) -> None:
         checks = {
             "mode": (self.mode in get_args(RetrievalMode), '"auto", "always" or "never"'),
-            "top_k": (self.top_k >= 1, "at least 1"),
-            "max_retrievals": (self.max_retrievals >= 0, "0 or more"),
+            "top_k": (_is_int(self.top_k, 1), "at least 1"),
+            "max_retrievals": (_is_int(self.max_retrievals, 0), "a whole number, 0 or more"),
         }
         _require(self, checks)
+
+
+def _is_int(value: object, least: int, most: float = inf) -> bool:
+    return isinstance(value, int) and _is_number(value, least, most)
+
+
+def _is_number(value: object, least: float, most: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return least <= value <= most  # not so for NaN
+
+
+def _are_texts(values: object) -> bool:
+    return isinstance(values, tuple | list) and all(
+        isinstance(value, str) and value for value in values
+    )
 
 
 def _require(params: object, checks: Mapping[str, tuple[bool, str]]) -> None:

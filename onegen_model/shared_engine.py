@@ -214,10 +214,12 @@ class SharedEngine:
     def _deliver(self) -> None:
         while self._fresh:
             request_id = self._fresh[0].request_id
-            stream = self._streams[request_id]
+            stream = self._streams.get(request_id)
             group = []
             while self._fresh and self._fresh[0].request_id == request_id:
                 group.append(self._fresh.popleft())
+            if stream is None:  # An interrupt has ended the request meanwhile.
+                continue
             try:
                 self._hand_over(stream, group)
             except Exception as error:

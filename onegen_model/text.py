@@ -19,7 +19,8 @@ class TextStream:
         self._hidden = hidden
         self._stop = stop
         self._ids: list[int] = []
-        self._done = 0
+        # `_ids[:_done]` are shown; `_before` is what `_done` was one piece of text earlier.
+        self._done = self._before = 0
         self._held = ""
         self.text = ""
         self.stopped = False
@@ -40,12 +41,13 @@ class TextStream:
         return self._emit(text)
 
     def _decode_new(self, *, final: bool = False) -> str:
-        # Decoding needs the token before (leading spaces), so decode both with and without.
-        before = self._decode(self._ids[max(0, self._done - 4) : self._done])
-        now = self._decode(self._ids[max(0, self._done - 4) :])
+        # Decoding needs the text before (leading spaces), so decode both with and without. A window
+        # that starts inside a character would decode its bytes to something else.
+        before = self._decode(self._ids[self._before : self._done])
+        now = self._decode(self._ids[self._before :])
         if now.endswith("\ufffd") and not final:
             return ""
-        self._done = len(self._ids)
+        self._before, self._done = self._done, len(self._ids)
         return now[len(before) :]
 
     def _decode(self, ids: list[int]) -> str:

@@ -4,6 +4,7 @@ data from ever producing one.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from onegen_model.errors import CheckpointError
@@ -82,13 +83,28 @@ class TextGuard:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as plain text, without BOS or EOS."""
+        ids: list[int] = []
+        pieces = [text]
+        while pieces:
+            piece = pieces.pop()
+            plain, cuts = self._try(piece)
+            if cuts:
+                # Cut the text inside the offending tokens and let each piece be plain text.
+                edges = pairwise([0, *cuts, len(piece)])
+                pieces += reversed([piece[start:end] for start, end in edges])
+            else:
+                ids += plain
+        return ids
+
+    def _try(self, text: str) -> tuple[list[int], list[int]]:
+        """Ids of `text` without control tokens, and where it has to be cut for them to be all."""
         encoded: Mapping[str, Any] = self._tokenizer(
             text,
             add_special_tokens=False,
             return_offsets_mapping=True,
             split_special_tokens=True,
         )
-        ids = []
+        ids, cuts = [], set()
         spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
         for token_id, (start, end) in spans:
             if token_id not in self.control_ids or token_id == self._tokenizer.unk_token_id != (
@@ -96,9 +112,8 @@ class TextGuard:
             ):
                 ids.append(token_id)
             elif end - start > 1:
-                # Cut the string inside the offending token and let each half be plain text.
-                return self.encode(text[: start + 1]) + self.encode(text[start + 1 :])
-        return ids
+                cuts.add(start + 1)
+        return ids, sorted(cuts)
 
 
 def token_id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
@@ -61,12 +60,3 @@ class OneGenEmbedding(ModelFields, BaseEmbedding):
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # LlamaIndex's own pickling runs every attribute through pickle and drops what fails.
-        return _rebuild, (type(self), self.model_dump(exclude={"callback_manager", "model"}), self.model)
-
-
-def _rebuild(cls: type[OneGenEmbedding], values: dict[str, Any], model: Any) -> OneGenEmbedding:
-    values.pop("class_name", None)
-    return cls(**values, model=model)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import BaseNode, MetadataMode, TextNode
+from llama_index.core.schema import BaseNode, Document, MetadataMode, TextNode
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
 from onegen_model import Passage
@@ -32,8 +32,13 @@ class PassageParser(SentenceSplitter):
         self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:
         documents = [_format(node.model_copy()) for node in nodes]
-        parsed = super()._parse_nodes(documents, show_progress=show_progress, **kwargs)
-        return [_format(node) for node in parsed]
+        return super()._parse_nodes(documents, show_progress=show_progress, **kwargs)
+
+    def _postprocess_parsed_nodes(
+        self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
+    ) -> list[BaseNode]:
+        # Only here a node has inherited the metadata of its document.
+        return [_format(node) for node in super()._postprocess_parsed_nodes(nodes, parent_doc_map)]
 
 
 def _format(node: BaseNode) -> BaseNode:

@@ -74,7 +74,7 @@ class TokenSampler:
         return self._params.temperature == 0 and self._params.repetition_penalty == 1
 
     def prepare(self, logits: Tensor, ids: Sequence[int]) -> Tensor:
-        """Logits (vocabulary,) after what depends on the ids so far, before any mask."""
+        """Masked logits (vocabulary,) after what depends on the ids so far."""
         if self._params.repetition_penalty == 1:
             return logits
         seen = torch.tensor(sorted(set(ids)), device=logits.device)

@@ -5,6 +5,7 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A query embedding, a token, or None where the logits are not finite.
+# A query embedding, a token, or None where what was read is not finite.
 _Outcome: TypeAlias = "array[float] | int | None"
 
 
@@ -127,6 +128,8 @@ class TransformersEngine:
         return event
 
     def finish(self, request_id: int, reason: FinishReason) -> Finished:
+        # What an interrupted step left; nothing comes after the end of a request.
+        self._events = [event for event in self._events if event.request_id != request_id]
         for waiting in self._waiting:
             if waiting[0].id == request_id:
                 self._waiting.remove(waiting)
@@ -213,7 +216,7 @@ class TransformersEngine:
         if asking:
             embeddings: list[list[float]] = normalise(readout.hidden[asking]).tolist()
             outcomes += [
-                (rows[at], array("f", embedding))
+                (rows[at], array("f", embedding) if all(map(isfinite, embedding)) else None)
                 for at, embedding in zip(asking, embeddings, strict=True)
             ]
         if writing:
@@ -235,7 +238,7 @@ class TransformersEngine:
                 row.sampler.constraint.accept(outcome)
             self._events += request.receive_token(outcome)
         else:
-            logger.error("request %d failed: no token has a finite logit", request.id)
+            logger.error("request %d failed: its logits or its query are not finite", request.id)
             self._events.append(request.finish("failed"))
         if request.state is State.FINISHED:
             self._release(row, keep=outcome is not None)

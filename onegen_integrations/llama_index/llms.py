@@ -1,0 +1,194 @@
+"""A function-calling LLM for LlamaIndex, on the model that also embeds."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseAsyncGen,
+    ChatResponseGen,
+    CompletionResponse,
+    CompletionResponseAsyncGen,
+    CompletionResponseGen,
+    LLMMetadata,
+    MessageRole,
+    ToolCallBlock,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.llms.llm import ToolSelection
+
+from onegen_integrations.llama_index.fields import ModelFields, SamplingFields
+from onegen_integrations.llama_index.messages import to_conversation
+from onegen_integrations.llama_index.turns import Turn
+from onegen_model import Conversation, Grammar, Options
+from onegen_model.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from llama_index.core.tools.types import BaseTool
+
+Asked = tuple[Conversation, Options, Turn]
+
+
+class OneGenLLM(ModelFields, SamplingFields, FunctionCallingLLM):
+    """Chat, completion and tools; what is looked up inside an answer is a query engine's affair.
+
+    A chat takes `retriever` and `retrieval` of the core as keyword arguments, which is how
+    `OneGenQueryEngine` uses it.
+    """
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "OneGenLLM"
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(
+            context_window=self.shared.model.max_context,
+            num_output=self.max_tokens,
+            is_chat_model=True,
+            is_function_calling_model=True,
+            model_name=self.model_label,
+        )
+
+    def _ask(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> Asked:
+        model = self.shared.model
+        tools = called.get("tools") or ()
+        grammar = called.get("grammar")
+        if tools and called.get("tool_choice") == "any":
+            grammar = Grammar.tool_call(tools)
+        retriever = None if grammar else called.get("retriever")
+        turn = Turn.begin(
+            None if grammar else model.template,
+            retrieves=retriever is not None,
+            with_tools=bool(tools),
+        )
+        options: Options = {
+            "retriever": retriever,
+            "sampling": self.sampling(called, grammar),
+            "retrieval": called.get("retrieval") if retriever is not None else None,
+        }
+        if self.system_prompt:
+            messages = [ChatMessage(self.system_prompt, role=MessageRole.SYSTEM), *messages]
+        return to_conversation(messages, model.template, tools), options, turn
+
+    def _responses(
+        self, messages: Sequence[ChatMessage], called: Mapping[str, Any]
+    ) -> Generator[ChatResponse, None, None]:
+        conversation, options, turn = self._ask(messages, called)
+        with closing(self.shared.model.stream(conversation, **options)) as stream:
+            for event in stream:
+                if (delta := turn.feed(event)) is not None:
+                    yield turn.response(delta)
+        yield turn.close(stream.answer)
+
+    async def _aresponses(
+        self, messages: Sequence[ChatMessage], called: Mapping[str, Any]
+    ) -> AsyncGenerator[ChatResponse, None]:
+        # Loading the model and reading a long history would hold up the event loop.
+        conversation, options, turn = await asyncio.to_thread(self._ask, messages, called)
+        events = await asyncio.to_thread(self.shared.model.astream, conversation, **options)
+        async with aclosing(events) as stream:
+            async for event in stream:
+                if (delta := turn.feed(event)) is not None:
+                    yield turn.response(delta)
+        yield turn.close(stream.answer)
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        *_, last = self._responses(messages, kwargs)
+        return last
+
+    @llm_chat_callback()
+    async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        return [response async for response in self._aresponses(messages, kwargs)][-1]
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        return self._responses(messages, kwargs)
+
+    @llm_chat_callback()
+    async def astream_chat(
+        self, messages: Sequence[ChatMessage], **kwargs: Any
+    ) -> ChatResponseAsyncGen:
+        return self._aresponses(messages, kwargs)
+
+    @llm_completion_callback()
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        *_, last = self._responses([ChatMessage(prompt)], kwargs)
+        return _to_completion(last)
+
+    @llm_completion_callback()
+    async def acomplete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponse:
+        responses = self._aresponses([ChatMessage(prompt)], kwargs)
+        return [_to_completion(response) async for response in responses][-1]
+
+    @llm_completion_callback()
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        responses = self._responses([ChatMessage(prompt)], kwargs)
+        return (_to_completion(response) for response in responses)
+
+    @llm_completion_callback()
+    async def astream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseAsyncGen:
+        async def completions() -> CompletionResponseAsyncGen:
+            async for response in self._aresponses([ChatMessage(prompt)], kwargs):
+                yield _to_completion(response)
+
+        return completions()
+
+    def _prepare_chat_with_tools(
+        self,
+        tools: Sequence["BaseTool"],
+        user_msg: str | ChatMessage | None = None,
+        chat_history: list[ChatMessage] | None = None,
+        verbose: bool = False,
+        allow_parallel_tool_calls: bool = False,
+        tool_required: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        messages = list(chat_history or [])
+        if user_msg is not None:
+            messages.append(ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg)
+        formatted = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
+        choice = {"tool_choice": "any"} if tool_required and tools else {}
+        return {"messages": messages, "tools": formatted, **choice, **kwargs}
+
+    def get_tool_calls_from_response(
+        self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
+    ) -> list[ToolSelection]:
+        """Calls of the message; raises InvalidInputError where there is none and one is needed."""
+        blocks = [one for one in response.message.blocks if isinstance(one, ToolCallBlock)]
+        if not blocks and error_on_no_tool_call:
+            raise InvalidInputError(
+                "The model has called no tool; expected at least one call; make it with "
+                "`tool_required=True`"
+            )
+        return [
+            ToolSelection(
+                tool_id=block.tool_call_id or "",
+                tool_name=block.tool_name,
+                tool_kwargs=_arguments(block),
+            )
+            for block in blocks
+        ]
+
+
+def _arguments(block: ToolCallBlock) -> dict[str, Any]:
+    if isinstance(block.tool_kwargs, str):
+        return dict(json.loads(block.tool_kwargs))
+    return block.tool_kwargs
+
+
+def _to_completion(response: ChatResponse) -> CompletionResponse:
+    text = response.message.content or ""
+    return CompletionResponse(text=text, delta=response.delta, raw=response.raw)

@@ -1,0 +1,121 @@
+"""Events of one turn to what LlamaIndex streams, and back to a message that can be replayed."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    MessageRole,
+    TextBlock,
+    ToolCallBlock,
+)
+
+from onegen_integrations.llama_index.messages import REPLAY, to_replay
+from onegen_model import (
+    Answer,
+    AnswerText,
+    Event,
+    Finished,
+    InvalidToolCall,
+    Part,
+    PartStream,
+    Passage,
+    PassagesInserted,
+    Segment,
+    StepText,
+    Template,
+    Token,
+    ToolCall,
+)
+
+
+@dataclass(slots=True)
+class Turn:
+    """One per request. Where passages are looked up, only the answer is streamed as text."""
+
+    parts: PartStream
+    retrieves: bool
+    text: str = ""
+    calls: list[ToolCallBlock] = field(default_factory=list)
+    _spans: list[str] = field(default_factory=lambda: [""])
+    _passages: list[tuple[Passage, ...]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, template: Template | None, *, retrieves: bool, with_tools: bool) -> "Turn":
+        """Under a grammar there is no template."""
+        return cls(PartStream(template, with_tools=with_tools), retrieves)
+
+    def feed(self, event: Event) -> str | None:
+        """New text; None where there is nothing new to show."""
+        before = len(self.calls)
+        match event:
+            case Token():
+                self._spans[-1] += event.text
+                new = self._show(self.parts.feed(event.text))
+            case PassagesInserted():
+                self._passages.append(tuple(one.passage for one in event.passages))
+                new = self._show(self.parts.end_span())
+                self._spans.append("")
+            case Finished():
+                new = self._show(self.parts.end_span())
+                if self.retrieves and not self.parts.has_frame:
+                    # Without an answer frame the answer is what was written last.
+                    new = self._add(self._spans[-1].strip())
+            case _:
+                new = ""
+        return new if new or len(self.calls) > before else None
+
+    def _show(self, parts: Sequence[Part]) -> str:
+        return "".join(self._show_part(part) for part in parts)
+
+    def _show_part(self, part: Part) -> str:
+        match part:
+            case AnswerText():
+                return self._add(part.text)
+            case StepText() if not self.retrieves:
+                return self._add(part.text if self.text else part.text.lstrip())
+            case ToolCall() | InvalidToolCall():
+                self.calls.append(_to_block(part))
+        return ""
+
+    def _add(self, text: str) -> str:
+        self.text += text
+        return text
+
+    def response(self, delta: str) -> ChatResponse:
+        """What has been written so far."""
+        message = ChatMessage(role=MessageRole.ASSISTANT, blocks=self._blocks())
+        return ChatResponse(message=message, delta=delta)
+
+    def close(self, answer: Answer) -> ChatResponse:
+        """The whole turn: steps, usage, and what it takes to send it back exactly."""
+        passages = [*self._passages, ()]
+        spans = zip(self._spans, passages, answer.written, strict=True)
+        segments = [
+            Segment(text, at < len(self._passages), found, ids)
+            for at, (text, found, ids) in enumerate(spans)
+        ]
+        message = ChatMessage(
+            role=MessageRole.ASSISTANT,
+            blocks=self._blocks(),
+            additional_kwargs={REPLAY: to_replay(segments), "steps": list(answer.steps)},
+        )
+        usage = {**asdict(answer.usage), "finish_reason": answer.finish_reason}
+        return ChatResponse(message=message, delta="", raw=usage)
+
+    def _blocks(self) -> list[Any]:
+        return [TextBlock(text=self.text), *self.calls]
+
+
+def _to_block(call: ToolCall | InvalidToolCall) -> ToolCallBlock:
+    """A broken call keeps its text: whoever runs it sees that it is no arguments."""
+    call_id = f"call_{uuid.uuid4().hex}"
+    if isinstance(call, ToolCall):
+        return ToolCallBlock(tool_call_id=call_id, tool_name=call.name, tool_kwargs=call.arguments)
+    return ToolCallBlock(
+        tool_call_id=call_id, tool_name="invalid", tool_kwargs=json.dumps({"text": call.text})
+    )
