@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onegen_model.documents import Document, find_files, read_documents, split
+from onegen_model.documents import Document, find_files, read_file, split, warn_of_skipped
 from onegen_model.errors import InvalidInputError
 from onegen_model.index import PassageIndex
 from tests.fake_embedder import FakeEmbedder
@@ -29,6 +29,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def read_all(paths: list[str]) -> list[Document]:
+    """As `onegen index` reads them."""
+    found = find_files(paths)
+    warn_of_skipped(found)
+    return [document for file in found.files for document in read_file(file)]
+
+
 # --- reading ---
 
 
@@ -40,7 +47,7 @@ def test_reads_every_kind(here: Path) -> None:
     rows = [{"text": "one", "title": "1", "id": 7, "metadata": {"k": [1]}}, {"text": "two"}]
     (docs / "deep" / "c.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     (docs / "d.JSONL.GZ").write_bytes(gzip.compress(json.dumps({"text": "zip"}).encode()))
-    found = {doc.id: doc for doc in read_documents(["docs"])}
+    found = {doc.id: doc for doc in read_all(["docs"])}
     assert list(found) == [
         "docs/a.md",
         "docs/b.txt",
@@ -60,8 +67,8 @@ def test_ids_do_not_depend_on_how_a_path_is_written(here: Path) -> None:
     (here / "docs").mkdir()
     (here / "docs" / "a.txt").write_text("a")
     for path in ("docs", "./docs", here / "docs", "docs/a.txt", "docs/../docs"):
-        assert [doc.id for doc in read_documents([path])] == ["docs/a.txt"]
-    assert len(list(read_documents(["docs", "docs/a.txt"]))) == 1
+        assert [doc.id for doc in read_all([path])] == ["docs/a.txt"]
+    assert len(read_all(["docs", "docs/a.txt"])) == 1
 
 
 def test_skips_what_is_hidden_unknown_empty_or_an_index(
@@ -73,7 +80,7 @@ def test_skips_what_is_hidden_unknown_empty_or_an_index(
     (here / "empty.txt").write_text(" \n")
     PassageIndex(FakeEmbedder()).save(here / "my.index")
     with caplog.at_level(logging.WARNING):
-        assert [doc.id for doc in read_documents(["."])] == ["ok.txt"]
+        assert [doc.id for doc in read_all(["."])] == ["ok.txt"]
     assert "2 files of unknown kind were skipped" in caplog.text
     assert "empty.txt is empty" in caplog.text
     assert [file.name for file in find_files(["."]).skipped] == ["photo.jpg", "table.csv"]
@@ -105,7 +112,7 @@ def test_skips_what_is_hidden_unknown_empty_or_an_index(
 def test_bad_files(here: Path, name: str, content: bytes, complaint: str) -> None:
     (here / name).write_bytes(content)
     with pytest.raises(InvalidInputError, match=complaint):
-        list(read_documents([name]))
+        read_all([name])
 
 
 def test_bad_paths(here: Path) -> None:
@@ -115,13 +122,13 @@ def test_bad_paths(here: Path) -> None:
     (here / "broken.txt").symlink_to("nowhere")
     for path in ("empty", "other"):
         with pytest.raises(InvalidInputError, match=f"The folder {path} holds no documents"):
-            list(read_documents([path]))
+            read_all([path])
     for path in ("missing", "missing.txt", "broken.txt"):
         with pytest.raises(InvalidInputError, match=f"There is no file or folder {path}"):
-            list(read_documents([path]))
+            read_all([path])
     (here / "empty" / "broken.txt").symlink_to("nowhere")
     with pytest.raises(InvalidInputError, match="cannot be read"):
-        list(read_documents(["empty"]))
+        read_all(["empty"])
 
 
 # --- splitting ---

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -727,6 +728,25 @@ async def test_a_retriever_that_cancels_itself_fails(stage: Stage) -> None:
         await asyncio.wait_for(collect(stage.driver, stage.submit("q", "a[RQ]b", Odd())), TIMEOUT)
 
 
+async def test_a_task_keeps_no_retrieval_that_is_over(stage: Stage) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    class Remembering:
+        async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+            made.append(weakref.ref(asyncio.current_task()))
+            return [[] for _ in queries]
+
+    ticket = stage.submit("q", "a[RQ]b[RQ]c[RQ]d[RQ]efgh", Remembering())
+    events = stage.driver.adrive(ticket)
+    async for event in events:
+        if isinstance(event, Finished):
+            break
+    gc.collect()
+    assert len(made) == 4
+    assert sum(task() is not None for task in made) <= 1, "the latest"
+    await events.aclose()
+
+
 def test_a_loop_that_ends_leaves_its_retrievals_to_others(stage: Stage) -> None:
     calls = []
 
@@ -828,6 +848,23 @@ def test_only_requests_with_a_lost_event_end_after_an_interrupt(
         list(stage.driver.drive(one))
     assert [event.reason for event in of(one.stream.events, Finished)] == ["failed"]
     assert reason(list(stage.driver.drive(two))) == "end"
+
+
+def test_an_event_told_after_an_interrupt_has_ended_its_request_is_dropped(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, late = stage.engine.step, list[Event]()
+
+    def interrupted() -> list[Event]:
+        late.extend(step())
+        monkeypatch.setattr(stage.engine, "step", lambda: [*late, *step()])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage.engine, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run("abc")
+    assert late
+    assert reason(stage.run("abc")) == "end"
 
 
 @pytest.mark.parametrize("use", ["sync", "async"])

@@ -63,6 +63,30 @@ def step_over(player: Player) -> bool:
     return False
 
 
+def test_nothing_comes_after_the_end_of_an_interrupted_request(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Player(TransformersEngine(tiny_network, world.control), world)
+    player.add(world.request(0, QUESTIONS[0], mode="never"))
+    player.step()
+    player.add(world.request(1, QUESTIONS[1], mode="never"))
+    calls = iter(range(9))
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 1:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(forward, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        player.step()
+    player.finish(0)
+    player.run()
+    assert isinstance(player.events[0][-1], Finished)
+    assert isinstance(player.events[1][-1], Finished)
+
+
 def test_logits_that_are_not_finite_fail_only_their_request(
     world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,13 @@ def test_one_search_for_queries_that_share_a_filter(embedder: FakeEmbedder) -> N
     assert counter.searches == 3
 
 
+def test_a_list_is_in_no_set_of_a_filter(embedder: FakeEmbedder) -> None:
+    tagged = [Passage("list", "a", metadata={"tag": ["x"]}), Passage("text", "b", "", {"tag": "x"})]
+    index = PassageIndex.build(embedder, tagged)
+    [found] = index.search(unit("a")[None], 2, filter={"tag": {"x", "y"}})
+    assert ids(found) == ["text"]
+
+
 def test_equal_scores_stand_in_the_order_of_adding(embedder: FakeEmbedder) -> None:
     same = [Passage(f"{n:02}", "same text") for n in reversed(range(60))]
     index = PassageIndex.build(embedder, same)
@@ -515,6 +522,30 @@ def test_a_file_that_vanishes_while_it_is_checked_is_looked_for_again(
 
     monkeypatch.setattr(index_files, "_describe", save_and_describe)
     assert len(PassageIndex.load(embedder, saved)) == 3
+
+
+def test_a_save_leaves_files_of_others_alone(saved: Path) -> None:
+    notes = saved / "manifest-notes.txt"
+    notes.write_text("dear")
+    os.utime(notes, (0, 0))
+    PassageIndex.load(FakeEmbedder(), saved).save(saved)
+    assert notes.read_text() == "dear"
+
+
+def test_a_save_interrupted_after_the_manifest_keeps_what_it_names(
+    embedder: FakeEmbedder, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def replace_and_interrupt(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    index = PassageIndex.build(embedder, passages(60))
+    monkeypatch.setattr(os, "replace", replace_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        index.save(saved)
+    assert len(PassageIndex.load(embedder, saved)) == 60
 
 
 def test_loading_while_another_saves(embedder: FakeEmbedder, saved: Path) -> None:

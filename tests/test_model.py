@@ -1,6 +1,7 @@
 """OneGenModel on a tiny random network: one answer, however it is asked for."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,8 +9,17 @@ import torch
 
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
-from onegen_model.errors import InvalidInputError, PassageTooLongError, RetrievalError
+from onegen_model.engine import forward
+from onegen_model.errors import (
+    InvalidInputError,
+    OneGenError,
+    PassageTooLongError,
+    RetrievalError,
+)
 from onegen_model.events import Event, Finished, PassagesInserted, Query, RetrievalRequested
+from onegen_model.model import AsyncAnswerStream
+from onegen_model.network import Readout, read
+from onegen_model.request import State
 from tests.conftest import MakeNetwork, make_tokenizer
 
 TOWNS = ("Alba", "Brig", "Cary", "Dorn", "Elva", "Fink", "Gera")
@@ -85,6 +95,61 @@ def test_closing_a_stream_cancels_it(model: OneGenModel, index: PassageIndex) ->
     assert list(stream) == []
     with pytest.raises(ValueError, match="no Finished"):
         _ = stream.answer
+
+
+def test_a_stream_closed_before_it_began_costs_nothing(model: OneGenModel) -> None:
+    stream = model.stream(QUESTIONS[0], sampling=SHORT)
+    stream.close()
+
+    async def close_and_ask() -> AsyncAnswerStream:
+        unread = model.astream(QUESTIONS[0], sampling=SHORT)
+        await unread.aclose()
+        await model.agenerate(QUESTIONS[1], sampling=SHORT)
+        return unread
+
+    for closed in (stream, asyncio.run(close_and_ask())):
+        assert closed._ticket.request.usage.forwarded == 0
+        assert closed._ticket.request.state is State.FINISHED
+
+
+def test_an_interrupt_between_two_forwards_of_a_step_harms_no_later_request(
+    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = model.generate(QUESTIONS[1], sampling=SHORT)
+    running = model.stream(QUESTIONS[0], sampling=SHORT)
+    next(running)
+    forwards = iter(range(9))
+
+    def interrupt(*arguments: Any, **options: Any) -> Readout:
+        if next(forwards) == 1:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return read(*arguments, **options)
+
+    # The token of the stream is one forward, the prompt that comes in another.
+    monkeypatch.setattr(forward, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.generate(QUESTIONS[2], sampling=SHORT)
+    assert model.generate(QUESTIONS[1], sampling=SHORT).ids == answer.ids
+    with pytest.raises(OneGenError, match="interrupted"):
+        list(running)
+
+
+def test_a_query_embedding_that_is_not_finite_fails_only_its_request(
+    make_network: MakeNetwork,
+) -> None:
+    tokenizer, network = make_tokenizer(), make_network("llama")
+    (poisoned,) = tokenizer("Z", add_special_tokens=False).input_ids
+    network.get_input_embeddings().weight.data[poisoned] = float("nan")
+    config = CheckpointConfig(max_passage_tokens=64)
+    model = OneGenModel(Checkpoint(network, tokenizer, config, "tiny"))
+    long = f"{QUESTIONS[0]} Alba, Brig, Cary, Dorn, Elva, Fink and ZZZ?"
+    answer = model.generate(long, retriever=Empty(), retrieval="always")
+    assert answer.finish_reason == "failed"
+    assert not answer.retrievals
+    for _ in range(3):  # next to a longer row, which reads beyond the end of the shorter one
+        batch = model.generate([f"{QUESTIONS[1]} {QUESTIONS[2]}", "Why?"], sampling=SHORT)
+        assert {one.finish_reason for one in batch} <= {"end", "length"}
 
 
 def test_embeddings_are_unit_float32_and_do_not_depend_on_the_batch(model: OneGenModel) -> None:

@@ -16,9 +16,11 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.weights
-def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", blocks("python"), ids=["core", "langchain", "llama_index"])
+def test_the_python_of_the_readme_runs(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = blocks("python")
     exec(compile(code, "README.md", "exec"), {})
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from onegen_model.text import TextStream
@@ -85,6 +86,40 @@ def test_a_control_token_has_no_text_but_flushes(tiny_tokenizer: PreTrainedToken
 def test_nothing_comes_after_a_stop(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     texts = stream(tiny_tokenizer, "mill")
     assert "".join(pieces(texts, ids_of(tiny_tokenizer, "the mill and the river"))) == "the "
+
+
+@pytest.fixture(scope="session")
+def byte_fallback() -> PreTrainedTokenizerFast:
+    """Like Llama 2: a character without a token of its own is written as its bytes."""
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "b", "▁a"]
+    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    merges = [("▁", "a")]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    backend.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+
+
+@settings(deadline=None, max_examples=150)
+@given(text=st.text("ab é日本ภา🙂", max_size=12))
+@example(text="a ภาษาไทย a")
+@example(text="a 🙂🙂🙂 a")
+def test_characters_written_as_bytes_come_whole(
+    byte_fallback: PreTrainedTokenizerFast, text: str
+) -> None:
+    ids = ids_of(byte_fallback, text)
+    parts = pieces(stream(byte_fallback), ids)
+    assert "".join(parts) == byte_fallback.decode(ids)
+    assert not any("\ufffd" in part for part in parts)
 
 
 @pytest.fixture(scope="session")
