@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install weights demo test lint fix check bench
+.PHONY: install weights demo test invariants lint fix check bench
 
 # Stamp files: a target runs again only when what it depends on is newer than the stamp.
 $(VENV)/.made:
@@ -30,6 +30,10 @@ demo: install weights
 
 test: install weights
 	$(BIN)/pytest
+
+# The design's promises on 8 real questions over 300 paragraphs: a few minutes.
+invariants: install weights
+	$(BIN)/python -m benchmarks.invariants --max-new-tokens 64
 
 lint: install
 	$(BIN)/ruff check .

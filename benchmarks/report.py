@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.data import SMALL_CUT
 from onegen_model import OneGenModel
 
 RESULTS = Path(__file__).parent / "results"
@@ -62,7 +63,7 @@ def machine() -> dict[str, Any]:
 def save(
     name: str, model: OneGenModel, options: argparse.Namespace, measured: dict[str, Any]
 ) -> Path:
-    """Write `benchmarks/results/<name>-<date>.json`."""
+    """Write `benchmarks/results/<name>-<date>.json`; a run on the small cut has a name of its own."""
     today = date.today().isoformat()
     content = {
         "date": today,
@@ -76,7 +77,8 @@ def save(
         **measured,
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}-{today}.json"
+    cut = "-small" if getattr(options, "data", None) == SMALL_CUT else ""
+    path = RESULTS / f"{name}{cut}-{today}.json"
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n")
     return path
 
