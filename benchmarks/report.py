@@ -63,7 +63,7 @@ def machine() -> dict[str, Any]:
 def save(
     name: str, model: OneGenModel, options: argparse.Namespace, measured: dict[str, Any]
 ) -> Path:
-    """Write `benchmarks/results/<name>-<date>.json`; a run on the small cut has a name of its own."""
+    """Write `benchmarks/results/<name>-<date>.json`; of the small cut, `<name>-small-…`."""
     today = date.today().isoformat()
     content = {
         "date": today,
