@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onegen_model.errors import InvalidInputError
+from onegen_model.tokens import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,8 +58,7 @@ def cut(tokenizer: "PreTrainedTokenizerBase", rendered: str) -> Parts:
     at = 0
     for start, end in [*ends, (len(rendered), len(rendered))]:
         if start > at:
-            own = tokenizer(rendered[at:start], add_special_tokens=False).input_ids
-            parts.append(tuple(own))
+            parts.append(tuple(encode(tokenizer, rendered[at:start])["input_ids"]))
         if end > start:
             parts.append(rendered[start:end])
         at = end

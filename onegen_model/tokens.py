@@ -2,6 +2,7 @@
 data from ever producing one.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,11 +99,8 @@ class TextGuard:
 
     def _try(self, text: str) -> tuple[list[int], list[int]]:
         """Ids of `text` without control tokens, and where it has to be cut for them to be all."""
-        encoded: Mapping[str, Any] = self._tokenizer(
-            text,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            split_special_tokens=True,
+        encoded = encode(
+            self._tokenizer, text, return_offsets_mapping=True, split_special_tokens=True
         )
         ids, cuts = [], set()
         spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
@@ -114,6 +112,17 @@ class TextGuard:
             elif end - start > 1:
                 cuts.add(start + 1)
         return ids, sorted(cuts)
+
+
+_encoding = threading.Lock()
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:
+    """What `tokenizer` makes of `text`, without BOS and EOS; safe to call from many threads."""
+    # Options are switches of the tokenizer: another thread's would hold for this text too.
+    with _encoding:
+        encoded: Mapping[str, Any] = tokenizer(text, add_special_tokens=False, **options)
+    return encoded
 
 
 def token_id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:

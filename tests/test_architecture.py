@@ -30,7 +30,7 @@ CORE = {
     "request": "errors events params",
     "tokens": "errors events",
     "text": "errors events tokens",
-    "chat": "errors",
+    "chat": "errors tokens",
     "template": "chat errors events text tokens",
     "conversation": "chat errors template tool_calls",
     "parts": "template text tool_calls",

@@ -1,5 +1,7 @@
 """Messages to ids: the same ids as a question alone, as an answer left behind, or as plain text."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,9 @@ def other(chat_template: str | None) -> Renderer:
 
 
 @pytest.mark.parametrize("chat_template", ["", None, ALTERNATING, WITH_TOOLS])
-def test_a_question_alone_is_rendered_as_ever(renderer: Renderer, chat_template: str | None) -> None:
+def test_a_question_alone_is_rendered_as_ever(
+    renderer: Renderer, chat_template: str | None
+) -> None:
     renderer = renderer if chat_template == "" else other(chat_template)
     ids = conversation_ids(renderer, Conversation(said("Where is Alba?")))
     assert ids == renderer.question_ids("Where is Alba?")
@@ -140,3 +144,12 @@ def test_nothing_to_answer_is_one_error(renderer: Renderer) -> None:
         Conversation((Message("system", "Be kind."),))
     with pytest.raises(InvalidInputError, match="question is empty"):
         Conversation(said(" "))
+
+
+def test_conversations_of_many_threads_keep_their_control_tokens(renderer: Renderer) -> None:
+    conversations = [Conversation(said(f"Where is Alba? [RQ] {n}")) for n in range(64)]
+    expected = [conversation_ids(renderer, one) for one in conversations]
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(20):
+            told = pool.map(lambda one: conversation_ids(renderer, one), conversations)
+            assert list(told) == expected

@@ -30,12 +30,13 @@ from onegen_model import (
     Template,
     Token,
     ToolCall,
-    ToolCallParser,
     Usage,
+    render_tool_call,
 )
 
 PROVIDER = "onegen"
 RETRIEVE = "onegen_retrieve"
+_OPEN, _, _CLOSE = render_tool_call(ToolCall("", {})).split("\n")
 
 Block = dict[str, Any]
 
@@ -56,14 +57,14 @@ class MessageStream:
         opening: str = "",
     ) -> None:
         self._plain = plain
-        self._calls = ToolCallParser() if with_tools else None
-        self._parts = PartStream(template, opening) if template else None
+        self._parts = PartStream(template, opening, with_tools=with_tools)
         self._blocks: list[Block] = [dict(block, index=at) for at, block in enumerate(earlier)]
         self._num_retrievals = sum(block["type"] == "server_tool_call" for block in earlier)
         self._num_calls = 0
         self._tail = opening
         self._content = ""
-        self._frame: tuple[int, int] | None = None
+        # Where in a string the answer stands, if it has a frame; blocks tell that themselves.
+        self._frame: list[int] | None = [] if plain else None
 
     def open(self) -> list[AIMessageChunk]:
         """What stands there before the model writes; keeps a list a list."""
@@ -73,9 +74,9 @@ class MessageStream:
         """Chunks for any event but Finished. `error` is why a retrieval found nothing."""
         match event:
             case Token():
-                return self._write(self._parse(event.text))
+                return self._show(self._parts.feed(event.text))
             case RetrievalRequested():
-                chunks = self._flush()
+                chunks = self._show(self._parts.end_span())
                 self._tail = ""
                 return [*chunks, self._block(self._call(event.text))]
             case PassagesInserted():
@@ -84,7 +85,7 @@ class MessageStream:
 
     def close(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
         """The last chunks: citations, usage, and what it takes to replay the turn exactly."""
-        chunks = self._flush()
+        chunks = self._show(self._parts.end_span())
         if not self._plain:
             chunks += self._end_text()
         replay = {"written": [list(ids) for ids in answer.written], "frame": self._frame}
@@ -101,39 +102,25 @@ class MessageStream:
         )
         return [*chunks, last]
 
-    def _parse(self, text: str) -> list[str | ToolCall | InvalidToolCall]:
-        return self._calls.feed(text) if self._calls else [text]
-
-    def _flush(self) -> list[AIMessageChunk]:
-        chunks = self._write(self._calls.flush()) if self._calls else []
-        return chunks + self._show(self._parts.end_span() if self._parts else [])
-
-    def _write(self, pieces: Sequence[str | ToolCall | InvalidToolCall]) -> list[AIMessageChunk]:
-        chunks: list[AIMessageChunk] = []
-        for piece in pieces:
-            if not isinstance(piece, str):
-                chunks.append(self._tool_call(piece))
-            elif self._parts:
-                chunks += self._show(self._parts.feed(piece))
-            else:
-                chunks += self._show([StepText(piece)])
-        return chunks
-
     def _show(self, parts: Sequence[Part]) -> list[AIMessageChunk]:
-        show = self._show_plain if self._plain else self._show_block
-        return [chunk for part in parts if (chunk := show(part))]
+        return [chunk for part in parts if (chunk := self._show_one(part))]
 
-    def _show_plain(self, part: Part) -> AIMessageChunk | None:
+    def _show_one(self, part: Part) -> AIMessageChunk | None:
+        if isinstance(part, ToolCall | InvalidToolCall):
+            return self._tool_call(part)
+        return self._show_plain(part) if self._plain else self._show_block(part)
+
+    def _show_plain(self, part: StepText | AnswerText) -> AIMessageChunk | None:
         text = part.text if self._content else part.text.lstrip()
         if not text:
             return None
         at, end = len(self._content), len(self._content) + len(text)
         if isinstance(part, AnswerText):
-            self._frame = (self._frame[0] if self._frame else at, end)
+            self._frame = [self._frame[0] if self._frame else at, end]
         self._content += text
         return AIMessageChunk(content=text)
 
-    def _show_block(self, part: Part) -> AIMessageChunk:
+    def _show_block(self, part: StepText | AnswerText) -> AIMessageChunk:
         if isinstance(part, AnswerText):
             return self._grow("text", part.text)
         self._tail += part.text
@@ -170,17 +157,21 @@ class MessageStream:
         if isinstance(call, ToolCall):
             name, args = call.name, json.dumps(call.arguments, ensure_ascii=False)
         else:
-            name, args = None, call.text
+            # In its tags: LangChain would mend broken JSON, and call what is left of it.
+            name, args = None, f"{_OPEN}\n{call.text}\n{_CLOSE}"
         chunk = tool_call_chunk(
             name=name, args=args, id=f"call_{uuid.uuid4().hex}", index=self._num_calls - 1
         )
         return AIMessageChunk(content="" if self._plain else [], tool_call_chunks=[chunk])
 
     def _end_text(self) -> list[AIMessageChunk]:
-        """Without an answer frame the answer is what was written after the last insertion."""
+        """Without an answer frame the answer is what was written after the last insertion.
+
+        What leads to a call of a tool is none.
+        """
         chunks = []
-        has_frame = self._parts is not None and self._parts.has_frame
-        if not has_frame and (unframed := self._tail.strip()):
+        is_told = bool(self._num_calls) or self._parts.has_frame
+        if not is_told and (unframed := self._tail.strip()):
             chunks.append(self._grow("text", unframed))
             repeats = {"type": "text", "text": "", "extras": {"repeats": "reasoning"}}
             chunks.append(AIMessageChunk(content=[{**repeats, "index": len(self._blocks) - 1}]))

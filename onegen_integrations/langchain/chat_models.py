@@ -31,11 +31,11 @@ from onegen_integrations.langchain.structured import (
     ToolChoice,
     bind_arguments,
     find_grammar,
+    shown_tools,
     structured,
 )
 from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_model import Answer, Conversation, Event
-from onegen_model.model import Options
+from onegen_model import Answer, Conversation, Event, Options
 
 
 @dataclass(slots=True)
@@ -65,6 +65,11 @@ class OneGenChatModel(ModelFields, SamplingFields, RetrievalFields, BaseChatMode
     """
 
     model_config = CONFIG
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """What is searched does not go along: it has to be attached again."""
+        return True
 
     @property
     def _llm_type(self) -> str:
@@ -104,7 +109,7 @@ class OneGenChatModel(ModelFields, SamplingFields, RetrievalFields, BaseChatMode
         called: Mapping[str, Any],
     ) -> _Turn:
         model = self.shared.model
-        tools = called.get("tools") or ()
+        tools = shown_tools(called)
         grammar = find_grammar(tools, called)
         search = None if grammar else self.search(self.shared, called)
         retriever = retrieval = None

@@ -56,7 +56,9 @@ class ModelFields(BaseModel):
     @field_validator("model")
     @classmethod
     def _hold_a_handle(cls, model: object) -> object:
-        """A loaded model could neither be copied nor pickled with this object."""
+        """A loaded model could neither be copied nor pickled with this object; traces know text."""
+        if isinstance(model, Path):
+            return str(model)
         return SharedModel(model) if isinstance(model, OneGenModel) else model
 
     @field_serializer("model")

@@ -29,8 +29,7 @@ from onegen_integrations.langchain.fields import (
 )
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_model import Event
-from onegen_model.driver import Ticket
+from onegen_model import Event, Ticket
 
 
 @dataclass(slots=True)

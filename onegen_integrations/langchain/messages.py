@@ -96,8 +96,9 @@ def _segments(message: AIMessage, template: Template) -> tuple[Segment, ...]:
 
 def _pieces(message: AIMessage, template: Template, frame: Sequence[int] | None) -> list[Segment]:
     calls = _calls(message)
-    if isinstance(message.content, str):
-        text = message.content
+    # A string, which LangChain may have put into a block.
+    if isinstance(message.content, str) or frame is not None:
+        text = _text(message.content)
         if frame:
             start, end = frame
             text = text[:start] + _framed(template, text[start:end]) + text[end:]

@@ -19,9 +19,8 @@ from onegen_integrations.langchain.embeddings import to_document
 from onegen_integrations.langchain.fields import CONFIG, ModelFields, RetrievalFields
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_model import Answer, Event, PassagesInserted, SamplingParams
+from onegen_model import Answer, Event, Options, PassagesInserted, SamplingParams
 from onegen_model.errors import InvalidInputError
-from onegen_model.model import Options
 
 
 class OneGenRetriever(ModelFields, RetrievalFields, BaseRetriever):

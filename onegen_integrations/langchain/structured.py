@@ -54,7 +54,23 @@ def find_grammar(tools: Sequence[Mapping[str, Any]], called: Mapping[str, Any]) 
             return Grammar.json_object()
         described = wanted.get("json_schema", {})
         return Grammar.json_schema(described.get("schema", described))
-    return Grammar.json_schema(convert_to_json_schema(wanted))
+    return Grammar.json_schema(_to_schema(wanted))
+
+
+def shown_tools(called: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Tools that the model may call; it does not see those that it may not."""
+    return () if _normalise(called.get("tool_choice")) == "none" else called.get("tools") or ()
+
+
+def _to_schema(wanted: Any) -> dict[str, Any]:
+    try:
+        return convert_to_json_schema(wanted)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{wanted!r} describes no output; expected a pydantic model, a TypedDict or a JSON "
+            "schema with a title, for `response_format` also a mapping of the type json_schema or "
+            "json_object; pass one"
+        ) from error
 
 
 def structured(
@@ -67,7 +83,10 @@ def structured(
 ) -> Runnable[LanguageModelInput, Any]:
     """`model` bound to write `schema`, and a parser behind it."""
     if unsupported:
-        raise ValueError(f"Received unsupported arguments {unsupported}")
+        raise InvalidInputError(
+            f"Unknown options {sorted(unsupported)}; expected method, include_raw or strict; leave "
+            "them out"
+        )
     if method not in METHODS:
         raise InvalidInputError(
             f"method={method!r}; expected one of {', '.join(METHODS)}; change method"
@@ -76,7 +95,7 @@ def structured(
         default = BaseChatModel.with_structured_output
         return default(model, schema, include_raw=include_raw)
     # In JSON mode too: a schema that is known may as well be kept to.
-    described = {"name": "answer", "schema": convert_to_json_schema(schema)}
+    described = {"name": "answer", "schema": _to_schema(schema)}
     bound = model.bind(
         response_format={"type": "json_schema", "json_schema": described},
         ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},

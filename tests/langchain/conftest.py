@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
+from langchain_core.vectorstores import InMemoryVectorStore
 
 from onegen_integrations.langchain import OneGenEmbeddings
-from onegen_integrations.shared import SharedModel
+from onegen_integrations.shared import SharedModel, shared_model
 from onegen_model import OneGenModel
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
 from tests.conftest import MakeNetwork, make_tokenizer
@@ -16,7 +18,7 @@ from tests.conftest import MakeNetwork, make_tokenizer
 def save_model(make_network: MakeNetwork, folder: Path, **config_values: Any) -> Path:
     network, tokenizer = make_network("llama", **config_values), make_tokenizer()
     # Under a grammar a random model would hardly ever end a string.
-    network.get_output_embeddings().weight.data[tokenizer.convert_tokens_to_ids('"')] *= 3
+    network.get_output_embeddings().weight.data[tokenizer.convert_tokens_to_ids('"')] *= 2.2
     config = CheckpointConfig(max_passage_tokens=64)
     OneGenModel(Checkpoint(network, tokenizer, config, "")).save_pretrained(folder)
     return folder
@@ -37,7 +39,7 @@ def other_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFac
 def wide_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With room for tools and for what a random model writes under a grammar."""
     folder = tmp_path_factory.mktemp("wide")
-    return save_model(make_network, folder, max_position_embeddings=4096)
+    return save_model(make_network, folder, max_position_embeddings=4096, num_hidden_layers=1)
 
 
 @pytest.fixture
@@ -53,3 +55,24 @@ def forwards(folder: Path) -> Iterator[list[object]]:
     hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
     yield seen
     hook.remove()
+
+
+@pytest.fixture
+def tiny(wide_folder: Path) -> OneGenModel:
+    """The model of `wide_folder`, which remembers nothing of other tests."""
+    model = shared_model(wide_folder)
+    model.driver._engine._engine.forget()
+    return model
+
+
+@pytest.fixture
+def store(wide_folder: Path) -> InMemoryVectorStore:
+    """Alba and Brig, by whatever vectors a random model gives them."""
+    store = InMemoryVectorStore(OneGenEmbeddings(model=wide_folder))
+    store.add_documents(
+        [
+            Document(id=name, page_content=f"{name}\n{text}", metadata={"title": name})
+            for name, text in (("Alba", "It was founded by Ann."), ("Brig", "Bob founded it."))
+        ]
+    )
+    return store

@@ -1,0 +1,63 @@
+"""A random model that writes what a test wants, by the engine and cache of every other model."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from onegen_model import OneGenModel
+
+QUERY = "[RQ]"
+
+
+@contextmanager
+def scripted(model: OneGenModel, turns: Mapping[str, str]) -> Iterator[None]:
+    """The turn after the words that stand last in the prompt, of those in `turns`, is their text.
+
+    `[RQ]` stands for a retrieval. Turns under a grammar, and those behind none of the words, stay
+    random.
+    """
+    engine: Any = model.driver._engine._engine
+    choose, script = engine._choose, _Script(model, turns)
+
+    def choose_scripted(logits: Any, choices: Sequence[Any]) -> list[int | None]:
+        return [
+            own if choice.sampler.constraint else script.next_id(choice) or own
+            for own, choice in zip(choose(logits, choices), choices, strict=True)
+        ]
+
+    engine._choose = choose_scripted
+    try:
+        yield
+    finally:
+        engine._choose = choose
+
+
+class _Script:
+    def __init__(self, model: OneGenModel, turns: Mapping[str, str]) -> None:
+        self.renderer = model.renderer
+        self.turns = turns
+        self.start = self.renderer.tokenizer.convert_tokens_to_ids("<|im_start|>")
+        self.known: dict[tuple[int, ...], str | None] = {}
+
+    def next_id(self, choice: Any) -> int | None:
+        start = len(choice.ids) - 1 - choice.ids[::-1].index(self.start)
+        prompt = tuple(choice.ids[:start])
+        if prompt not in self.known:
+            self.known[prompt] = self.find(self.renderer.tokenizer.decode(prompt))
+        text, query = self.known[prompt], self.renderer.query_id
+        if text is None:
+            return None
+        turn = self.renderer.tokenizer.decode(choice.ids[start:]).partition("assistant\n")[2]
+        written = re.sub("<paragraph>.*?</paragraph>", "", turn, flags=re.S)
+        if query in choice.masked and QUERY not in written:
+            text = text.replace(QUERY, "")
+        rest = text.removeprefix(written) if text.startswith(written) else ""
+        if rest.startswith(QUERY) and query not in choice.masked:
+            return query
+        piece, _, _ = rest.partition(QUERY)
+        return self.renderer.text_ids(piece)[0] if piece else self.renderer.end_id
+
+    def find(self, prompt: str) -> str | None:
+        words = max(self.turns, key=prompt.rfind)
+        return self.turns[words] if words in prompt else None
