@@ -21,7 +21,7 @@ from onegen_integrations.langchain import tracing
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
 from onegen_integrations.langchain.fields import (
     CONFIG,
-    ModelFields,
+    NamedModelFields,
     RetrievalFields,
     SamplingFields,
     identity_of,
@@ -56,7 +56,7 @@ class _Turn:
         return self.messages.close(answer, self.model_name)
 
 
-class OneGenChatModel(ModelFields, SamplingFields, RetrievalFields, BaseChatModel):
+class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseChatModel):
     """Retrieval-augmented chat by one model in one pass.
 
     With a `vectorstore` (or a `retriever`) the content is a list of standard blocks: `reasoning`,

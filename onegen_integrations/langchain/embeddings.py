@@ -7,15 +7,13 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.utils import from_env
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import ConfigDict
 
-from onegen_integrations.shared import SharedModel
-from onegen_model import OneGenModel, Passage, ScoredPassage
+from onegen_integrations.model_fields import ModelFields
+from onegen_model import Passage, ScoredPassage
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 
 _HANDLE = "\0onegen:"
@@ -23,41 +21,16 @@ _HANDLE = "\0onegen:"
 _vectors: dict[str, list[float]] = {}
 
 
-class OneGenEmbeddings(BaseModel, Embeddings):
+class OneGenEmbeddings(ModelFields, Embeddings):
     """Documents are embedded as passages, queries as a question that retrieves at once.
 
     A document is bare text here. A title belongs into its first line, `"title\\ntext"`: that is
     how a passage with a title is rendered, so both have the same vector. Documents longer than
     `max_passage_tokens` are refused, not cut. LangChain's splitters count as the model does with
     `length_function=embeddings.count_tokens`; they add up their pieces, which is a few tokens off.
-
-    `model` is a path, a hub id, a model that is already loaded, or None for the default
-    checkpoint; left out, it is what the variable ONEGEN_MODEL names. It is loaded when first used,
-    once per process; `dtype` and `device` say how.
     """
 
-    model: str | Path | OneGenModel | SharedModel | None = Field(
-        default_factory=from_env("ONEGEN_MODEL", default=None)
-    )
-    dtype: str = "float32"
-    device: str | None = None
-
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", protected_namespaces=())
-
-    @field_validator("model")
-    @classmethod
-    def _hold_a_handle(cls, model: object) -> object:
-        """A loaded model could neither be copied nor pickled with this object."""
-        return SharedModel(model) if isinstance(model, OneGenModel) else model
-
-    @field_serializer("model")
-    def _name(self, model: object) -> str | None:
-        return None if model is None else str(model)
-
-    @property
-    def shared(self) -> SharedModel:
-        """The handle of the model."""
-        return SharedModel(self.model, dtype=self.dtype, device=self.device)
+    model_config = ConfigDict(extra="forbid")
 
     @property
     def max_passage_tokens(self) -> int:

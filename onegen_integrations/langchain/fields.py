@@ -9,24 +9,17 @@ from typing import Any, Literal
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, Field, model_validator
 
 from onegen_integrations.langchain.vectorstores import Search, open_search
+from onegen_integrations.model_fields import ModelFields
 from onegen_integrations.shared import SharedModel
 from onegen_model import Grammar, OneGenModel, RetrievalParams, SamplingParams
 from onegen_model.errors import InvalidInputError
 
 RetrievalMode = Literal["auto", "always", "never"]
 
-CONFIG = ConfigDict(arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=())
-
+CONFIG = ModelFields.model_config
 
 _identities: dict[int, str] = {}
 
@@ -39,41 +32,12 @@ def identity_of(source: object) -> str:
     return _identities[id(source)]
 
 
-class ModelFields(BaseModel):
-    """`model` is a path, a hub id, a model that is already loaded, or None for the default one.
-
-    It is loaded when first used, once per process.
-    """
-
-    model_config = CONFIG
+class NamedModelFields(ModelFields):
+    """`model_name` is another word for `model`, as LangChain's users know it."""
 
     model: str | Path | OneGenModel | SharedModel | None = Field(
         default_factory=from_env("ONEGEN_MODEL", default=None), alias="model_name"
     )
-    dtype: str = "float32"
-    device: str | None = None
-
-    @field_validator("model")
-    @classmethod
-    def _hold_a_handle(cls, model: object) -> object:
-        """A loaded model could neither be copied nor pickled with this object; traces know text."""
-        if isinstance(model, Path):
-            return str(model)
-        return SharedModel(model) if isinstance(model, OneGenModel) else model
-
-    @field_serializer("model")
-    def _name(self, model: object) -> str | None:
-        return None if model is None else str(model)
-
-    @property
-    def shared(self) -> SharedModel:
-        """The handle of the model."""
-        return SharedModel(self.model, dtype=self.dtype, device=self.device)
-
-    @property
-    def model_label(self) -> str:
-        """How traces and messages call the model."""
-        return "default" if self.model is None else str(self.model)
 
 
 class SamplingFields(BaseModel):

@@ -22,7 +22,7 @@ from langchain_core.outputs import (
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
 from onegen_integrations.langchain.fields import (
     CONFIG,
-    ModelFields,
+    NamedModelFields,
     RetrievalFields,
     SamplingFields,
     identity_of,
@@ -51,7 +51,7 @@ class _Text:
         return new
 
 
-class OneGenLLM(ModelFields, SamplingFields, RetrievalFields, BaseLLM):
+class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
     """The answer as text; with a `vectorstore` (or a `retriever`), looked up while it is written.
 
     Of what was written, only the answer is streamed once something is searched.

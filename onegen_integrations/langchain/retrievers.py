@@ -16,19 +16,19 @@ from langchain_core.runnables import RunnableLambda
 
 from onegen_integrations.langchain.blocks import MessageStream, add_chunks
 from onegen_integrations.langchain.embeddings import to_document
-from onegen_integrations.langchain.fields import CONFIG, ModelFields, RetrievalFields
+from onegen_integrations.langchain.fields import CONFIG, NamedModelFields, RetrievalFields
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.turns import TurnRetriever
 from onegen_model import Answer, Event, Options, PassagesInserted, SamplingParams
 from onegen_model.errors import InvalidInputError
 
 
-class OneGenRetriever(ModelFields, RetrievalFields, BaseRetriever):
+class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
     """Every passage that the model looks up for a question, over as many hops as it takes.
 
     The model writes up to its answer and stops. `metadata["onegen"]` of each document holds the
-    hop, its query, the score, and the run: what `onegen_rag_prompt` needs to let a chat model
-    answer without reading any of it again. All of it is JSON-able.
+    hop, its query, the ids of its span, the score, and the run: what `onegen_rag_prompt` needs to
+    let a chat model answer without reading any of it again. All of it is JSON-able.
     """
 
     model_config = CONFIG
@@ -73,7 +73,7 @@ class OneGenRetriever(ModelFields, RetrievalFields, BaseRetriever):
             chunk for event in events for chunk in told.feed(event, error=retriever.error_of(event))
         ]
         blocks = [*add_chunks(chunks).content, {"type": "text", "text": ""}]
-        run = {
+        run: dict[str, Any] = {
             "question": question,
             "blocks": blocks,
             "written": [list(ids) for ids in answer.written],
@@ -82,11 +82,15 @@ class OneGenRetriever(ModelFields, RetrievalFields, BaseRetriever):
         documents = []
         for event in events:
             if isinstance(event, PassagesInserted):
-                query = answer.retrievals[event.hop].query
+                about = {
+                    "hop": event.hop,
+                    "query": answer.retrievals[event.hop].query,
+                    "span": run["written"][event.hop],
+                    "run": run,
+                }
                 for found in event.passages:
                     document = to_document(found.passage)
-                    told_of = {"hop": event.hop, "query": query, "score": found.score, "run": run}
-                    document.metadata = {**document.metadata, "onegen": told_of}
+                    document.metadata["onegen"] = {**about, "score": found.score}
                     documents.append(document)
         return documents
 

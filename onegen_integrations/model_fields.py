@@ -1,0 +1,49 @@
+"""The fields with which every component names its model; both frameworks are built on pydantic."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+
+from onegen_integrations.shared import SharedModel
+from onegen_model import OneGenModel
+
+
+class ModelFields(BaseModel):
+    """`model` is a path, a hub id, a model that is already loaded, or None for the default one.
+
+    It is loaded when first used, once per process. `ONEGEN_MODEL` in the environment names the
+    model where none is given.
+    """
+
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, populate_by_name=True, protected_namespaces=()
+    )
+
+    model: str | Path | OneGenModel | SharedModel | None = Field(
+        default_factory=lambda: os.environ.get("ONEGEN_MODEL")
+    )
+    dtype: str = "float32"
+    device: str | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _hold_a_handle(cls, model: object) -> object:
+        """A loaded model could neither be copied nor pickled with this object; traces know text."""
+        if isinstance(model, Path):
+            return str(model)
+        return SharedModel(model) if isinstance(model, OneGenModel) else model
+
+    @field_serializer("model")
+    def _name(self, model: object) -> str | None:
+        return None if model is None else str(model)
+
+    @property
+    def shared(self) -> SharedModel:
+        """The handle of the model."""
+        return SharedModel(self.model, dtype=self.dtype, device=self.device)
+
+    @property
+    def model_label(self) -> str:
+        """How traces and messages call the model."""
+        return "default" if self.model is None else str(self.model)
