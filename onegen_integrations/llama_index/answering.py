@@ -1,11 +1,12 @@
 """A model with something to search: what the engines and the retriever have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args
 
 from llama_index.core import Settings, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQueryMode
 
@@ -68,7 +69,9 @@ class Answering:
                 f"{', '.join(sorted(known))}; correct the name"
             )
         model = _require_onegen(llm or Settings.llm)
-        top_k = given.pop("similarity_top_k", RetrievalParams().top_k)
+        if not model.callback_manager.handlers:
+            model.callback_manager = Settings.callback_manager
+        top_k = given.pop("similarity_top_k", None) or _top_k_of(searched)
         postprocessors = given.pop("node_postprocessors", None) or ()
         skips_errors = _on_error(given.pop("on_retrieval_error", "raise")) == "continue"
         bounds = {"mode": given.pop("retrieval", "auto")}
@@ -76,32 +79,40 @@ class Answering:
             bounds["max_retrievals"] = given.pop("max_retrievals")
         retrieval = RetrievalParams(top_k=top_k, **bounds)
         if isinstance(searched, BaseRetriever):
-            source = _of_retriever(searched, top_k, postprocessors, given)
+            _require_none(given)
+            source = NodeSource.of_retriever(searched, model.shared, postprocessors)
         else:
-            source = NodeSource.of_index(searched, model.shared, top_k, postprocessors, **given)
+            source = NodeSource.of_index(searched, model.shared, postprocessors, **given)
         return cls(model, source, retrieval, skips_errors)
 
     def retriever(self) -> NodeRetriever:
         """For one request."""
         return NodeRetriever(self.source, self.skips_errors)
 
+    def messages(self, question: str) -> list[ChatMessage]:
+        """What the model is asked, behind its system prompt if it has one."""
+        asked: list[ChatMessage] = self.llm._extend_messages([ChatMessage(question)])
+        return asked
+
     def arguments(self, retriever: NodeRetriever) -> dict[str, Any]:
         """What a chat of the model is called with."""
         return {"retriever": retriever, "retrieval": self.retrieval}
 
 
-def _of_retriever(
-    retriever: BaseRetriever,
-    top_k: int,
-    postprocessors: Sequence[BaseNodePostprocessor],
-    options: dict[str, Any],
-) -> NodeSource:
+def _top_k_of(searched: object) -> int:
+    """What a retriever finds is what it was configured to find."""
+    for name in ("similarity_top_k", "_similarity_top_k"):
+        if isinstance(own := getattr(searched, name, None), int):
+            return own
+    return RetrievalParams().top_k
+
+
+def _require_none(options: Mapping[str, Any]) -> None:
     if options:
         raise InvalidInputError(
             f"Options {', '.join(sorted(options))} beside a retriever; expected them in the "
             "retriever itself; pass the index instead, or leave them out"
         )
-    return NodeSource.of_retriever(retriever, top_k, postprocessors)
 
 
 def _on_error(policy: str) -> str:

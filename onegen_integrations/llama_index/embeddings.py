@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
 
-from onegen_integrations.llama_index.fields import ModelFields
+from onegen_integrations.llama_index.fields import PicklableModelFields
 from onegen_model import Passage
 from onegen_model.errors import PassageTooLongError
 
 
-class OneGenEmbedding(ModelFields, BaseEmbedding):
+class OneGenEmbedding(PicklableModelFields, BaseEmbedding):
     """Texts are embedded as passages, queries as a question that retrieves at once.
 
     LlamaIndex hands over a node as one text, its metadata in front; `PassageParser` makes nodes

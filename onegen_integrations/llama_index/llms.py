@@ -15,14 +15,13 @@ from llama_index.core.base.llms.types import (
     CompletionResponseAsyncGen,
     CompletionResponseGen,
     LLMMetadata,
-    MessageRole,
     ToolCallBlock,
 )
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
-from onegen_integrations.llama_index.fields import ModelFields, SamplingFields
+from onegen_integrations.llama_index.fields import PicklableModelFields, SamplingFields
 from onegen_integrations.llama_index.messages import to_conversation
 from onegen_integrations.llama_index.turns import Turn
 from onegen_model import Conversation, Grammar, Options
@@ -33,8 +32,11 @@ if TYPE_CHECKING:
 
 Asked = tuple[Conversation, Options, Turn]
 
+# Where structured output streams, LlamaIndex reads it from the text and not from a call.
+_AS_JSON = "as_json"
 
-class OneGenLLM(ModelFields, SamplingFields, FunctionCallingLLM):
+
+class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
     """Chat, completion and tools; what is looked up inside an answer is a query engine's affair.
 
     A chat takes `retriever` and `retrieval` of the core as keyword arguments, which is how
@@ -57,24 +59,16 @@ class OneGenLLM(ModelFields, SamplingFields, FunctionCallingLLM):
 
     def _ask(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> Asked:
         model = self.shared.model
-        tools = called.get("tools") or ()
-        grammar = called.get("grammar")
-        if tools and called.get("tool_choice") == "any":
-            grammar = Grammar.tool_call(tools)
+        tools, grammar = _choose(called)
         retriever = None if grammar else called.get("retriever")
-        turn = Turn.begin(
-            None if grammar else model.template,
-            retrieves=retriever is not None,
-            with_tools=bool(tools),
-        )
+        with_tools = bool(tools) and not called.get("grammar")
+        turn = Turn.begin(None if grammar else model.template, retriever, with_tools=with_tools)
         options: Options = {
             "retriever": retriever,
             "sampling": self.sampling(called, grammar),
             "retrieval": called.get("retrieval") if retriever is not None else None,
         }
-        if self.system_prompt:
-            messages = [ChatMessage(self.system_prompt, role=MessageRole.SYSTEM), *messages]
-        return to_conversation(messages, model.template, tools), options, turn
+        return to_conversation(messages, tools), options, turn
 
     def _responses(
         self, messages: Sequence[ChatMessage], called: Mapping[str, Any]
@@ -160,8 +154,46 @@ class OneGenLLM(ModelFields, SamplingFields, FunctionCallingLLM):
         if user_msg is not None:
             messages.append(ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg)
         formatted = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
-        choice = {"tool_choice": "any"} if tool_required and tools else {}
-        return {"messages": messages, "tools": formatted, **choice, **kwargs}
+        if kwargs.pop(_AS_JSON, False):
+            schema = tools[0].metadata.get_parameters_dict()
+            kwargs |= {"grammar": Grammar.json_schema(schema), "tool_choice": None}
+        elif tool_required:
+            kwargs["tool_choice"] = kwargs.get("tool_choice") or "any"
+        return {"messages": messages, "tools": formatted, **kwargs}
+
+    def _validate_chat_with_tools_response(
+        self,
+        response: ChatResponse,
+        tools: Sequence["BaseTool"],
+        allow_parallel_tool_calls: bool = False,
+        **kwargs: Any,
+    ) -> ChatResponse:
+        """The first call alone, where only one is allowed."""
+        message = response.message
+        calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+        if not allow_parallel_tool_calls:
+            message.blocks = [block for block in message.blocks if block not in calls[1:]]
+        return response
+
+    def _structured_stream_call(
+        self,
+        output_cls: type[Any],
+        prompt: Any,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        called = {**(llm_kwargs or {}), _AS_JSON: True}
+        return super()._structured_stream_call(output_cls, prompt, called, **prompt_args)
+
+    async def _structured_astream_call(
+        self,
+        output_cls: type[Any],
+        prompt: Any,
+        llm_kwargs: dict[str, Any] | None = None,
+        **prompt_args: Any,
+    ) -> Any:
+        called = {**(llm_kwargs or {}), _AS_JSON: True}
+        return await super()._structured_astream_call(output_cls, prompt, called, **prompt_args)
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
@@ -181,6 +213,18 @@ class OneGenLLM(ModelFields, SamplingFields, FunctionCallingLLM):
             )
             for block in blocks
         ]
+
+
+def _choose(called: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Grammar | None]:
+    """The tools that are shown, and what alone may be written."""
+    tools, choice = called.get("tools") or (), called.get("tool_choice")
+    if isinstance(choice, Mapping):
+        choice = choice.get("function", choice).get("name")
+    if choice == "none" or not tools:
+        return (), called.get("grammar")
+    if choice in (None, "auto"):
+        return tools, called.get("grammar")
+    return tools, Grammar.tool_call(tools, name=None if choice in ("any", "required") else choice)
 
 
 def _arguments(block: ToolCallBlock) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """LlamaIndex messages to a conversation of the core, and answers back. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,7 +17,6 @@ from onegen_model import (
     Message,
     Passage,
     Segment,
-    Template,
     ToolCall,
     render_tool_call,
 )
@@ -34,25 +33,27 @@ ROLES = {
     MessageRole.FUNCTION: "tool",
 }
 REPLAY = "onegen"
+# Tokens around a message, and around a passage: more than templates have, because they bound.
+TURN, FRAME = 12, 4
 
 
 def to_conversation(
     messages: Sequence[ChatMessage],
-    template: Template,
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> Conversation:
     """Raises InvalidInputError for what a text model cannot read."""
-    return Conversation(tuple(_to_message(one, template) for one in messages), tuple(tools))
+    return Conversation(tuple(map(_to_message, messages)), tuple(tools))
 
 
-def _to_message(message: ChatMessage, template: Template) -> Message:
+def _to_message(message: ChatMessage) -> Message:
     role = ROLES[message.role]
     if role == "assistant":
-        return Message("assistant", segments=_segments(message, template))
-    return Message(role, _text(message))  # type: ignore[arg-type]
+        return Message("assistant", segments=_segments(message))
+    return Message(role, text_of(message))  # type: ignore[arg-type]
 
 
-def _text(message: ChatMessage) -> str:
+def text_of(message: ChatMessage) -> str:
+    """Raises InvalidInputError for an image or whatever else is no text."""
     texts = []
     for block in message.blocks:
         if isinstance(block, TextBlock):
@@ -65,16 +66,19 @@ def _text(message: ChatMessage) -> str:
     return "".join(texts)
 
 
-def _segments(message: ChatMessage, template: Template) -> tuple[Segment, ...]:
+def _segments(message: ChatMessage) -> tuple[Segment, ...]:
     """The turn as it was written, while the message still says the same."""
-    text = _text(message)
-    segments = tuple(map(_to_segment, message.additional_kwargs.get(REPLAY) or ()))
-    if segments:
-        _, answer = template.parse([segment.text for segment in segments])
-        if answer == text.strip() or segments[-1].text.strip() == text.strip():
-            return segments
+    replay = message.additional_kwargs.get(REPLAY)
+    if replay and replay["shown"] == _shown(message):
+        return tuple(map(_to_segment, replay["segments"]))
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    return (Segment(text + "\n".join(map(_call_text, calls))),)
+    return (Segment("\n".join(filter(None, (text_of(message), *map(_call_text, calls))))),)
+
+
+def _shown(message: ChatMessage) -> list[Any]:
+    """What a reader sees of a message; chat engines strip its text."""
+    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    return [text_of(message).strip(), *([call.tool_name, call.tool_kwargs] for call in calls)]
 
 
 def _call_text(block: ToolCallBlock) -> str:
@@ -89,6 +93,16 @@ def _to_segment(plain: Mapping[str, Any]) -> Segment:
     return Segment(plain["text"], plain["retrieves"], passages, tuple(plain["ids"]))
 
 
-def to_replay(segments: Sequence[Segment]) -> list[dict[str, Any]]:
-    """JSON-able; what `to_conversation` needs to send the turn back exactly."""
-    return [asdict(segment) for segment in segments]
+def remember(message: ChatMessage, segments: Sequence[Segment]) -> None:
+    """Keep with a message, as JSON, what it takes to send the turn back exactly."""
+    plain = [asdict(segment) for segment in segments]
+    message.additional_kwargs[REPLAY] = {"shown": _shown(message), "segments": plain}
+
+
+def count_tokens(message: ChatMessage, count: Callable[[str], int]) -> int:
+    """Tokens of a message in the context, with its passages; `count` is for text."""
+    segments = _segments(message) if ROLES[message.role] == "assistant" else ()
+    written = sum(len(one.ids) if one.ids else count(one.text) for one in segments)
+    found = [passage for one in segments for passage in one.passages]
+    inserted = sum(count(passage.text) + FRAME for passage in found)
+    return TURN + written + inserted + (0 if segments else count(text_of(message)))

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 from llama_index.core import Settings, VectorStoreIndex
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.base.llms.types import ChatMessage, ChatResponse
+from llama_index.core.base.llms.types import ChatResponse
 from llama_index.core.base.response.schema import (
     RESPONSE_TYPE,
     AsyncStreamingResponse,
@@ -77,7 +77,8 @@ class OneGenQueryEngine(BaseQueryEngine):
         with self.callback_manager.event(CBEventType.QUERY, payload=asked) as event:
             retriever = self._answering.retriever()
             chat = self._answering.llm.stream_chat if self._streaming else self._answering.llm.chat
-            told = chat(_messages(query_bundle), **self._answering.arguments(retriever))
+            messages = self._answering.messages(query_bundle.query_str)
+            told = chat(messages, **self._answering.arguments(retriever))
             response: RESPONSE_TYPE
             if isinstance(told, ChatResponse):
                 response = Response(_text(told), retriever.nodes, _metadata(told, retriever))
@@ -92,7 +93,8 @@ class OneGenQueryEngine(BaseQueryEngine):
         asked: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
         with self.callback_manager.event(CBEventType.QUERY, payload=asked) as event:
             retriever, llm = self._answering.retriever(), self._answering.llm
-            messages, arguments = _messages(query_bundle), self._answering.arguments(retriever)
+            messages = self._answering.messages(query_bundle.query_str)
+            arguments = self._answering.arguments(retriever)
             response: RESPONSE_TYPE
             if self._streaming:
                 metadata: dict[str, Any] = {}
@@ -106,10 +108,6 @@ class OneGenQueryEngine(BaseQueryEngine):
 
     def _get_prompt_modules(self) -> PromptMixinType:
         return {}
-
-
-def _messages(query_bundle: QueryBundle) -> list[ChatMessage]:
-    return [ChatMessage(query_bundle.query_str)]
 
 
 def _text(told: ChatResponse) -> str:

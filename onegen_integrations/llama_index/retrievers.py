@@ -1,7 +1,7 @@
 """Multi-hop retrieval for LlamaIndex."""
 
-from contextlib import aclosing, closing
-from typing import Unpack
+import asyncio
+from typing import Any, Unpack
 
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -11,7 +11,6 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from onegen_integrations.llama_index.answering import Answering, AnsweringOptions
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.searching import NodeRetriever
-from onegen_model import Options, SamplingParams
 
 
 class OneGenRetriever(BaseRetriever):
@@ -36,28 +35,20 @@ class OneGenRetriever(BaseRetriever):
         """Raises PassageIndexError for an index of other embeddings, or an empty one."""
         return cls(Answering.over(index, llm, options))
 
-    def _options(self) -> tuple[NodeRetriever, Options]:
-        retriever, llm = self._answering.retriever(), self._answering.llm
-        stop = (llm.shared.model.template.answer_start,)
-        sampling = SamplingParams(max_new_tokens=llm.max_tokens, stop=stop)
-        return retriever, {
-            "retriever": retriever,
-            "sampling": sampling,
-            "retrieval": self._answering.retrieval,
-        }
-
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        retriever, options = self._options()
-        model = self._answering.llm.shared.model
-        with closing(model.stream(query_bundle.query_str, **options)) as stream:
-            for _ in stream:
-                pass
+        retriever = self._answering.retriever()
+        messages = self._answering.messages(query_bundle.query_str)
+        self._answering.llm.chat(messages, **self._arguments(retriever))
         return retriever.nodes
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        retriever, options = self._options()
-        model = self._answering.llm.shared.model
-        async with aclosing(model.astream(query_bundle.query_str, **options)) as stream:
-            async for _ in stream:
-                pass
+        retriever = self._answering.retriever()
+        messages = self._answering.messages(query_bundle.query_str)
+        arguments = await asyncio.to_thread(self._arguments, retriever)
+        await self._answering.llm.achat(messages, **arguments)
         return retriever.nodes
+
+    def _arguments(self, retriever: NodeRetriever) -> dict[str, Any]:
+        llm = self._answering.llm
+        stop = [*llm.stop, llm.shared.model.template.answer_start]
+        return {**self._answering.arguments(retriever), "stop": stop}

@@ -3,40 +3,46 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.indices.vector_store.retrievers import VectorIndexRetriever
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
+from pydantic_core import SchemaSerializer, core_schema
 
 from onegen_integrations.llama_index.passages import to_passage
 from onegen_integrations.llama_index.vector_stores import (
+    ToCosine,
+    cosine_of,
     is_asynchronous,
-    require_dimension,
-    require_same_embeddings,
+    require_applied,
+    require_own_vectors,
     with_cosines,
 )
 from onegen_integrations.shared import SharedModel
-from onegen_model import Query, ScoredPassage
+from onegen_model import PassagesInserted, Query, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSource:
-    """Where nodes come from: `retriever(top_k)` finds as many; `store` tells what scores mean."""
+    """Where nodes come from: `retriever(count)` finds as many.
+
+    `blocks`: its own asynchronous search would hold up the event loop.
+    """
 
     retriever: Callable[[int], BaseRetriever]
-    top_k: int
-    postprocessors: Sequence[BaseNodePostprocessor] = ()
-    store: Any = None
+    postprocessors: tuple[BaseNodePostprocessor, ...] = ()
+    to_cosine: ToCosine | None = None
+    blocks: bool = False
 
     @classmethod
     def of_index(
         cls,
         index: VectorStoreIndex,
         model: SharedModel,
-        top_k: int,
         postprocessors: Sequence[BaseNodePostprocessor] = (),
         **options: Any,
     ) -> "NodeSource":
@@ -49,38 +55,58 @@ class NodeSource:
                 f"{type(index).__name__} cannot be searched by vector; expected a "
                 "VectorStoreIndex; build one, or pass a retriever"
             )
-        require_same_embeddings(index, model)
-        require_dimension(index, model.model.dimension)
+        require_applied(index.vector_store, options)
+        require_own_vectors(index, model)
 
         def retriever(count: int) -> BaseRetriever:
             return index.as_retriever(similarity_top_k=count, **options)
 
-        return cls(retriever, top_k, tuple(postprocessors), index.vector_store)
+        return cls(
+            retriever,
+            tuple(postprocessors),
+            cosine_of(index.vector_store, options.get("vector_store_query_mode")),
+            not is_asynchronous(index.vector_store),
+        )
 
     @classmethod
     def of_retriever(
         cls,
         retriever: BaseRetriever,
-        top_k: int,
+        model: SharedModel,
         postprocessors: Sequence[BaseNodePostprocessor] = (),
     ) -> "NodeSource":
         """Asks any retriever, with text and vector; its own settings say how much it finds."""
-        return cls(lambda _: retriever, top_k, tuple(postprocessors))
-
-    @property
-    def blocks(self) -> bool:
-        """Whether its own asynchronous search would hold up the event loop."""
-        return self.store is not None and not is_asynchronous(self.store)
+        blocks, to_cosine = type(retriever)._aretrieve is BaseRetriever._aretrieve, None
+        if isinstance(retriever, VectorIndexRetriever):
+            require_own_vectors(retriever._index, model)
+            blocks = not is_asynchronous(retriever._vector_store)
+            to_cosine = cosine_of(retriever._vector_store, retriever._vector_store_query_mode)
+        return cls(lambda _: retriever, tuple(postprocessors), to_cosine, blocks)
 
 
 @dataclass(slots=True)
 class NodeRetriever:
-    """Both retrievers of the core, for one request; `nodes` fill, hop by hop, while it runs."""
+    """Both retrievers of the core, for one request; `nodes` and `hops` fill while it runs.
+
+    They tell what entered the context, which may be less than was found.
+    """
+
+    # An event of LlamaIndex holds what a call was given, and is written as JSON by some.
+    __pydantic_serializer__: ClassVar[SchemaSerializer] = SchemaSerializer(
+        core_schema.any_schema(serialization=core_schema.to_string_ser_schema())
+    )
 
     source: NodeSource
     skips_errors: bool = False
     nodes: list[NodeWithScore] = field(default_factory=list)
     hops: list[dict[str, Any]] = field(default_factory=list)
+    _found: dict[str, NodeWithScore] = field(default_factory=dict)
+
+    def insert(self, event: PassagesInserted) -> None:
+        """Some of what was found last now stands in the context."""
+        ids = [one.passage.id for one in event.passages]
+        self.hops[event.hop]["node_ids"] += ids
+        self.nodes += [self._found[node_id] for node_id in ids]
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         return [self._retrieve(query) for query in queries]
@@ -115,12 +141,12 @@ class NodeRetriever:
         return bundle, self.source.retriever(query.top_k + len(query.exclude))
 
     def _select(self, found: Sequence[NodeWithScore], query: Query) -> list[NodeWithScore]:
-        nodes = with_cosines(list(found), self.source.store)
+        nodes = with_cosines(found, self.source.to_cosine)
         return [one for one in nodes if one.node.node_id not in query.exclude][: query.top_k]
 
     def _accept(self, query: Query, nodes: Sequence[NodeWithScore]) -> list[ScoredPassage]:
-        self.hops.append({"query": query.text, "node_ids": [one.node.node_id for one in nodes]})
-        self.nodes += nodes
+        self.hops.append({"query": query.text, "node_ids": []})
+        self._found |= {one.node.node_id: one for one in reversed(nodes)}
         return [ScoredPassage(to_passage(one.node), one.score or 0.0) for one in nodes]
 
     def _fail(self, query: Query, error: Exception) -> list[ScoredPassage]:

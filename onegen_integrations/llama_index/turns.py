@@ -14,7 +14,8 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
-from onegen_integrations.llama_index.messages import REPLAY, to_replay
+from onegen_integrations.llama_index.messages import remember
+from onegen_integrations.llama_index.searching import NodeRetriever
 from onegen_model import (
     Answer,
     AnswerText,
@@ -38,16 +39,20 @@ class Turn:
     """One per request. Where passages are looked up, only the answer is streamed as text."""
 
     parts: PartStream
-    retrieves: bool
+    retriever: Any = None
     text: str = ""
     calls: list[ToolCallBlock] = field(default_factory=list)
     _spans: list[str] = field(default_factory=lambda: [""])
     _passages: list[tuple[Passage, ...]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, template: Template | None, *, retrieves: bool, with_tools: bool) -> "Turn":
+    def begin(cls, template: Template | None, retriever: Any, *, with_tools: bool) -> "Turn":
         """Under a grammar there is no template."""
-        return cls(PartStream(template, with_tools=with_tools), retrieves)
+        return cls(PartStream(template, with_tools=with_tools), retriever)
+
+    @property
+    def retrieves(self) -> bool:
+        return self.retriever is not None
 
     def feed(self, event: Event) -> str | None:
         """New text; None where there is nothing new to show."""
@@ -58,6 +63,8 @@ class Turn:
                 new = self._show(self.parts.feed(event.text))
             case PassagesInserted():
                 self._passages.append(tuple(one.passage for one in event.passages))
+                if isinstance(self.retriever, NodeRetriever):
+                    self.retriever.insert(event)
                 new = self._show(self.parts.end_span())
                 self._spans.append("")
             case Finished():
@@ -99,11 +106,11 @@ class Turn:
             Segment(text, at < len(self._passages), found, ids)
             for at, (text, found, ids) in enumerate(spans)
         ]
+        steps = {"steps": list(answer.steps)}
         message = ChatMessage(
-            role=MessageRole.ASSISTANT,
-            blocks=self._blocks(),
-            additional_kwargs={REPLAY: to_replay(segments), "steps": list(answer.steps)},
+            role=MessageRole.ASSISTANT, blocks=self._blocks(), additional_kwargs=steps
         )
+        remember(message, segments)
         usage = {**asdict(answer.usage), "finish_reason": answer.finish_reason}
         return ChatResponse(message=message, delta="", raw=usage)
 

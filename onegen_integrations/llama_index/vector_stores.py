@@ -1,54 +1,121 @@
-"""Scores of LlamaIndex's stores as cosines, and what cannot be searched by vector refused."""
+"""Scores of LlamaIndex's stores as cosines; what cannot be searched rightly is refused."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import mul
 from typing import Any
 
 from llama_index.core import VectorStoreIndex
-from llama_index.core.schema import NodeWithScore
-from llama_index.core.vector_stores.types import BasePydanticVectorStore
+from llama_index.core.schema import BaseNode, NodeWithScore
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
+from llama_index.core.vector_stores.utils import metadata_dict_to_node
 
+from onegen_integrations.llama_index.passages import to_passage
 from onegen_integrations.shared import SharedModel
-from onegen_model.errors import PassageIndexError
+from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
 
 ToCosine = Callable[[float], float]
 
-
-def cosine_of(store: Any) -> ToCosine | None:
-    """What makes a cosine of unit vectors of the store's similarity; None where that is not known.
-
-    Chroma hands out `exp(-distance)`, and its distance is `2 - 2 cos` (l2) or `1 - cos`; FAISS the
-    inner product or the squared distance, which is lower for what is nearer.
-    """
-    kind = type(store).__name__
-    if kind == "ChromaVectorStore":
-        metric = _chroma_space(store._collection)
-        scale = 2 if metric == "l2" else 1
-        return lambda score: 1 + math.log(max(score, 1e-30)) / scale
-    if kind in ("FaissVectorStore", "FaissMapVectorStore"):
-        is_l2 = store._faiss_index.metric_type == 1
-        return (lambda score: 1 - score / 2) if is_l2 else (lambda score: score)
-    if kind == "SimpleVectorStore":
-        return lambda score: score
-    return None
+# Cosine of a stored vector and the one that the model makes of the same text today.
+LEAST_COSINE = 0.9
 
 
-def _chroma_space(collection: Any) -> str:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Some vector of a store, if it hands one out; its node, or the index's key of that."""
+
+    dimension: int
+    vector: Sequence[float] = ()
+    node: BaseNode | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A store that is known well: `options` and `modes` are those that it does not ignore."""
+
+    to_cosine: Callable[[Any], ToCosine | None]
+    sample: Callable[[Any], Sample | None]
+    options: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ("default",)
+
+
+def _chroma_cosine(store: Any) -> ToCosine:
+    """Chroma hands out `exp(-distance)`; the distance is `2 - 2 cos` (l2) or `1 - cos`."""
+    collection = store._collection
     configured = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
     named = (collection.metadata or {}).get("hnsw:space")
-    return str(configured.get("space") or named or "l2")
+    scale = 2 if (configured.get("space") or named or "l2") == "l2" else 1
+    return lambda score: 1 + math.log(max(score, 1e-30)) / scale
 
 
-def with_cosines(nodes: list[NodeWithScore], store: Any) -> list[NodeWithScore]:
+def _chroma_sample(store: Any) -> Sample | None:
+    found = store._collection.get(limit=1, include=["embeddings", "metadatas", "documents"])
+    if not found["ids"]:
+        return None
+    node = metadata_dict_to_node(found["metadatas"][0] or {}, text=found["documents"][0])
+    vector = [float(number) for number in found["embeddings"][0]]
+    return Sample(len(vector), vector, node)
+
+
+def _faiss_cosine(store: Any) -> ToCosine | None:
+    """FAISS hands out the inner product, or the squared distance, lower for what is nearer."""
+    by_metric: dict[int, ToCosine] = {0: lambda score: score, 1: lambda score: 1 - score / 2}
+    return by_metric.get(store._faiss_index.metric_type)
+
+
+def _faiss_sample(store: Any) -> Sample | None:
+    index, keys = store._faiss_index, getattr(store, "_faiss_id_to_node_id_map", {0: "0"})
+    if not index.ntotal or not keys:
+        return None
+    at, key = next(iter(keys.items()))
+    try:
+        return Sample(index.d, index.reconstruct(at).tolist(), key=key)
+    except RuntimeError:  # Not every kind of index gives its vectors back.
+        return Sample(index.d, key=key)
+
+
+def _simple_sample(store: Any) -> Sample | None:
+    vectors = store.data.embedding_dict
+    return next((Sample(len(one), one, key=key) for key, one in vectors.items()), None)
+
+
+_FAISS = Known(_faiss_cosine, _faiss_sample)
+_KNOWN = {
+    "ChromaVectorStore": Known(
+        _chroma_cosine, _chroma_sample, ("filters", "vector_store_kwargs"), ("default", "mmr")
+    ),
+    "FaissVectorStore": _FAISS,
+    "FaissMapVectorStore": _FAISS,
+    "SimpleVectorStore": Known(
+        lambda _: lambda score: score,
+        _simple_sample,
+        ("filters", "node_ids", "vector_store_kwargs"),
+        ("default", "mmr", "svm", "linear_regression", "logistic_regression"),
+    ),
+}
+
+
+def cosine_of(store: Any, mode: str | None = None) -> ToCosine | None:
+    """What makes a cosine of a similarity of unit vectors; None where that is not known."""
+    known = _KNOWN.get(type(store).__name__)
+    if known is None or (mode or "default") != VectorStoreQueryMode.DEFAULT:
+        return None
+    return known.to_cosine(store)
+
+
+def with_cosines(
+    nodes: Sequence[NodeWithScore], to_cosine: ToCosine | None
+) -> Sequence[NodeWithScore]:
     """The nodes, best first, with cosines for scores where they are known."""
-    to_cosine = cosine_of(store)
     if to_cosine is None:
         return nodes
     scored = [
-        node if node.score is None else NodeWithScore(node=node.node, score=to_cosine(node.score))
-        for node in nodes
+        NodeWithScore(node=one.node, score=None if one.score is None else to_cosine(one.score))
+        for one in nodes
     ]
-    return sorted(scored, key=lambda node: -(node.score or 0.0))
+    return sorted(scored, key=lambda one: -(one.score or 0.0))
 
 
 def is_asynchronous(store: Any) -> bool:
@@ -56,8 +123,52 @@ def is_asynchronous(store: Any) -> bool:
     return type(store).aquery is not BasePydanticVectorStore.aquery
 
 
-def require_same_embeddings(index: VectorStoreIndex, model: SharedModel) -> None:
-    """Raises PassageIndexError for an index that other embeddings have filled."""
+def require_applied(store: Any, options: Mapping[str, Any]) -> None:
+    """Raises InvalidInputError for options of a search that the store would ignore or refuse."""
+    known, name = _KNOWN.get(type(store).__name__), type(store).__name__
+    if known is None:
+        return
+    given = {key: value for key, value in options.items() if value is not None}
+    mode = str(VectorStoreQueryMode(given.pop("vector_store_query_mode", "default")).value)
+    if mode not in known.modes:
+        raise InvalidInputError(
+            f"vector_store_query_mode={mode!r} over {name}; expected one of "
+            f"{', '.join(known.modes)}; change it, or use another store"
+        )
+    if ignored := sorted(given.keys() - set(known.options)):
+        raise InvalidInputError(
+            f"{name} cannot apply {', '.join(ignored)}; expected only "
+            f"{', '.join(known.options) or 'the search by vector'}; leave them out, or use another "
+            "store"
+        )
+
+
+def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
+    """Raises PassageIndexError for an index without passages or with those of another model.
+
+    One stored text is embedded again and compared with its vector.
+    """
+    _require_same_model(index, model)
+    name = type(index.vector_store).__name__
+    known = _KNOWN.get(name)
+    if known is None:
+        return
+    sample = known.sample(index.vector_store)
+    if sample is None:
+        raise PassageIndexError(
+            f"The index on {name} is empty; expected passages; add documents first"
+        )
+    if sample.dimension != model.model.dimension:
+        raise PassageIndexError(
+            f"The vectors of {name} have {sample.dimension} numbers; expected "
+            f"{model.model.dimension}, as this model makes them; fill it with OneGenEmbedding"
+        )
+    node = sample.node or _stored_node(index, sample.key)
+    if sample.vector:
+        _require_same_vector(model, sample.vector, node)
+
+
+def _require_same_model(index: VectorStoreIndex, model: SharedModel) -> None:
     theirs = getattr(index, "_embed_model", None)
     shared = getattr(theirs, "shared", None)
     if shared is None:
@@ -73,30 +184,27 @@ def require_same_embeddings(index: VectorStoreIndex, model: SharedModel) -> None
         )
 
 
-def require_dimension(index: VectorStoreIndex, expected: int) -> None:
-    """Raises PassageIndexError for vectors of another length, or for none."""
-    found = _dimension(index.vector_store)
-    if found == 0:
+def _stored_node(index: VectorStoreIndex, key: str) -> BaseNode:
+    node_id = index.index_struct.nodes_dict.get(key)
+    node = index.docstore.get_document(node_id, raise_error=False) if node_id else None
+    if node is None:
         raise PassageIndexError(
-            f"The index on {type(index.vector_store).__name__} is empty; expected passages; add "
-            "documents first"
+            f"{type(index.vector_store).__name__} has vectors, but the index has no texts for "
+            "them; expected a docstore; persist the storage context, and load it with "
+            "`load_index_from_storage`"
         )
-    if found not in (None, expected):
-        raise PassageIndexError(
-            f"The vectors of {type(index.vector_store).__name__} have {found} numbers; expected "
-            f"{expected}, as this model makes them; fill it with OneGenEmbedding"
-        )
+    return node
 
 
-def _dimension(store: Any) -> int | None:
-    """Length of the vectors of a store, 0 of an empty one, None where it does not tell."""
-    kind = type(store).__name__
-    if kind == "ChromaVectorStore":
-        some = store._collection.get(limit=1, include=["embeddings"])["embeddings"]
-        return len(some[0]) if len(some) else 0
-    if kind in ("FaissVectorStore", "FaissMapVectorStore"):
-        return int(store._faiss_index.d) if store._faiss_index.ntotal else 0
-    if kind == "SimpleVectorStore":
-        vectors = store.data.embedding_dict
-        return len(next(iter(vectors.values()))) if vectors else 0
-    return None
+def _require_same_vector(model: SharedModel, stored: Sequence[float], node: BaseNode) -> None:
+    try:
+        today = model.model.embed_passages([to_passage(node)])[0].tolist()
+    except OneGenError:  # A text that this model could not have embedded.
+        today = [0.0] * len(stored)
+    cosine = sum(map(mul, today, stored)) / (math.hypot(*stored) or 1.0)
+    if cosine < LEAST_COSINE:
+        raise PassageIndexError(
+            f"The stored vector of node {node.node_id} is not what this model makes of its text "
+            f"(cosine {cosine:.2f}); expected at least {LEAST_COSINE}; fill the store with the "
+            "OneGenEmbedding of this model"
+        )

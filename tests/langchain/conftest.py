@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from langchain_core.documents import Document
@@ -11,17 +10,8 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from onegen_integrations.langchain import OneGenEmbeddings
 from onegen_integrations.shared import SharedModel, shared_model
 from onegen_model import OneGenModel
-from onegen_model.checkpoint import Checkpoint, CheckpointConfig
-from tests.conftest import MakeNetwork, make_tokenizer
-
-
-def save_model(make_network: MakeNetwork, folder: Path, **config_values: Any) -> Path:
-    network, tokenizer = make_network("llama", **config_values), make_tokenizer()
-    # Under a grammar a random model would hardly ever end a string.
-    network.get_output_embeddings().weight.data[tokenizer.convert_tokens_to_ids('"')] *= 2.2
-    config = CheckpointConfig(max_passage_tokens=64)
-    OneGenModel(Checkpoint(network, tokenizer, config, "")).save_pretrained(folder)
-    return folder
+from tests.conftest import MakeNetwork
+from tests.integrations_models import save_model
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from onegen_integrations.langchain import (
 )
 from onegen_model import OneGenModel
 from onegen_model.errors import ContextTooLongError, InvalidInputError, RetrievalError
-from tests.langchain.script import scripted
+from tests.script import scripted
 
 QUESTION = "Which town is older?"
 TURN = (

@@ -16,8 +16,8 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from onegen_integrations.langchain import OneGenEmbeddings, OneGenLLM
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, RetrievalError
-from tests.langchain.script import scripted
 from tests.langchain.test_tracing import STEPS, Tracer
+from tests.script import scripted
 
 QUESTION = "Which town is older?"
 LONG = "Say it often!"

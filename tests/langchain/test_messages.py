@@ -27,7 +27,7 @@ from onegen_integrations.langchain.messages import to_conversation
 from onegen_model import OneGenModel
 from onegen_model.conversation import conversation_ids
 from onegen_model.errors import InvalidInputError
-from tests.langchain.script import scripted
+from tests.script import scripted
 
 QUESTION = "Which town is older?"
 NEXT = "And Brig?"

@@ -17,7 +17,7 @@ from onegen_integrations.langchain import OneGenChatModel, OneGenRetriever, oneg
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.engines import PositionCounter
-from tests.langchain.script import scripted
+from tests.script import scripted
 
 QUESTION = "Which town is older?"
 OTHER = "Who asks?"

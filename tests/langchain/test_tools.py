@@ -18,7 +18,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
-from tests.langchain.script import scripted
+from tests.script import scripted
 
 ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 TURNS = {

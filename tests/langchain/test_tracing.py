@@ -15,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from onegen_integrations.langchain import OneGenChatModel, OneGenRetriever
 from onegen_model import OneGenModel
-from tests.langchain.script import scripted
+from tests.script import scripted
 
 QUESTION = "Which town is older?"
 TURN = "Who founded Alba?[RQ]Ann.\nWho founded Brig?[RQ]Bob.\n<FINAL-ANSWER> Ann</FINAL-ANSWER>"

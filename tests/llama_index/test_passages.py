@@ -1,0 +1,110 @@
+"""PassageParser and OneGenEmbedding: what of a document is embedded, and read."""
+
+import asyncio
+from typing import Any
+
+import numpy as np
+import pytest
+from llama_index.core import Document, Settings
+from llama_index.core.ingestion import IngestionPipeline
+from llama_index.core.schema import MetadataMode, NodeRelationship
+
+from onegen_integrations.llama_index import OneGenEmbedding, PassageParser
+from onegen_integrations.llama_index.passages import to_passage
+from onegen_model import OneGenModel, Passage
+from onegen_model.errors import InvalidInputError, PassageTooLongError
+
+TEXT = " ".join(
+    f"Sentence {n} tells of the mill in Zürich, its {n} wheels, and Straße {n * 7}."
+    for n in range(12)
+)
+
+
+def nodes_of(embedding: OneGenEmbedding, *documents: Document, **options: Any) -> list[Any]:
+    return list(PassageParser(embedding, **options).get_nodes_from_documents(list(documents)))
+
+
+def test_a_node_is_embedded_and_read_as_title_and_text(
+    embedding: OneGenEmbedding, model: OneGenModel
+) -> None:
+    document = Document(text="It has a mill.", metadata={"title": "Alba", "source": "a.txt"})
+    [node] = nodes_of(embedding, document)
+    for mode in (MetadataMode.EMBED, MetadataMode.LLM):
+        assert node.get_content(mode) == "Alba\nIt has a mill."
+    assert node.metadata == {"title": "Alba", "source": "a.txt"}
+    assert node.text == "It has a mill."
+    assert node.relationships[NodeRelationship.SOURCE].node_id == document.id_
+    trained = Passage("x", "It has a mill.", "Alba")
+    assert model.renderer.frame_ids(to_passage(node)) == model.renderer.frame_ids(trained)
+    [row] = model.embed_passages([trained])
+    [piped] = IngestionPipeline(
+        transformations=[PassageParser(embedding), embedding], disable_cache=True
+    ).run(documents=[document])
+    assert np.allclose(piped.embedding, row, atol=1e-6)
+
+
+def test_without_a_title_the_text_stands_alone(embedding: OneGenEmbedding) -> None:
+    [node] = nodes_of(embedding, Document(text="It has a mill.", metadata={"page": 3}))
+    assert node.get_content(MetadataMode.EMBED) == "It has a mill."
+
+
+@pytest.mark.parametrize("title", ["", "Alba", "The mill that stands where the Zürich river turns"])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 40}, {"chunk_overlap": 10}])
+def test_no_node_is_longer_than_a_passage_and_nothing_is_lost(
+    title: str, options: dict[str, Any], embedding: OneGenEmbedding, capsys: Any
+) -> None:
+    metadata = {"title": title} if title else {}
+    document = Document(text=TEXT, metadata=metadata)
+    before = document.model_dump()
+    nodes = nodes_of(embedding, document, **options)
+    wholes = [node.get_content(MetadataMode.EMBED) for node in nodes]
+    longest = max(map(embedding.count_tokens, wholes))
+    assert longest <= options.get("chunk_size", embedding.max_passage_tokens)
+    if "chunk_overlap" not in options:
+        assert "".join("".join(node.text.split()) for node in nodes) == "".join(TEXT.split())
+    assert len(embedding.get_text_embedding_batch(wholes)) == len(nodes)
+    assert document.model_dump() == before
+    assert capsys.readouterr().out == ""
+
+
+def test_a_title_without_room_for_text_is_refused(embedding: OneGenEmbedding) -> None:
+    with pytest.raises(PassageTooLongError, match="leaves no room in a passage of 64 tokens"):
+        nodes_of(embedding, Document(text=TEXT, metadata={"title": TEXT[:300]}))
+
+
+def test_a_chunk_longer_than_a_passage_is_refused(embedding: OneGenEmbedding) -> None:
+    with pytest.raises(InvalidInputError, match="chunk_size=65; expected at most 64"):
+        PassageParser(embedding, chunk_size=65)
+
+
+def test_the_parser_takes_the_embeddings_that_are_set(embedding: OneGenEmbedding) -> None:
+    Settings.embed_model = embedding
+    assert PassageParser().embed_model is embedding
+    assert PassageParser().chunk_size == 64
+
+
+def test_a_text_that_is_too_long_names_the_parser(embedding: OneGenEmbedding) -> None:
+    with pytest.raises(PassageTooLongError, match=r"transformations=\[PassageParser\(\)\]"):
+        embedding.get_text_embedding(TEXT)
+    with pytest.raises(InvalidInputError, match="is empty"):
+        embedding.get_text_embedding(" ")
+    with pytest.raises(InvalidInputError, match="The question is empty"):
+        embedding.get_query_embedding("")
+
+
+def test_embeddings_are_those_of_the_core_on_every_path(
+    embedding: OneGenEmbedding, model: OneGenModel
+) -> None:
+    texts = ["Alba\nIt has a mill.", "Brig\nIt has none."]
+    rows = model.embed_passages([Passage("0", texts[0]), Passage("1", texts[1])])
+    [query] = model.embed_queries(["Where is a mill?"])
+    close = {"atol": 1e-5}
+    assert np.allclose(embedding.get_text_embedding_batch(texts), rows, **close)
+    assert np.allclose(asyncio.run(embedding.aget_text_embedding_batch(texts)), rows, **close)
+    assert np.allclose(embedding.get_text_embedding(texts[0]), rows[0], **close)
+    assert np.allclose(asyncio.run(embedding.aget_text_embedding(texts[0])), rows[0], **close)
+    assert np.allclose(embedding.get_query_embedding("Where is a mill?"), query, **close)
+    assert np.allclose(
+        asyncio.run(embedding.aget_query_embedding("Where is a mill?")), query, **close
+    )
+    assert type(embedding.get_query_embedding("Where?")[0]) is float

@@ -1,0 +1,310 @@
+"""Indexes over Chroma and FAISS: scores, filters, round trips, and what cannot be searched."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from llama_index.core import (
+    Document,
+    MockEmbedding,
+    QueryBundle,
+    Settings,
+    StorageContext,
+    VectorStoreIndex,
+    load_index_from_storage,
+)
+from llama_index.core.schema import MetadataMode, TextNode
+from llama_index.core.vector_stores import (
+    FilterOperator,
+    MetadataFilter,
+    MetadataFilters,
+    SimpleVectorStore,
+)
+from llama_index.core.vector_stores.types import VectorStoreQueryMode
+from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
+
+from onegen_integrations.llama_index import (
+    OneGenEmbedding,
+    OneGenLLM,
+    OneGenQueryEngine,
+    PassageParser,
+)
+from onegen_model import OneGenModel
+from onegen_model.errors import InvalidInputError, PassageIndexError, RetrievalError
+from tests.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
+
+QUESTION = "Which mill is larger?"
+
+
+def found_by(index: VectorStoreIndex, llm: OneGenLLM, **options: Any) -> list[tuple[str, float]]:
+    """Titles and scores of one retrieval, made right after the question."""
+    options = {"similarity_top_k": 4, **options}
+    engine = OneGenQueryEngine.from_index(
+        index, llm, retrieval="always", max_retrievals=1, **options
+    )
+    nodes = engine.query(QUESTION).source_nodes
+    return [(one.node.metadata["title"], one.score or 0.0) for one in nodes]
+
+
+def best(model: OneGenModel, documents: list[Document] = DOCUMENTS) -> list[tuple[str, float]]:
+    """The same by true cosines."""
+    texts = [f"{one.metadata['title']}\n{one.text}" for one in documents]
+    rows = np.array([OneGenEmbedding(model=model).get_text_embedding(text) for text in texts])
+    cosines = rows @ model.embed_queries([QUESTION])[0]
+    named = zip((one.metadata["title"] for one in documents), cosines.tolist(), strict=True)
+    return sorted(named, key=lambda one: -one[1])
+
+
+def check(found: list[tuple[str, float]], expected: list[tuple[str, float]]) -> None:
+    assert [title for title, _ in found] == [title for title, _ in expected]
+    assert [score for _, score in found] == pytest.approx([one[1] for one in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_scores_are_cosines_best_first(
+    store: str, indexed: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    check(found_by(indexed(store), llm), best(model)[:4])
+
+
+def test_in_another_mode_the_order_and_the_scores_are_those_of_the_store(
+    indexed: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    index = indexed("chroma cosine")
+    diverse = {
+        "vector_store_query_mode": VectorStoreQueryMode.MMR,
+        "vector_store_kwargs": {"mmr_threshold": 0.01},
+    }
+    vector = model.embed_queries([QUESTION])[0].tolist()
+    expected = index.as_retriever(similarity_top_k=4, **diverse).retrieve(
+        QueryBundle(QUESTION, embedding=vector)
+    )
+    found = found_by(index, llm, **diverse)
+    assert [title for title, _ in found] == [one.node.metadata["title"] for one in expected]
+    assert [title for title, _ in found] != [title for title, _ in best(model)[:4]]
+
+
+@pytest.mark.parametrize("store", ["chroma l2", "chroma cosine", "simple"])
+def test_filters_decide_what_can_be_found(
+    store: str, indexed: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    for operator, value, kept in (
+        (FilterOperator.GT, 4, DOCUMENTS[5:]),
+        (FilterOperator.IN, [1, 2], DOCUMENTS[1:3]),
+    ):
+        wanted = MetadataFilter(key="number", value=value, operator=operator)
+        found = found_by(indexed(store), llm, filters=MetadataFilters(filters=[wanted]))
+        check(found, best(model, kept)[:4])
+
+
+@pytest.mark.parametrize("space", ["cosine", "l2"])
+def test_a_chroma_index_is_reopened_changed_and_searched(
+    space: str, build: Build, llm: OneGenLLM, model: OneGenModel, tmp_path: Path
+) -> None:
+    expected = found_by(build(chroma_store(space, tmp_path)), llm)
+    check(expected, best(model)[:4])
+    embedding = OneGenEmbedding(model=model)
+    index = VectorStoreIndex.from_vector_store(chroma_store(space, tmp_path), embedding)
+    check(found_by(index, llm), expected)
+    index.delete_ref_doc(f"doc-{expected[0][0]}")
+    left = [one for one in DOCUMENTS if one.metadata["title"] != expected[0][0]]
+    check(found_by(index, llm), best(model, left)[:4])
+    new = Document(text="Igis has the largest mill.", metadata={"title": "Igis"}, id_="new")
+    index.insert_nodes(PassageParser(embedding).get_nodes_from_documents([new]))
+    check(found_by(index, llm, similarity_top_k=8), best(model, [*left, new]))
+    filters = MetadataFilters(filters=[MetadataFilter(key="title", value="Igis")])
+    check(found_by(index, llm, filters=filters), best(model, [new]))
+
+
+@pytest.mark.parametrize("kind", ["faiss ip", "faiss l2", "faiss map"])
+def test_a_faiss_index_is_persisted_and_loaded(
+    kind: str, build: Build, llm: OneGenLLM, embedding: OneGenEmbedding, tmp_path: Path
+) -> None:
+    index = build(kind)
+    expected = found_by(index, llm)
+    index.storage_context.persist(str(tmp_path))
+    loads: Callable[[str], Any] = (
+        FaissMapVectorStore.from_persist_dir
+        if kind == "faiss map"
+        else FaissVectorStore.from_persist_dir
+    )
+    storage = StorageContext.from_defaults(
+        vector_store=loads(str(tmp_path)), persist_dir=str(tmp_path)
+    )
+    Settings.embed_model = embedding
+    check(found_by(load_index_from_storage(storage), llm), expected)  # type: ignore[arg-type]
+
+
+def test_a_node_deleted_from_faiss_is_found_no_more(
+    build: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    index = build("faiss map")
+    first = best(model)[0][0]
+    nodes = index.docstore.docs.values()
+    [node_id] = [one.node_id for one in nodes if one.metadata["title"] == first]
+    index.delete_nodes([node_id])
+    check(found_by(index, llm), best(model)[1:5])
+
+
+def test_what_was_deleted_altogether_leaves_an_empty_frame(build: Build, llm: OneGenLLM) -> None:
+    index = build("chroma cosine")
+    engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", max_retrievals=1)
+    for document in DOCUMENTS:
+        index.delete_ref_doc(document.id_)
+    assert engine.query(QUESTION).source_nodes == []
+
+
+# What cannot be searched.
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_vectors_of_another_model_are_refused(
+    store: str, llm: OneGenLLM, model: OneGenModel, embedding: OneGenEmbedding, twin_folder: Path
+) -> None:
+    foreign = OneGenEmbedding(model=twin_folder)
+    index = VectorStoreIndex.from_documents(
+        DOCUMENTS,
+        storage_context=StorageContext.from_defaults(vector_store=STORES[store](model.dimension)),
+        embed_model=foreign,
+        transformations=[PassageParser(foreign)],
+    )
+    with pytest.raises(PassageIndexError, match=r"embeds with model .*; expected .*; give both"):
+        OneGenQueryEngine.from_index(index, llm)
+    index._embed_model = embedding  # as who reopens the store with the wrong one
+    with pytest.raises(PassageIndexError, match=r"cosine .*; expected at least 0\.9; fill"):
+        OneGenQueryEngine.from_index(index, llm)
+    with pytest.raises(PassageIndexError, match=r"cosine .*; expected at least 0\.9; fill"):
+        OneGenQueryEngine.from_retriever(index.as_retriever(), llm)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_vectors_of_another_length_are_refused(
+    store: str, llm: OneGenLLM, embedding: OneGenEmbedding, narrow_folder: Path
+) -> None:
+    narrow = OneGenEmbedding(model=narrow_folder)
+    index = VectorStoreIndex.from_documents(
+        DOCUMENTS[:1],
+        storage_context=StorageContext.from_defaults(vector_store=STORES[store](32)),
+        embed_model=narrow,
+        transformations=[PassageParser(narrow)],
+    )
+    index._embed_model = embedding
+    with pytest.raises(PassageIndexError, match="have 32 numbers; expected 64, as this model"):
+        OneGenQueryEngine.from_index(index, llm)
+
+
+def test_an_index_with_other_embeddings_is_refused(llm: OneGenLLM) -> None:
+    index = VectorStoreIndex.from_documents(DOCUMENTS, embed_model=MockEmbedding(64))
+    with pytest.raises(PassageIndexError, match="embeds with MockEmbedding; expected OneGen"):
+        OneGenQueryEngine.from_index(index, llm)
+
+
+def test_texts_that_this_model_could_not_embed_are_not_its_own(
+    llm: OneGenLLM, model: OneGenModel, embedding: OneGenEmbedding
+) -> None:
+    vector = model.embed_queries([QUESTION])[0].tolist()
+    index = VectorStoreIndex(
+        [TextNode(text="mill " * 200, embedding=vector)], embed_model=embedding
+    )
+    with pytest.raises(PassageIndexError, match=r"cosine 0\.00"):
+        OneGenQueryEngine.from_index(index, llm)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_an_empty_index_is_refused(
+    store: str, llm: OneGenLLM, model: OneGenModel, embedding: OneGenEmbedding
+) -> None:
+    storage = StorageContext.from_defaults(vector_store=STORES[store](model.dimension))
+    index = VectorStoreIndex([], storage_context=storage, embed_model=embedding)
+    with pytest.raises(PassageIndexError, match="is empty; expected passages; add documents"):
+        OneGenQueryEngine.from_index(index, llm)
+
+
+def test_faiss_without_a_docstore_is_refused(
+    build: Build, llm: OneGenLLM, embedding: OneGenEmbedding, tmp_path: Path
+) -> None:
+    store = build("faiss ip").vector_store
+    with pytest.raises(ValueError, match="does not store text"):  # by LlamaIndex itself
+        VectorStoreIndex.from_vector_store(store, embedding)
+    storage = StorageContext.from_defaults(vector_store=store)
+    index = VectorStoreIndex([], storage_context=storage, embed_model=embedding)
+    with pytest.raises(PassageIndexError, match="has vectors, but the index has no texts"):
+        OneGenQueryEngine.from_index(index, llm)
+
+
+def test_faiss_that_hands_out_no_vectors_is_searched_all_the_same(
+    build: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    inner = faiss.IndexFlatIP(model.dimension)
+    cells = faiss.IndexIVFFlat(inner, model.dimension, 1, faiss.METRIC_INNER_PRODUCT)
+    cells.train(model.embed_queries([QUESTION]))
+    check(found_by(build(FaissVectorStore(cells)), llm), best(model)[:4])
+
+
+def test_a_metric_that_is_no_cosine_is_left_as_it_is(
+    build: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    store = FaissVectorStore(faiss.IndexFlat(model.dimension, faiss.METRIC_L1))
+    index = build(store)
+    vector = model.embed_queries([QUESTION])
+    distances, _ = store.client.search(vector, 4)
+    assert [score for _, score in found_by(index, llm)] == pytest.approx(distances[0], abs=1e-3)
+
+
+FILTER = MetadataFilters(filters=[MetadataFilter(key="number", value=3)])
+
+
+@pytest.mark.parametrize(
+    ("store", "options"),
+    [
+        ("faiss ip", {"filters": FILTER}),
+        ("faiss map", {"node_ids": ["1"]}),
+        ("chroma cosine", {"node_ids": ["1"]}),
+        ("chroma cosine", {"doc_ids": ["1"], "filters": FILTER}),
+        ("simple", {"doc_ids": ["1"]}),
+    ],
+)
+def test_what_a_store_would_ignore_is_refused(
+    store: str, options: dict[str, Any], indexed: Build, llm: OneGenLLM
+) -> None:
+    with pytest.raises(InvalidInputError, match=rf"cannot apply {next(iter(options))}; expected"):
+        OneGenQueryEngine.from_index(indexed(store), llm, **options)
+
+
+def test_a_mode_that_a_store_does_not_know_is_refused(indexed: Build, llm: OneGenLLM) -> None:
+    for store in ("faiss ip", "chroma cosine", "simple"):
+        with pytest.raises(InvalidInputError, match=r"mode='hybrid' over .*; expected one of"):
+            OneGenQueryEngine.from_index(
+                indexed(store), llm, vector_store_query_mode=VectorStoreQueryMode.HYBRID
+            )
+
+
+def test_an_operator_that_chroma_does_not_know_is_one_error(indexed: Build, llm: OneGenLLM) -> None:
+    wanted = MetadataFilter(key="title", value="Al", operator=FilterOperator.TEXT_MATCH)
+    filters = MetadataFilters(filters=[wanted])
+    with pytest.raises(RetrievalError, match=r"Filter operator .* not supported"):
+        found_by(indexed("chroma cosine"), llm, filters=filters)
+
+
+def test_nodes_of_another_parser_are_read_as_they_were_embedded(
+    llm: OneGenLLM, model: OneGenModel, embedding: OneGenEmbedding
+) -> None:
+    node = TextNode(text="Alba has a mill.", metadata={"source": "a.txt"})
+    index = VectorStoreIndex([node], embed_model=embedding)
+    engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", max_retrievals=1)
+    response: Any = engine.query(QUESTION)
+    text = "source: a.txt\n\nAlba has a mill."
+    assert response.source_nodes[0].node.get_content(MetadataMode.EMBED) == text
+    assert response.metadata["usage"]["inserted"] == model.count_tokens(text) + 2
+
+
+def test_a_store_of_nobodys_kind_is_searched_with_its_own_scores(
+    build: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    class Other(SimpleVectorStore):
+        """Not known by its name."""
+
+    check(found_by(build(Other()), llm, doc_ids=None), best(model)[:4])
