@@ -29,7 +29,7 @@ demo: install weights
 	$(BIN)/onegen demo
 
 test: install weights
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # The design's promises on 8 real questions over 300 paragraphs: a few minutes.
 invariants: install weights

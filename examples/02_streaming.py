@@ -1,0 +1,55 @@
+"""What the model writes, what it looks up and what it finds: in a terminal, as it happens.
+
+    $ python examples/02_streaming.py
+    Who was born first, Ada Lindqvist or Olav Brekke?
+    When was Ada Lindqvist born?
+      [searching with the state behind 'When was Ada Lindqvist born?']
+      [found 2: Ada Lindqvist, cosine 0.74]
+     4 May 1921
+    When was Olav Brekke born?
+      [searching with the state behind 'When was Olav Brekke born?']
+      [found 4: Olav Brekke, cosine 0.71]
+     19 June 1930
+    Olav Brekke 1930 < Ada Lindqvist 1921
+    Ada Lindqvist
+
+The two searches are right, and so is the answer, on the last line. The line above it is not: a
+model of this size finds better than it compares.
+"""
+
+from langchain_core.documents import Document
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
+
+TEXTS = {
+    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
+    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
+    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+}
+store = InMemoryVectorStore(OneGenEmbeddings())
+store.add_documents(
+    [
+        Document(id=str(number), page_content=f"{title}\n{text}")
+        for number, (title, text) in enumerate(TEXTS.items(), 1)
+    ]
+)
+chat = OneGenChatModel(vectorstore=store, k=1)
+question = "Who was born first, Ada Lindqvist or Olav Brekke?"
+
+print(question)
+for chunk in chat.stream(question):
+    for block in chunk.content_blocks:
+        match block:
+            case {"type": "reasoning", "reasoning": text}:
+                print(text, end="", flush=True)
+            case {"type": "server_tool_call", "args": {"queries": [query]}}:
+                print(f"\n  [searching with the state behind {query!r}]")
+            case {"type": "server_tool_result", "output": found}:
+                for passage in found:
+                    title = passage["page_content"].partition("\n")[0]
+                    print(f"  [found {passage['id']}: {title}, cosine {passage['score']:.2f}]")
+            case {"type": "text", "text": text}:
+                print(text, end="", flush=True)  # The answer, on the last line.
+print()

@@ -1,0 +1,73 @@
+"""A classic RAG chain, made one pass by changing two lines: its retriever and its prompt.
+
+    $ python examples/03_one_pass_chain.py
+    Classic
+    found: ['Winter Harbour', 'Olav Brekke']
+    answer: Who is the director of Winter Harbour? to Winter Harbour? to Winter Harbour?
+    read: 29 positions to search, 122 after
+    One pass
+    found: ['Winter Harbour', 'Olav Brekke']
+    answer: Bergen
+    read: 108 positions to search, 11 after
+
+The classic chain reads the question to search with it, then the passages and the question again. In
+the second chain the retriever has the model write and look up all hops, and the chat model goes on
+from there: it reads nothing but what it writes itself. (The checkpoint was trained to look things
+up, not to answer from a prompt: the classic answer is cut off, and of no use.)
+"""
+
+from langchain_core.documents import Document
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import Runnable, RunnablePassthrough
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from onegen_integrations.langchain import (
+    OneGenChatModel,
+    OneGenEmbeddings,
+    OneGenRetriever,
+    onegen_rag_prompt,
+)
+
+TEXTS = {
+    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
+    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
+    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+}
+QUESTION = "Where was the director of Winter Harbour born?"
+store = InMemoryVectorStore(OneGenEmbeddings())
+store.add_documents(
+    [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]
+)
+chat = OneGenChatModel(max_tokens=16)  # Nothing attached: in a chain the retriever searches.
+chat.invoke("Hello")  # Makes the engine, and reads the system prompt: in nobody's count.
+read: list[int] = []  # Positions of every forward of the network, whoever asked for it.
+chat.shared.model.network.get_decoder().register_forward_pre_hook(
+    lambda _module, _args, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
+)
+
+
+def run(retriever: BaseRetriever, prompt: Runnable) -> None:
+    chain = (
+        RunnablePassthrough.assign(context=lambda given: retriever.invoke(given["question"]))
+        | RunnablePassthrough.assign(searching=lambda _: sum(read))
+        | RunnablePassthrough.assign(message=prompt | chat)
+    )
+    read.clear()
+    told = chain.invoke({"question": QUESTION})
+    print("found:", [document.id for document in told["context"]])
+    print("answer:", told["message"].text)
+    print(f"read: {told['searching']} positions to search, {sum(read) - told['searching']} after")
+
+
+print("Classic")
+run(
+    store.as_retriever(search_kwargs={"k": 2}),
+    ChatPromptTemplate.from_template("{context}\n\n{question}"),
+)
+print("One pass")
+run(
+    OneGenRetriever(vectorstore=store, k=1),
+    onegen_rag_prompt,
+)

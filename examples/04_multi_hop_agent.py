@@ -1,0 +1,79 @@
+"""An agent with a calculator and a date tool, whose model retrieves inside its own messages.
+
+    $ python examples/04_multi_hop_agent.py
+    user: When was the director of The Blue Door born?
+      calls: onegen_retrieve {'queries': ['Who is the director of The Blue Door?']}
+      calls: onegen_retrieve {'queries': ['When was Ada Lindqvist born?']}
+      ai: 4 May 1921
+    user: On which weekday was that?
+      calls: weekday {'date': '4 May 1921'}
+      tool: Wednesday
+    user: What is 1974 - 1962?
+      calls: calculator {'expression': '1974 - 1962'}
+      tool: 12
+
+Two hops are one call of the model, and need no tool. A model of 135M does not call tools of its own
+accord: `choose_tool` forces the one that a turn asks for, by constrained decoding, and the model
+fills in its arguments. What a tool returns ends the turn (`return_direct`), unread.
+"""
+
+from datetime import datetime
+from operator import add, sub
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import wrap_model_call
+from langchain_core.documents import Document
+from langchain_core.messages import AnyMessage, HumanMessage
+from langchain_core.tools import tool
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
+
+TEXTS = {
+    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
+    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+}
+documents = [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]
+store = InMemoryVectorStore.from_documents(documents, OneGenEmbeddings())
+
+
+@tool(return_direct=True)
+def calculator(expression: str) -> str:
+    """Add or subtract two whole numbers, for example 12 - 7."""
+    left, sign, right = expression.split()
+    return str({"+": add, "-": sub}[sign](int(left), int(right)))
+
+
+@tool(return_direct=True)
+def weekday(date: str) -> str:
+    """The day of the week of a date."""
+    return datetime.strptime(date, "%d %B %Y").strftime("%A")
+
+
+@wrap_model_call
+def choose_tool(request, handler):
+    wanted = request.runtime.context["tool"]
+    return handler(request.override(tools=request.tools if wanted else [], tool_choice=wanted))
+
+
+chat = OneGenChatModel(vectorstore=store, k=1)
+agent = create_agent(chat, [calculator, weekday], middleware=[choose_tool])
+
+
+def ask(question: str, tool: str | None = None, history: list[AnyMessage] = ()) -> list[AnyMessage]:
+    print("user:", question)
+    asked = {"messages": [*history, HumanMessage(question)]}
+    told = agent.invoke(asked, context={"tool": tool})["messages"]
+    for message in told[len(history) + 1 :]:
+        for block in message.content_blocks:
+            if block["type"] in ("server_tool_call", "tool_call"):
+                print("  calls:", block["name"], block["args"])
+        if message.text:
+            print(f"  {message.type}: {message.text}")
+    return told
+
+
+conversation = ask("When was the director of The Blue Door born?")
+ask("On which weekday was that?", "weekday", conversation)
+ask("What is 1974 - 1962?", "calculator")

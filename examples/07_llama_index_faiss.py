@@ -1,0 +1,60 @@
+"""A query engine over FAISS, kept on disk and loaded again; the answer streams.
+
+    $ python examples/07_llama_index_faiss.py
+    Answer: 4 May 1921
+    Source: The Blue Door (0.73)
+    Source: Ada Lindqvist (0.73)
+
+FAISS keeps vectors alone; the nodes are in the folder beside it, and both come back together.
+"""
+
+import sys
+import tempfile
+
+import faiss
+from llama_index.core import (
+    Document,
+    Settings,
+    StorageContext,
+    VectorStoreIndex,
+    load_index_from_storage,
+)
+from llama_index.vector_stores.faiss import FaissVectorStore
+
+from onegen_integrations.llama_index import (
+    OneGenEmbedding,
+    OneGenLLM,
+    OneGenQueryEngine,
+    PassageParser,
+)
+
+TEXTS = {
+    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
+    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
+    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+}
+folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
+Settings.llm = OneGenLLM()
+Settings.embed_model = OneGenEmbedding()  # The same weights: they are loaded once.
+
+dimension = Settings.llm.shared.model.dimension
+store = FaissVectorStore(faiss.IndexFlatIP(dimension))  # Inner product: cosine of unit vectors.
+VectorStoreIndex.from_documents(
+    [Document(text=text, metadata={"title": title}) for title, text in TEXTS.items()],
+    storage_context=StorageContext.from_defaults(vector_store=store),
+    transformations=[PassageParser()],
+).storage_context.persist(folder)
+
+store = FaissVectorStore.from_persist_dir(folder)
+storage = StorageContext.from_defaults(vector_store=store, persist_dir=folder)
+index = load_index_from_storage(storage)
+engine = OneGenQueryEngine.from_index(index, similarity_top_k=1, streaming=True)
+response = engine.query("When was the director of the film The Blue Door born?")
+
+print("Answer: ", end="")
+for text in response.response_gen:  # `source_nodes` fill before the answer comes.
+    print(text, end="", flush=True)
+print()
+for found in response.source_nodes:
+    print(f"Source: {found.node.metadata['title']} ({found.score:.2f})")
