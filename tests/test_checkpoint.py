@@ -10,8 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model.checkpoint import Base, Checkpoint, CheckpointConfig, weights_sha256
 from onegen_model.errors import CheckpointError
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.trainer import AdapterSettings, add_adapter, save_adapter
+from onegen_model.finetune.methods import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel
 from onegen_model.tokens import ControlTokens
 from tests.conftest import MakeNetwork, make_tokenizer
@@ -39,7 +38,7 @@ def adapter(make_network: MakeNetwork, tmp_path: Path) -> Path:
     tokenizer.save_pretrained(base)
     ids = [tokenizer.convert_tokens_to_ids(token) for token in ControlTokens()]
     folder.mkdir()
-    save_adapter(Objective(add_adapter(network, ids, AdapterSettings(4, 8, 0))), folder)
+    save_trained(add_adapter(network, ids, AdapterSettings(4, 8, 0)), folder)
     CheckpointConfig(base=Base(str(base), weights_sha256(base))).write(folder)
     return folder
 

@@ -6,7 +6,7 @@ python training/export.py runs/default onegen_model/default_checkpoint
 import argparse
 from pathlib import Path
 
-from onegen_model.finetune.recipe import export
+from onegen_model.finetune.run import export
 
 
 def main() -> None:

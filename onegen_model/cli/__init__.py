@@ -1,9 +1,9 @@
-"""The command line: `onegen index`, `ask`, `chat` and `demo`."""
+"""The command line: `onegen index`, `ask`, `chat`, `demo`, `train` and `data check`."""
 
 import logging
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _SubParsersAction
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
@@ -11,6 +11,7 @@ from onegen_model.cli.asking import run_ask, run_chat
 from onegen_model.cli.demo import run_demo
 from onegen_model.cli.indexing import run_index
 from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.cli.training import run_data_check, run_train
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.params import RetrievalMode
 
@@ -99,15 +100,62 @@ def _build_parser() -> ArgumentParser:
 
     demo = commands.add_parser("demo", parents=[common], help="three questions over Wikipedia")
     demo.set_defaults(run=run_demo)
+    _add_training(commands)
     return parser
 
 
+def _add_training(commands: "_SubParsersAction[ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        parents=[_build_basic()],
+        help="fine-tune a model",
+        description="Train what a recipe describes (see training/recipes), or go on with a run "
+        "that was stopped.",
+    )
+    train.add_argument("config", metavar="CONFIG.yaml")
+    train.add_argument("--dry-run", action="store_true", help="show what it would do, and stop")
+    train.add_argument("--max-steps", type=int, help="instead of the recipe's")
+    train.set_defaults(run=run_train)
+
+    data = commands.add_parser("data", help="look at training data")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check",
+        parents=[_build_basic()],
+        help="name every problem, by line and field",
+        description="Read a training file as `onegen train` does. Exit status 1 means problems.",
+    )
+    check.add_argument("file", metavar="FILE", help="a .jsonl or .jsonl.gz")
+    check.add_argument("--passages", metavar="FILE", help="the corpus of its passage ids")
+    check.add_argument(
+        "--format",
+        choices=("transcripts", "published", "pairs"),
+        default="transcripts",
+        help="published: OneGen's train.jsonl and db.jsonl (transcripts)",
+    )
+    check.add_argument("--model", metavar="FOLDER", help="whose tokens are counted (the default)")
+    check.add_argument("--max-length", type=int, default=2048, help="of a transcript (2048)")
+    check.add_argument("--max-passage-tokens", type=int, help="of a passage (the model's)")
+    check.add_argument(
+        "--on-truncation",
+        choices=("error", "drop"),
+        default="error",
+        help="drop: what is too long is counted, and no problem (error)",
+    )
+    check.add_argument("--limit", type=int, default=20, help="problems to print (20)")
+    check.set_defaults(run=run_data_check)
+
+
 def _build_common() -> ArgumentParser:
-    common = ArgumentParser(add_help=False)
+    common = _build_basic()
     common.add_argument(
         "--model", metavar="CHECKPOINT", help="a folder or hub id (the default one)"
     )
     common.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16 (float32)")
+    return common
+
+
+def _build_basic() -> ArgumentParser:
+    common = ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, help="CPU threads (as many as torch likes)")
     common.add_argument("--json", action="store_true", help="JSON lines instead of text")
     common.add_argument("--debug", action="store_true", help="show where an error comes from")

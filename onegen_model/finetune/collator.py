@@ -1,37 +1,61 @@
 """Examples to tensors. Rows of like length share a chunk, so that little is padded."""
 
+import hashlib
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample
+from onegen_model.finetune.examples import PassageRef, TrainingExample
+from onegen_model.finetune.losses import NO_TARGET
 from onegen_model.network import pad_rows
 from onegen_model.template import Rendered, Renderer, Segment
 
 T = TypeVar("T")
 
+# No passage has this key: it fills up rows of `positive_keys`.
+NO_KEY = 0
+
 
 @dataclass(frozen=True, slots=True)
 class CollatorSettings:
-    """`num_negatives` hard negatives are drawn per query; `max_length` bounds a transcript."""
+    """`num_negatives` hard negatives are drawn per query; `max_length` bounds a transcript.
+
+    Nothing is ever cut, because a cut may take a retrieval token away: an example that is too
+    long, or holds a passage that is, is an error, or left out and counted (`on_truncation: drop`).
+    """
 
     num_negatives: int = 1
     max_length: int = 2048
     chunk_tokens: int = 2048
     seed: int = 0
+    on_truncation: Literal["error", "drop"] = "error"
+
+
+class TooLongError(InvalidInputError):
+    """An example that would have to be cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassageQuery:
+    """What one query token may find, as passages."""
+
+    positives: tuple[Passage, ...]
+    negatives: tuple[Passage, ...] = ()
 
 
 class Collator:
     """Renders a batch of examples and draws its positives and negatives.
 
-    The batch: `transcripts` and `passages` are lists of chunks (dicts of tensors); `targets` (q,)
-    and `excluded` (q, p) describe the queries in the order in which the chunks hold them.
+    The batch: `transcripts` and `passages` are lists of chunks (dicts of tensors). The queries, in
+    the order in which the chunks hold them, have `targets` (q,), columns of the passages, own
+    `negatives` (q, p) and `positive_keys` (q, m); `passage_keys` (p,) name passages by content.
+    `ids` are the examples'.
     """
 
     def __init__(
@@ -50,26 +74,42 @@ class Collator:
             Segment(
                 segment.text,
                 segment.target is not None,
-                self._find(example, segment.target.inserted) if segment.target else (),
+                self.find(example, segment.target.inserted) if segment.target else (),
             )
             for segment in example.segments
         ]
-        rendered = self._renderer.transcript(example.question, segments)
+        try:
+            rendered = self._renderer.transcript(example.question, segments)
+        except PassageTooLongError as error:
+            raise TooLongError(f"Example {example.id!r}: {error}") from error
+        except InvalidInputError as error:
+            raise InvalidInputError(f"Example {example.id!r}: {error}") from error
+        if not example.writes:
+            rendered = _until_last_query(rendered)
         if len(rendered.ids) > self._settings.max_length:
-            raise InvalidInputError(
+            raise TooLongError(
                 f"Example {example.id!r} has {len(rendered.ids)} tokens; expected at most "
-                f"{self._settings.max_length}; shorten it or raise max_length"
+                f"{self._settings.max_length}; shorten it, raise collator.max_length, or leave it "
+                "out with `collator: {on_truncation: drop}`"
             )
         return rendered
 
-    def _find(self, example: TrainingExample, ids: Sequence[str]) -> tuple[Passage, ...]:
-        missing = [i for i in ids if i not in self._passages]
+    def find(self, example: TrainingExample, refs: Sequence[PassageRef]) -> tuple[Passage, ...]:
+        """The passages of an example; raises InvalidInputError for one that the corpus lacks."""
+        missing = [ref for ref in refs if isinstance(ref, str) and ref not in self._passages]
         if missing:
             raise InvalidInputError(
                 f"Example {example.id!r} names passage {missing[0]!r}; expected an id of the "
                 "corpus; add the passage or mend the example"
             )
-        return tuple(self._passages[i] for i in ids)
+        return tuple(self._passages[ref] if isinstance(ref, str) else ref for ref in refs)
+
+    def passage_ids(self, example: TrainingExample, passage: Passage) -> list[int]:
+        """Ids of a passage to embed; raises InvalidInputError naming the example."""
+        try:
+            return self._renderer.embed_ids(passage)
+        except PassageTooLongError as error:
+            raise TooLongError(f"Example {example.id!r}: {error}") from error
 
     def __call__(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
         """One batch; examples are reordered by length."""
@@ -77,18 +117,20 @@ class Collator:
             ((self.render(example), example) for example in examples),
             key=lambda pair: len(pair[0].ids),
         )
+        owners = [example for _, example in pairs for _ in example.targets]
         queries = [
-            segment.target for _, e in pairs for segment in e.segments if segment.target is not None
+            PassageQuery(self.find(example, t.positives), self.find(example, t.negatives))
+            for _, example in pairs
+            for t in example.targets
         ]
+        ids = [example.id for _, example in pairs]
         # Seeded by the batch itself: a resumed run, or another worker, draws the same.
-        seed = "|".join([str(self._settings.seed), *(e.id for _, e in pairs)])
-        drawn = draw(queries, self._settings.num_negatives, random.Random(seed))
-        passages = self._find(pairs[0][1], drawn.passage_ids)
+        rng = random.Random("|".join([str(self._settings.seed), *ids]))
+        drawn = draw(queries, self._settings.num_negatives, rng)
         rows = sorted(
-            ((self._renderer.embed_ids(passage), passage.id) for passage in passages),
+            ((self.passage_ids(owners[n], passage), key) for key, (n, passage) in drawn.used()),
             key=lambda row: len(row[0]),
         )
-        targets, excluded = relations(queries, drawn.targets, [row_id for _, row_id in rows])
         limit = self._settings.chunk_tokens
         transcripts = chunks([rendered for rendered, _ in pairs], lambda r: len(r.ids), limit)
         return {
@@ -96,44 +138,83 @@ class Collator:
             "passages": [
                 _passage_chunk(chunk) for chunk in chunks([ids for ids, _ in rows], len, limit)
             ],
-            "targets": targets,
-            "excluded": excluded,
+            **relations(queries, drawn, [key for _, key in rows]),
+            "ids": ids,
         }
+
+
+def _until_last_query(rendered: Rendered) -> Rendered:
+    """The transcript up to its last query token; none of it is a target."""
+    end = rendered.query_positions[-1] + 1
+    return Rendered(rendered.ids[:end], (False,) * end, rendered.query_positions)
+
+
+def content_key(passage: Passage) -> int:
+    """The same for passages that read the same, whatever their ids; fits an int64, never NO_KEY."""
+    content = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+    digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 2) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The positive drawn for each query (None trains no retrieval) and all passages to embed."""
+    """What was drawn for each query: a positive (None trains no retrieval) and hard negatives."""
 
-    targets: tuple[str | None, ...]
-    passage_ids: tuple[str, ...]
+    targets: tuple[Passage | None, ...]
+    negatives: tuple[tuple[Passage, ...], ...]
+
+    def used(self) -> Iterable[tuple[int, tuple[int, Passage]]]:
+        """Each passage to embed once, by key, with the first query that uses it."""
+        found: dict[int, tuple[int, Passage]] = {}
+        for row, target in enumerate(self.targets):
+            for passage in (*([target] if target else []), *self.negatives[row]):
+                found.setdefault(content_key(passage), (row, passage))
+        return found.items()
 
 
-def draw(queries: Sequence[RetrievalTarget], num_negatives: int, rng: random.Random) -> Draw:
-    """Draw a positive and up to `num_negatives` unused hard negatives per query."""
+def draw(queries: Sequence[PassageQuery], num_negatives: int, rng: random.Random) -> Draw:
+    """Draw a positive and up to `num_negatives` hard negatives per query, unused ones first."""
     targets = tuple(rng.choice(q.positives) if q.positives else None for q in queries)
-    chosen = dict.fromkeys(target for target in targets if target is not None)
+    chosen = {content_key(target) for target in targets if target is not None}
+    negatives = []
     for query in queries:
-        pool = [i for i in query.negatives if i not in chosen and i not in query.positives]
-        chosen.update(dict.fromkeys(rng.sample(pool, min(num_negatives, len(pool)))))
-    return Draw(targets, tuple(chosen))
+        own = {content_key(positive) for positive in query.positives}
+        pool = {key: p for p in query.negatives if (key := content_key(p)) not in own}
+        fresh = [key for key in pool if key not in chosen]
+        used = [key for key in pool if key in chosen]
+        keys = rng.sample(fresh, min(num_negatives, len(fresh)))
+        keys += rng.sample(used, min(num_negatives - len(keys), len(used)))
+        chosen.update(keys)
+        negatives.append(tuple(pool[key] for key in keys))
+    return Draw(targets, tuple(negatives))
 
 
 def relations(
-    queries: Sequence[RetrievalTarget], targets: Sequence[str | None], columns: Sequence[str]
-) -> tuple[Tensor, Tensor]:
-    """Target column of each query (-100: none) and which pairs are false negatives."""
-    index = {passage_id: column for column, passage_id in enumerate(columns)}
-    excluded = torch.zeros(len(queries), len(columns), dtype=torch.bool)
-    labels = torch.full((len(queries),), -100)
-    for row, (query, target) in enumerate(zip(queries, targets, strict=True)):
-        for other in query.positives:
-            if other in index:
-                excluded[row, index[other]] = True
+    queries: Sequence[PassageQuery], drawn: Draw, columns: Sequence[int]
+) -> dict[str, Tensor]:
+    """How queries and the passages with the keys `columns` relate, see `Collator`.
+
+    A query for which no hard negative was drawn has all passages as its own negatives that are not
+    among its positives.
+    """
+    index = {key: column for column, key in enumerate(columns)}
+    positive_keys = [[content_key(positive) for positive in q.positives] for q in queries]
+    width = max(map(len, positive_keys), default=0)
+    negatives = torch.zeros(len(queries), len(columns), dtype=torch.bool)
+    targets = torch.full((len(queries),), NO_TARGET)
+    for row, target in enumerate(drawn.targets):
         if target is not None:
-            labels[row] = index[target]
-            excluded[row, index[target]] = False
-    return labels, excluded
+            targets[row] = index[content_key(target)]
+        own = [content_key(p) for p in drawn.negatives[row]]
+        own = own or [key for key in columns if key not in positive_keys[row]]
+        negatives[row, [index[key] for key in own]] = True
+    padded = [[*keys, *[NO_KEY] * (width - len(keys))] for keys in positive_keys]
+    return {
+        "targets": targets,
+        "negatives": negatives,
+        "positive_keys": torch.tensor(padded, dtype=torch.long).view(len(queries), width),
+        "passage_keys": torch.tensor(columns, dtype=torch.long),
+    }
 
 
 def chunks(items: Sequence[T], length: Callable[[T], int], limit: int) -> list[list[T]]:
@@ -162,7 +243,7 @@ def _transcript_chunk(rows: Sequence[Rendered]) -> dict[str, Tensor]:
         **pad_rows([rendered.ids for rendered in rows], pad_id=0),
         "rows": at_rows,
         "columns": at_columns,
-        "labels": torch.tensor(labels),
+        "labels": torch.tensor(labels, dtype=torch.long),
     }
 
 

@@ -4,19 +4,29 @@
     {"text": "Who directed X?", "target": {"positives": ["p1"], "negatives": ["p7"],
                                            "inserted": ["p7", "p1"]}},
     {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
+
+Where an id stands a passage itself may stand: {"text": "…", "title": "…"}.
 """
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 
-T = TypeVar("T")
+PassageRef = str | Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in one field of a record: `segments[0].target.positives`, and what to do."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +37,13 @@ class RetrievalTarget:
     the language model only.
     """
 
-    positives: tuple[str, ...]
-    negatives: tuple[str, ...] = ()
-    inserted: tuple[str, ...] = ()
+    positives: tuple[PassageRef, ...]
+    negatives: tuple[PassageRef, ...] = ()
+    inserted: tuple[PassageRef, ...] = ()
+
+    @property
+    def refs(self) -> tuple[PassageRef, ...]:
+        return (*self.positives, *self.negatives, *self.inserted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,62 +56,104 @@ class TrainingSegment:
 
 @dataclass(frozen=True, slots=True)
 class TrainingExample:
-    """One question with its whole transcript."""
+    """One question with its whole transcript.
+
+    With `writes` false it trains retrieval alone: the transcript ends at its last query token and
+    none of its tokens is a target.
+    """
 
     id: str
     question: str
     segments: tuple[TrainingSegment, ...] = field(default=())
+    writes: bool = True
+
+    @property
+    def targets(self) -> tuple[RetrievalTarget, ...]:
+        """Of each query token, in order."""
+        return tuple(s.target for s in self.segments if s.target is not None)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "TrainingExample":
-        """Raises KeyError or TypeError for a missing or unknown field."""
+        """A record in which `example_problems` finds none."""
         segments = []
         for segment in plain["segments"]:
             target = segment.get("target")
             if target is not None:
-                target = RetrievalTarget(**{name: tuple(ids) for name, ids in target.items()})
+                target = RetrievalTarget(
+                    **{name: tuple(map(to_ref, refs)) for name, refs in target.items()}
+                )
             segments.append(TrainingSegment(segment["text"], target))
         return cls(str(plain["id"]), plain["question"], tuple(segments))
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of a .jsonl or .jsonl.gz file."""
-    if not path.is_file():
-        raise InvalidInputError(f"No file {path}; expected a .jsonl or .jsonl.gz; check the path")
-    open_text = gzip.open if path.suffix == ".gz" else open
-    with open_text(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise InvalidInputError(
-                    f"{path}:{number}: not JSON ({error}); expected one object a line; mend it"
-                ) from error
+def inline_passage(title: str, text: str) -> Passage:
+    """A passage that no corpus names: equal ones have equal ids."""
+    digest = hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()
+    return Passage(f"inline-{digest[:16]}", text, title)
 
 
-def load_examples(path: Path) -> list[TrainingExample]:
-    """All examples of a file; an error names the line."""
-    examples = []
-    for number, plain in read_jsonl(path):
-        try:
-            examples.append(TrainingExample.from_dict(plain))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(
-                f"{path}:{number}: {type(error).__name__} {error}; expected id, question and "
-                "segments as in onegen_model.finetune.examples; mend the line"
-            ) from error
-    return examples
+def to_ref(plain: Any) -> PassageRef:
+    """An id, or the passage that stands in its place."""
+    if isinstance(plain, dict):
+        return inline_passage(plain.get("title", ""), plain["text"])
+    return str(plain)
 
 
-def load_passages(path: Path) -> dict[str, Passage]:
-    """Passages by id; each line has id, text and optionally title."""
-    passages = {}
-    for number, plain in read_jsonl(path):
-        try:
-            passage = Passage(str(plain["id"]), plain["text"], plain.get("title", ""))
-        except KeyError as error:
-            raise InvalidInputError(
-                f"{path}:{number}: no field {error}; expected id and text; mend the line"
-            ) from error
-        passages[passage.id] = passage
-    return passages
+def example_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
+    """Everything that keeps a record from being a TrainingExample."""
+    yield from _unknown(plain, ("id", "question", "segments"), "")
+    if not isinstance(plain.get("id"), str | int):
+        yield Problem("id", "expected a text or a number")
+    if not isinstance(plain.get("question"), str) or not plain["question"].strip():
+        yield Problem("question", "expected some text")
+    segments = plain.get("segments")
+    if not isinstance(segments, list) or not segments:
+        yield Problem("segments", "expected a list of at least one segment")
+        return
+    for number, segment in enumerate(segments):
+        yield from _segment_problems(segment, f"segments[{number}]")
+
+
+def _segment_problems(segment: Any, where: str) -> Iterator[Problem]:
+    if not isinstance(segment, dict):
+        yield Problem(where, "expected an object with text and, before a query token, a target")
+        return
+    yield from _unknown(segment, ("text", "target"), f"{where}.")
+    if not isinstance(segment.get("text"), str):
+        yield Problem(f"{where}.text", "expected a text, which may be empty")
+    target = segment.get("target")
+    if target is None:
+        return
+    if not isinstance(target, dict) or "positives" not in target:
+        yield Problem(f"{where}.target", "expected an object with a list `positives`")
+        return
+    names = [f.name for f in fields(RetrievalTarget)]
+    yield from _unknown(target, names, f"{where}.target.")
+    for name in names:
+        yield from ref_problems(target.get(name, []), f"{where}.target.{name}")
+
+
+def ref_problems(refs: Any, where: str) -> Iterator[Problem]:
+    """What keeps a value from being a list of passages or their ids."""
+    if not isinstance(refs, list):
+        yield Problem(where, "expected a list of passage ids")
+        return
+    for number, ref in enumerate(refs):
+        if isinstance(ref, dict):
+            yield from passage_problems(ref, f"{where}[{number}].")
+        elif not isinstance(ref, str | int):
+            yield Problem(f"{where}[{number}]", "expected a passage id, or a passage with a text")
+
+
+def passage_problems(plain: Mapping[str, Any], where: str = "") -> Iterator[Problem]:
+    """What keeps an object from being a passage; its id is the file's affair."""
+    if not isinstance(plain.get("text"), str) or not plain["text"].strip():
+        yield Problem(f"{where}text", "expected some text")
+    if not isinstance(plain.get("title", ""), str):
+        yield Problem(f"{where}title", "expected a text")
+
+
+def _unknown(plain: Mapping[str, Any], known: Sequence[str], where: str) -> Iterator[Problem]:
+    for name in plain:
+        if name not in known:
+            yield Problem(f"{where}{name}", f"unknown; expected one of {', '.join(known)}")

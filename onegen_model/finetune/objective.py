@@ -1,16 +1,22 @@
-"""Both losses in ONE `nn.Module.forward`.
+"""All losses in ONE `nn.Module.forward`.
 
 Whatever wraps it (DDP, DeepSpeed) sees every parameter used in one call; computing a loss outside
 the wrapper desynchronises ranks without an error.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from onegen_model.finetune.gathering import gather_batch, world_size
 from onegen_model.finetune.losses import (
-    contrastive_loss,
+    LossSettings,
+    bpr,
+    count_targets,
+    excluded_pairs,
+    info_nce,
     joint_loss,
     language_modeling_loss,
 )
@@ -19,31 +25,42 @@ from onegen_model.network import normalise, read, read_hidden
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+DEFAULTS = LossSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """How queries and passages relate; the fields of `Collator`'s batch of these names."""
+
+    targets: Tensor
+    negatives: Tensor
+    positive_keys: Tensor
+    passage_keys: Tensor
+
 
 class Objective(nn.Module):
-    """A network with the joint loss on top; `temperature` divides cosines."""
+    """A network with the joint loss on top."""
 
-    def __init__(
-        self,
-        network: "PreTrainedModel",
-        *,
-        temperature: float = 0.05,
-        contrastive_weight: float = 1.0,
-    ) -> None:
+    def __init__(self, network: "PreTrainedModel", settings: LossSettings = DEFAULTS) -> None:
         super().__init__()
         self.network = network
         self.config = network.config
-        self.temperature = temperature
-        self.contrastive_weight = contrastive_weight
+        self.settings = settings
 
     def forward(
         self,
         transcripts: list[dict[str, Tensor]],
         passages: list[dict[str, Tensor]],
-        targets: Tensor,
-        excluded: Tensor,
+        divisors: Tensor | None = None,
+        ids: Any = None,
+        **relations: Tensor,
     ) -> dict[str, Any]:
-        """A batch of `Collator`; returns `loss` and its two parts, detached."""
+        """A batch of `Collator`; returns `loss` and its two parts, detached.
+
+        Sums are divided by `divisors`, (target tokens, queries with a target): the batch's own,
+        unless it is one of many. `ids` are for messages.
+        """
+        related = Relations(**relations)
         logits, labels, queries = [], [], []
         for chunk in transcripts:
             at = (chunk["rows"], chunk["columns"])
@@ -58,13 +75,16 @@ class Objective(nn.Module):
             logits.append(readout.logits[:count])
             labels.append(chunk["labels"])
             queries.append(normalise(readout.hidden[count:]))
-        asked = torch.cat(queries)
+        asked, said = torch.cat(queries), torch.cat(labels)
         # A batch may train the language model alone: then there is nothing to embed.
         embedded = torch.cat([asked[:0], *(self._embed(chunk) for chunk in passages)])
+        if divisors is None:
+            divisors = count_targets(said, related.targets)
+        tokens, searches = divisors.to(asked.device, torch.float32).clamp(min=1e-9)
         losses = joint_loss(
-            language_modeling_loss(torch.cat(logits), torch.cat(labels)),
-            contrastive_loss(asked, embedded, targets, excluded, self.temperature),
-            self.contrastive_weight,
+            language_modeling_loss(torch.cat(logits), said) / tokens,
+            self._contrastive(asked, embedded, related) / searches,
+            self.settings,
         )
         return {
             "loss": losses.total,
@@ -72,6 +92,33 @@ class Objective(nn.Module):
             "contrastive_loss": losses.contrastive,
         }
 
+    def _contrastive(self, queries: Tensor, passages: Tensor, related: Relations) -> Tensor:
+        """Sum over the queries of this process."""
+        settings = self.settings
+        targets = related.targets
+        if settings.contrastive == "bpr":
+            scale = settings.bpr_scale
+            return bpr(queries, passages, targets, related.negatives, scale).sum()
+        keys, positive_keys = related.passage_keys, related.positive_keys
+        own = slice(0, len(queries))
+        if settings.cross_device_negatives and world_size() > 1:
+            queries, passages, targets, keys, positive_keys, own = gather_batch(
+                (queries, passages), (targets, keys, positive_keys)
+            )
+        excluded = excluded_pairs(targets, keys, positive_keys)
+        losses = info_nce(queries, passages, targets, excluded, settings.temperature)
+        # The gradient of this process's passages comes from the queries of all of them; the value
+        # is that of its own.
+        return losses.sum() + (losses[own].sum() - losses.sum()).detach()
+
     def _embed(self, chunk: dict[str, Tensor]) -> Tensor:
         at = (chunk["rows"], chunk["columns"])
         return normalise(read_hidden(self.network, chunk["input_ids"], chunk["attention_mask"], at))
+
+    def activation_checkpointing_enable(self, **options: Any) -> None:
+        """What the Trainer calls for `trainer: {activation_checkpointing: true}`."""
+        self.network.activation_checkpointing_enable(**options)
+
+    def gradient_checkpointing_enable(self, **options: Any) -> None:
+        """The same, by the name it had in transformers before 5.23."""
+        self.network.gradient_checkpointing_enable(**options)

@@ -1,0 +1,182 @@
+"""Training files of every format as sequences of examples and mappings of passages."""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, overload
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage
+from onegen_model.finetune import pairs, published
+from onegen_model.finetune.examples import (
+    Problem,
+    TrainingExample,
+    example_problems,
+    passage_problems,
+)
+from onegen_model.finetune.lines import JsonLines, Numbered
+
+logger = logging.getLogger(__name__)
+
+Format = Literal["transcripts", "published", "pairs"]
+
+
+class Records(Protocol):
+    """How the records of a format become examples."""
+
+    def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
+        """What keeps one record from being part of an example."""
+        ...
+
+    def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
+        """The lines of each example, from those without problems."""
+        ...
+
+    def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
+        """One example from the records of its group; `name` is its id if the format has none."""
+        ...
+
+
+class Transcripts:
+    """This project's own format."""
+
+    def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
+        return example_problems(plain)
+
+    def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
+        return [[number] for number, _ in sound]
+
+    def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
+        return TrainingExample.from_dict(plain[0])
+
+
+class Examples(Sequence[TrainingExample]):
+    """Examples of a file, parsed when asked for."""
+
+    def __init__(self, lines: JsonLines, records: Records) -> None:
+        self.lines = lines
+        self.records = records
+        self._groups = records.groups(
+            (number, plain)
+            for number, plain in enumerate(lines.scan())
+            if not isinstance(plain, Problem) and not next(records.problems(plain), None)
+        )
+        self.num_unused = len(lines) - sum(map(len, self._groups))
+
+    def problems(self) -> Iterator[tuple[int, Problem]]:
+        """Every problem of every line, with the line's number."""
+        for number, plain in enumerate(self.lines.scan()):
+            found = [plain] if isinstance(plain, Problem) else self.records.problems(plain)
+            yield from ((number, problem) for problem in found)
+
+    def require_sound(self) -> "Examples":
+        """Raise InvalidInputError for the first line with a problem."""
+        # Lines that stand in no example are few, and most files have none.
+        found = next(self.problems(), None) if self.num_unused else None
+        if found is not None:
+            number, problem = found
+            raise InvalidInputError(
+                f"{self.lines.where(number)}: {problem}; mend it (`onegen data check` lists all "
+                "that is wrong)"
+            )
+        if self.num_unused:
+            logger.warning(
+                "%d of %d lines are left out: no passage of their query scores enough",
+                self.num_unused,
+                len(self.lines),
+            )
+        if not len(self):
+            raise InvalidInputError(
+                f"{self.lines.path} holds no example; expected at least one; check the file"
+            )
+        return self
+
+    def where(self, index: int) -> str:
+        """`file:line` of the first line of an example."""
+        return self.lines.where(self._groups[index][0])
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, index: int) -> TrainingExample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[TrainingExample]: ...
+
+    def __getitem__(self, index: int | slice) -> TrainingExample | list[TrainingExample]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        name = self.where(index).rpartition(":")[2]
+        return self.records.parse([self.lines[n] for n in self._groups[index]], name)
+
+
+class PassageFile(Mapping[str, Passage]):
+    """Passages by id, read from disk when asked for; each line has id, text, optionally title."""
+
+    def __init__(self, lines: JsonLines) -> None:
+        self._lines = lines
+        self._found: dict[str, int] = {}
+        for number, plain in enumerate(lines):
+            problem = next(passage_problems(plain), None)
+            if not isinstance(plain.get("id"), str | int):
+                problem = Problem("id", "expected a text or a number")
+            if problem:
+                raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
+            if (name := str(plain["id"])) in self._found:
+                raise InvalidInputError(
+                    f"{lines.where(number)}: id {name!r} stands in "
+                    f"{lines.where(self._found[name])} already; expected each once; remove one"
+                )
+            self._found[name] = number
+
+    def __getitem__(self, name: str) -> Passage:
+        plain = self._lines[self._found[name]]
+        return Passage(name, plain["text"], plain.get("title", ""))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a run trains on."""
+
+    examples: Examples
+    passages: Mapping[str, Passage]
+
+
+def open_data(form: Format, train: Path, passages: Path | None) -> Data:
+    """Raises InvalidInputError where a file is missing or its corpus is malformed."""
+    records: Records
+    corpus: Mapping[str, Passage]
+    if form == "published":
+        corpus = documents = published.Documents(JsonLines(_required(passages)))
+        records = published.Conversations(documents)
+    else:
+        corpus = PassageFile(JsonLines(passages)) if passages else {}
+        records = Transcripts() if form == "transcripts" else pairs.Pairs()
+    return Data(Examples(JsonLines(train), records), corpus)
+
+
+def _required(passages: Path | None) -> Path:
+    if passages is None:
+        raise InvalidInputError("No db.jsonl; expected the documents of train.jsonl; name the file")
+    return passages
+
+
+def load_examples(path: Path) -> Examples:
+    """Transcripts; an error names line and field."""
+    return Examples(JsonLines(path), Transcripts()).require_sound()
+
+
+def load_passages(path: Path) -> PassageFile:
+    """Passages by id."""
+    return PassageFile(JsonLines(path))

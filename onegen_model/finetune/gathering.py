@@ -1,0 +1,61 @@
+"""Rows of all processes, with a gradient to this process's own."""
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from onegen_model.finetune.losses import NO_TARGET
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor, fill: int = 0) -> tuple[Tensor, list[int]]:
+    """Rows (n, …) of all processes in order of rank, and how many each has.
+
+    Ranks may differ in n and, for 2-d integers, in width, which is filled up with `fill`.
+    """
+    rank, world = dist.get_rank(), world_size()
+    own = torch.tensor([rows.shape[0], rows.shape[-1]], device=rows.device)
+    shapes = [torch.empty_like(own) for _ in range(world)]
+    dist.all_gather(shapes, own)
+    counts = [int(shape[0]) for shape in shapes]
+    size = [max(counts), *rows.shape[1:]]
+    if rows.dim() > 1:
+        size[-1] = max(int(shape[1]) for shape in shapes)
+        rows = torch.nn.functional.pad(rows, (0, size[-1] - rows.shape[-1]), value=fill)
+    padded = rows.new_full(size, fill)
+    padded[: rows.shape[0]] = rows.detach()
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    kept = [part[:count] for part, count in zip(parts, counts, strict=True)]
+    kept[rank] = rows
+    return torch.cat(kept), counts
+
+
+def gather_batch(
+    embedded: tuple[Tensor, Tensor], named: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, slice]:
+    """One batch of all processes' batches.
+
+    Takes (queries, passages) and (targets, passage keys, positive keys); returns the five in that
+    order and which of the queries are this process's. Targets count columns of all passages.
+    """
+    queries, passages = embedded
+    targets, keys, positive_keys = named
+    rank = dist.get_rank()
+    all_passages, passage_counts = gather_rows(passages)
+    before = sum(passage_counts[:rank])
+    shifted = torch.where(targets == NO_TARGET, targets, targets + before)
+    all_queries, query_counts = gather_rows(queries)
+    start = sum(query_counts[:rank])
+    return (
+        all_queries,
+        all_passages,
+        gather_rows(shifted)[0],
+        gather_rows(keys)[0],
+        gather_rows(positive_keys)[0],
+        slice(start, start + query_counts[rank]),
+    )

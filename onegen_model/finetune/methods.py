@@ -1,0 +1,156 @@
+"""What learns: an adapter, the last layers, or everything; and how its values are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Method = Literal["lora", "top_layers", "full"]
+TRAINED_FILE = "trained.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSettings:
+    """LoRA over the last `top_layers` layers (0: all); the new token rows train along.
+
+    With `top_layers` the layers below see no gradient at all, which halves the cost of a step on
+    a CPU; the token rows then learn through the output head. Where that is not tied to the input
+    embeddings, the input rows stay as they are.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    top_layers: int = 0
+
+
+def prepare_to_learn(
+    network: "PreTrainedModel", token_ids: list[int], method: Method, settings: AdapterSettings
+) -> "PreTrainedModel":
+    """The network in which exactly what `method` names requires gradients."""
+    if method == "lora":
+        return add_adapter(network, token_ids, settings)
+    if method == "top_layers":
+        return open_top_layers(network, token_ids, settings.top_layers)
+    return network.requires_grad_(True)
+
+
+def add_adapter(
+    network: "PreTrainedModel", token_ids: list[int], settings: AdapterSettings
+) -> "PreTrainedModel":
+    """Wrap the network: only LoRA matrices and the rows of `token_ids` require gradients."""
+    layers = network.config.num_hidden_layers
+    only_top = 0 < settings.top_layers < layers
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=_linear_in_top(network, settings.top_layers) if only_top else "all-linear",
+        task_type="CAUSAL_LM",
+        trainable_token_indices=dict.fromkeys(_embedding_names(network), token_ids),
+    )
+    adapted = cast("PreTrainedModel", get_peft_model(network, config))
+    if only_top:
+        adapted.get_input_embeddings().register_forward_hook(_detach)
+    return adapted
+
+
+def open_top_layers(
+    network: "PreTrainedModel", token_ids: list[int], top_layers: int
+) -> "PreTrainedModel":
+    """Wrap the network: the last layers, what follows them and the rows of `token_ids` learn."""
+    layers, behind = _stack(network)
+    names = _embedding_names(network)
+    # PEFT finds the head that is tied to the input rows itself, and fails on one named twice.
+    tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
+    config = TrainableTokensConfig(
+        token_indices=token_ids,
+        target_modules=names[:1] if tied else names,
+        task_type="CAUSAL_LM",
+    )
+    wrapped = cast("PreTrainedModel", get_peft_model(network, config))
+    for module in (*list(layers)[-top_layers:], *behind):
+        module.requires_grad_(True)
+    if top_layers < len(layers):
+        wrapped.get_input_embeddings().register_forward_hook(_detach)
+    return wrapped
+
+
+def _stack(network: "PreTrainedModel") -> tuple[nn.ModuleList, list[nn.Module]]:
+    """The layers, and what follows them in the decoder."""
+    children = list(network.get_decoder().children())
+    at = next(
+        n
+        for n, child in enumerate(children)
+        if isinstance(child, nn.ModuleList) and len(child) == network.config.num_hidden_layers
+    )
+    return cast(nn.ModuleList, children[at]), children[at + 1 :]
+
+
+def _linear_in_top(network: "PreTrainedModel", top_layers: int) -> str:
+    """A pattern for the linear modules of the last layers (PEFT matches it against full names)."""
+    layers = network.config.num_hidden_layers
+    top = "|".join(map(str, range(layers - top_layers, layers)))
+    leaves = {
+        name.rsplit(".", 1)[-1]
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not network.get_output_embeddings()
+    }
+    return rf".*\.({top})\..*({'|'.join(sorted(leaves))})"
+
+
+def _embedding_names(network: "PreTrainedModel") -> list[str]:
+    """The last parts of the names of input and output embeddings."""
+    modules = (network.get_input_embeddings(), network.get_output_embeddings())
+    names = [next(n for n, m in network.named_modules() if m is module) for module in modules]
+    return [str(name).rsplit(".", 1)[-1] for name in names]
+
+
+def _detach(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
+    return output.detach()
+
+
+def has_adapter(network: nn.Module) -> bool:
+    """Whether what learns is a LoRA adapter, which is kept apart from its base."""
+    return isinstance(network, PeftModel) and network.active_peft_config.peft_type == "LORA"
+
+
+def save_trained(
+    network: "PreTrainedModel", folder: Path, state: Mapping[str, Tensor] | None = None
+) -> None:
+    """Write what learns, and nothing else; `state` stands in for the network's own values."""
+    if has_adapter(network):
+        # `save_embedding_layers` would add the whole embedding matrices.
+        options: dict[str, Any] = {} if state is None else {"state_dict": dict(state)}
+        network.save_pretrained(str(folder), save_embedding_layers=False, **options)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    values = dict(network.named_parameters()) if state is None else state
+    learnt = [name for name, value in network.named_parameters() if value.requires_grad]
+    tensors = {name: values[name].detach().cpu().contiguous() for name in learnt}
+    save_file(tensors, folder / TRAINED_FILE)
+
+
+def load_trained(network: "PreTrainedModel", folder: Path) -> None:
+    """Put saved values into a network that was prepared in the same way."""
+    if has_adapter(network):
+        adapted: Any = network
+        adapted.load_adapter(str(folder), adapter_name=adapted.active_adapter, is_trainable=True)
+        return
+    parameters = dict(network.named_parameters())
+    for name, value in load_file(folder / TRAINED_FILE).items():
+        parameters[name].data.copy_(value)
+
+
+def merged(network: "PreTrainedModel") -> "PreTrainedModel":
+    """A plain network with all that was learnt; the wrapped one is used up."""
+    if not isinstance(network, PeftModel):
+        return network
+    whole: PreTrainedModel = network.merge_and_unload()
+    return whole

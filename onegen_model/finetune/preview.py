@@ -1,0 +1,193 @@
+"""What a run would do: an example as it is read, what learns, how long and how large."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+from onegen_model.finetune.collator import Collator
+from onegen_model.finetune.data import open_data
+from onegen_model.finetune.examples import TrainingExample
+from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.run import training_arguments
+from onegen_model.finetune.starting import start
+from onegen_model.finetune.survey import usable
+from onegen_model.template import Rendered, Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, TrainingArguments
+
+Role = Literal["prompt", "written", "query token", "inserted", "passage", "passage token"]
+
+# How many examples are looked at to find a large batch.
+_SAMPLE = 64
+# Kept for the way back, in numbers per token and layer: of the width, of the MLP's width, and of
+# each head's row of attention; `tests/test_finetune_cli.py` measures them.
+_WIDTHS, _MLP_WIDTHS = 11, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring tokens with the same role."""
+
+    role: Role
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of a training step on one device, without what the framework itself takes."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`passages` are the example's, as they are embedded; a batch has `batch_tokens` at most (of
+    the examples looked at), padding included.
+    """
+
+    example: str
+    transcript: tuple[Run, ...]
+    passages: tuple[tuple[Run, ...], ...]
+    examples: int
+    trainable: int
+    parameters: int
+    batch_tokens: int
+    memory: Memory
+    steps: int
+    epochs: float
+
+
+def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
+    """Load everything and train nothing; raises what `run` would raise before its first step."""
+    data = open_data(recipe.format, recipe.train, recipe.passages)
+    begun = start(recipe)
+    collator = Collator(begun.renderer, data.passages, recipe.collator)
+    examples = usable(data, collator, recipe.collator.on_truncation)
+    # Looking needs no launcher.
+    alone = {name: value for name, value in recipe.trainer.items() if name != "deepspeed"}
+    arguments = training_arguments(replace(recipe, trainer=alone), max_steps)
+    sample = [examples[n] for n in range(min(_SAMPLE, len(examples)))]
+    shown = next((e for e in sample if any(t.positives for t in e.targets)), sample[0])
+    batch = _largest_batch(sample, collator, arguments.per_device_train_batch_size)
+    parameters = list(begun.network.parameters())
+    steps, epochs = count_steps(len(examples), arguments)
+    return Preview(
+        example=shown.id,
+        transcript=tuple(transcript_runs(collator.render(shown), begun.renderer)),
+        passages=tuple(
+            passage_runs(collator.passage_ids(shown, passage), begun.renderer)
+            for target in shown.targets
+            for passage in collator.find(shown, target.positives)
+        ),
+        examples=len(examples),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        parameters=sum(p.numel() for p in parameters),
+        batch_tokens=sum(_size(chunk) for chunk in _chunks(batch)),
+        memory=estimate_memory(begun.network, batch, arguments),
+        steps=steps,
+        epochs=epochs,
+    )
+
+
+def transcript_runs(rendered: Rendered, renderer: Renderer) -> list[Run]:
+    """A transcript by the roles of its tokens."""
+    queries = set(rendered.query_positions)
+    roles: list[Role] = []
+    for position, written in enumerate(rendered.written):
+        if position in queries:
+            roles.append("query token")
+        elif written:
+            roles.append("written")
+        else:
+            is_prompt = all(role == "prompt" for role in roles[-1:])
+            roles.append("prompt" if is_prompt else "inserted")
+    return _runs(rendered.ids, roles, renderer)
+
+
+def passage_runs(ids: Sequence[int], renderer: Renderer) -> tuple[Run, ...]:
+    """A passage as it is embedded."""
+    roles: list[Role] = ["passage"] * (len(ids) - 1)
+    return tuple(_runs(ids, [*roles, "passage token"], renderer))
+
+
+def _runs(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[Run]:
+    texts = [str(renderer.tokenizer.decode([i])) for i in ids]
+    grouped = groupby(zip(roles, texts, strict=True), key=lambda pair: pair[0])
+    return [Run(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
+
+
+def _largest_batch(
+    sample: Sequence[TrainingExample], collator: Collator, size: int
+) -> dict[str, Any]:
+    longest = sorted(sample, key=lambda e: len(collator.render(e).ids))[-size:]
+    return collator(longest)
+
+
+def _chunks(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*batch["transcripts"], *batch["passages"]]
+
+
+def _size(chunk: dict[str, Any]) -> int:
+    """Tokens of a chunk, padding included."""
+    return int(chunk["input_ids"].numel())
+
+
+def count_steps(num_examples: int, arguments: "TrainingArguments") -> tuple[int, float]:
+    """Optimizer steps of a run, and how often it sees each example."""
+    shared = arguments.per_device_train_batch_size * arguments.world_size
+    accumulated = arguments.gradient_accumulation_steps
+    per_epoch = max(1, math.ceil(math.ceil(num_examples / shared) / accumulated))
+    if arguments.max_steps > 0:
+        return arguments.max_steps, arguments.max_steps / per_epoch
+    return math.ceil(arguments.num_train_epochs * per_epoch), float(arguments.num_train_epochs)
+
+
+def estimate_memory(
+    network: "PreTrainedModel", batch: dict[str, Any], arguments: "TrainingArguments"
+) -> Memory:
+    """An estimate from the shapes: weights as they are, fp32 gradients, two moments of AdamW."""
+    parameters = list(network.parameters())
+    learnt = sum(p.numel() for p in parameters if p.requires_grad)
+    computed_in = 2 if arguments.bf16 or arguments.fp16 else parameters[0].element_size()
+    depth = _layers_with_gradient(network)
+    labels = sum(len(chunk["labels"]) for chunk in batch["transcripts"])
+    kept = sum(activation_numbers(network.config, chunk, depth) for chunk in _chunks(batch))
+    if arguments.gradient_checkpointing or getattr(arguments, "activation_checkpointing", False):
+        one_layer = max(activation_numbers(network.config, chunk, 1) for chunk in _chunks(batch))
+        width = network.config.get_text_config().hidden_size
+        kept = one_layer + depth * width * sum(_size(chunk) for chunk in _chunks(batch))
+    # Logits by chunk and together, their logarithms, and the gradients of both; always fp32.
+    logits = 5 * 4 * labels * network.config.get_text_config().vocab_size
+    return Memory(
+        weights=sum(p.numel() * p.element_size() for p in parameters),
+        gradients=4 * learnt,
+        optimizer=8 * learnt,
+        activations=kept * computed_in + logits,
+    )
+
+
+def activation_numbers(config: Any, chunk: dict[str, Any], depth: int) -> int:
+    """How many numbers `depth` layers keep of a chunk, with eager attention."""
+    text = config.get_text_config()
+    mlp = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
+    row = chunk["input_ids"].shape[1]
+    per_token = _WIDTHS * text.hidden_size + _MLP_WIDTHS * mlp + text.num_attention_heads * row
+    return int(depth * per_token * chunk["input_ids"].numel())
+
+
+def _layers_with_gradient(network: "PreTrainedModel") -> int:
+    """Layers from the first one that learns; those below keep nothing for the way back."""
+    depth = network.config.get_text_config().num_hidden_layers
+    learning = [name for name, p in network.named_parameters() if p.requires_grad]
+    first = next((n for n in range(depth) if any(f".{n}." in name for name in learning)), 0)
+    return int(depth - first)

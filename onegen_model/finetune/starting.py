@@ -1,0 +1,174 @@
+"""Where a run starts: a base, or a trained adapter over it, ready to learn."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from peft import get_peft_model_state_dict
+from safetensors import safe_open
+from transformers import AutoTokenizer
+
+from onegen_model.checkpoint import (
+    ADAPTER_FILE,
+    DEFAULT_CHECKPOINT,
+    Base,
+    CheckpointConfig,
+    find_base,
+    load_checkpoint,
+    load_weights,
+    prepare_tokens,
+    weights_sha256,
+)
+from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.finetune.methods import load_trained, prepare_to_learn
+from onegen_model.finetune.recipe import Recipe
+from onegen_model.template import Renderer, Template
+from onegen_model.tokens import add_control_tokens, token_id
+from onegen_model.weights import default_base_file, file_sha256, prepare_base
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A network in which what learns requires gradients, and what its checkpoint will say.
+
+    Without a `base` the checkpoint will hold whole weights.
+    """
+
+    network: "PreTrainedModel"
+    renderer: Renderer
+    base: Base | None
+
+    @property
+    def config(self) -> CheckpointConfig:
+        renderer = self.renderer
+        return CheckpointConfig(renderer.template, renderer.max_passage_tokens, self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a recipe starts from: the base's folder, and the adapter's where there is one."""
+
+    folder: Path
+    base: Base
+    adapter: Path | None
+    template: Template
+
+
+def start(recipe: Recipe) -> Start:
+    """Load what a recipe names; raises CheckpointError or InvalidInputError."""
+    source = find_source(recipe)
+    if recipe.method != "lora" and source.adapter is not None:
+        # Whole weights go on from what base and adapter are together.
+        loaded = load_checkpoint(source.adapter, torch.float32, "cpu")
+        network, tokenizer = loaded.network.train(), loaded.tokenizer
+    else:
+        network, tokenizer = load_weights(source.folder)
+        network = network.to(getattr(torch, recipe.dtype))
+        prepare_tokens(network, tokenizer, source.template)
+    # Eager attention: the fused kernel's backward is the slowest operation of a step on a CPU.
+    network.set_attn_implementation("eager")
+    token_ids = [token_id(tokenizer, token) for token in source.template.tokens]
+    with warnings.catch_warnings():
+        # PEFT still uses a name that transformers renamed: nothing the caller can mend.
+        warnings.simplefilter("ignore", FutureWarning)
+        learning = prepare_to_learn(network, token_ids, recipe.method, recipe.adapter)
+    if recipe.method == "lora" and source.adapter is not None:
+        _require_fit(learning, source.adapter, recipe)
+        load_trained(learning, source.adapter)
+    renderer = Renderer(source.template, tokenizer, recipe.max_passage_tokens)
+    return Start(learning, renderer, source.base if recipe.method == "lora" else None)
+
+
+def find_source(recipe: Recipe) -> _Source:
+    """Where the weights are; raises before anything large is loaded."""
+    folder, base = find_recipe_base(recipe.base)
+    config = CheckpointConfig.read(folder)
+    if config.base is not None:
+        raise InvalidInputError(
+            f"base {recipe.base} is an adapter; expected whole weights; name it as `adapter_from`, "
+            f"and as `base` what it was trained on ({config.base.source})"
+        )
+    if recipe.adapter_from is None:
+        return _Source(folder, base, None, config.template)
+    adapter = DEFAULT_CHECKPOINT if recipe.adapter_from == "default" else Path(recipe.adapter_from)
+    config = CheckpointConfig.read(adapter) if adapter.is_dir() else CheckpointConfig()
+    if config.base is None or not (adapter / ADAPTER_FILE).is_file():
+        raise InvalidInputError(
+            f"adapter_from {recipe.adapter_from} is no OneGen adapter; expected a folder with "
+            f"onegen.json and {ADAPTER_FILE}; whole weights go in as `base`"
+        )
+    if config.base.sha256 != base.sha256:
+        raise CheckpointError(
+            f"adapter_from {recipe.adapter_from} was trained on another base "
+            f"({config.base.source}, {config.base.sha256[:12]}…); expected one for base "
+            f"{recipe.base} ({base.sha256[:12]}…); name its base, or another adapter"
+        )
+    return _Source(folder, base, adapter, config.template)
+
+
+def find_recipe_base(source: str) -> tuple[Path, Base]:
+    """The folder of a recipe's base, and how a checkpoint names it."""
+    if source == "default":
+        file = default_base_file()
+        return prepare_base(file), Base("default", file_sha256(file))
+    folder = Path(source)
+    if not folder.is_dir():
+        raise InvalidInputError(f"No base {source}; expected a folder; download the model first")
+    return folder, Base(source, weights_sha256(folder))
+
+
+def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None) -> Renderer:
+    """What turns text to ids, without the network: a checkpoint's (None: the default's), or that of
+    a base which is to learn the control tokens.
+    """
+    folder = DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
+    if not folder.is_dir():
+        raise InvalidInputError(f"No model {folder}; expected a folder; download the model first")
+    config = CheckpointConfig.read(folder)
+    weights = find_base(config.base) if config.base else folder
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(weights)
+    except Exception as error:  # Damage shows in a dozen kinds of errors.
+        raise CheckpointError(
+            f"{weights} has no tokenizer that loads ({type(error).__name__}); expected one of "
+            "Hugging Face; check the folder"
+        ) from error
+    add_control_tokens(tokenizer, config.template.tokens)
+    return Renderer(config.template, tokenizer, max_passage_tokens or config.max_passage_tokens)
+
+
+def _require_fit(network: "PreTrainedModel", folder: Path, recipe: Recipe) -> None:
+    """Raise CheckpointError unless an adapter has the matrices that the recipe asks for."""
+    wanted = {name: tuple(v.shape) for name, v in _adapter_state(network).items()}
+    with safe_open(folder / ADAPTER_FILE, "pt") as tensors:
+        names = tensors.keys()
+        found = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = recipe.adapter
+    problems = []
+    if (rank := config.get("r")) != settings.rank:
+        problems.append(f"rank {rank}, not {settings.rank}")
+    if (alpha := config.get("lora_alpha")) != settings.alpha:
+        problems.append(f"alpha {alpha}, not {settings.alpha}")
+    if set(found) != set(wanted):
+        problems.append(f"{len(found)} tensors, not {len(wanted)} (adapter.top_layers?)")
+    elif not problems and found != wanted:
+        name = next(name for name in wanted if wanted[name] != found[name])
+        problems.append(f"{name} {found[name]}, not {wanted[name]}")
+    if problems:
+        raise CheckpointError(
+            f"adapter_from {recipe.adapter_from} has {', '.join(problems)}; expected the adapter "
+            "of this recipe; set the recipe's adapter.rank, alpha and top_layers to those of the "
+            "adapter"
+        )
+
+
+def _adapter_state(network: "PreTrainedModel") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = get_peft_model_state_dict(network, save_embedding_layers=False)
+    return state

@@ -1,0 +1,147 @@
+"""A look at training data before it costs an hour: what is unusable, how long things are."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch.utils.data import Dataset
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage
+from onegen_model.finetune.collator import Collator, TooLongError
+from onegen_model.finetune.data import Data, Examples
+from onegen_model.finetune.examples import Problem, TrainingExample
+
+logger = logging.getLogger(__name__)
+
+
+class Kept(Dataset[TrainingExample]):
+    """Some examples of a file, in its order."""
+
+    def __init__(self, examples: Examples, numbers: Sequence[int]) -> None:
+        self._examples = examples
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, index: int) -> TrainingExample:
+        return self._examples[self._numbers[index]]
+
+
+@dataclass(slots=True)
+class Measures:
+    """Lengths in tokens of the transcripts measured so far, and of each passage by id."""
+
+    collator: Collator
+    transcripts: list[int] = field(default_factory=list)
+    passages: dict[str, int] = field(default_factory=dict)
+
+    def add(self, example: TrainingExample) -> None:
+        """Raises InvalidInputError where an example cannot be used."""
+        rendered = self.collator.render(example)
+        for target in example.targets:
+            refs = (*target.positives, *target.negatives)
+            for passage in self.collator.find(example, refs):
+                if passage.id not in self.passages:
+                    length = len(self.collator.passage_ids(example, passage))
+                    self.passages[passage.id] = length
+        self.transcripts.append(len(rendered.ids))
+
+
+def missing_passages(
+    example: TrainingExample, passages: Mapping[str, Passage]
+) -> Iterator[Problem]:
+    """Ids that no passage has."""
+    for number, segment in enumerate(example.segments):
+        if segment.target is None:
+            continue
+        for name in ("positives", "negatives", "inserted"):
+            for at, ref in enumerate(getattr(segment.target, name)):
+                if isinstance(ref, str) and ref not in passages:
+                    where = f"segments[{number}].target.{name}[{at}]"
+                    yield Problem(where, f"no passage {ref!r} in the corpus; expected an id of it")
+
+
+def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Kept:
+    """The examples a run may use; raises InvalidInputError for a passage that is not there.
+
+    To drop what is too long everything is tokenised first: the number of steps depends on it.
+    """
+    examples = data.examples.require_sound()
+    measures = Measures(collator)
+    kept = []
+    for number in range(len(examples)):
+        example = examples[number]
+        if problem := next(missing_passages(example, data.passages), None):
+            raise InvalidInputError(
+                f"{examples.where(number)}: example {example.id!r}: {problem}; add the passage or "
+                "mend the example"
+            )
+        try:
+            if on_truncation == "drop":
+                measures.add(example)
+        except TooLongError:
+            continue
+        kept.append(number)
+    if dropped := len(examples) - len(kept):
+        logger.warning("%d of %d examples are too long and left out", dropped, len(examples))
+    if not kept:
+        raise InvalidInputError(
+            f"All {len(examples)} examples of {examples.lines.path} are too long; expected some "
+            "that fit; raise collator.max_length or max_passage_tokens"
+        )
+    return Kept(examples, kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What `survey` found; unused lines stand in no example.
+
+    `problems` are the first of `num_problems`; lengths are in tokens.
+    """
+
+    num_lines: int
+    num_unused: int
+    num_examples: int
+    num_queries: int
+    num_too_long: int
+    num_problems: int
+    problems: tuple[str, ...]
+    transcripts: tuple[int, ...]
+    passages: tuple[int, ...]
+
+
+def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) -> Survey:
+    """Look at every line and every example; with "drop", what is too long is no problem."""
+    examples, lines = data.examples, data.examples.lines
+    problems = [f"{lines.where(number)}: {problem}" for number, problem in examples.problems()]
+    measures = Measures(collator)
+    too_long = queries = 0
+    for number in range(len(examples)):
+        example = examples[number]
+        queries += len(example.targets)
+        where = f"{examples.where(number)}: example {example.id!r}"
+        if missing := [f"{where}: {p}" for p in missing_passages(example, data.passages)]:
+            problems += missing
+            continue
+        try:
+            measures.add(example)
+        except TooLongError as error:
+            too_long += 1
+            if on_truncation == "error":
+                problems.append(f"{examples.where(number)}: {error}")
+        except InvalidInputError as error:
+            problems.append(f"{examples.where(number)}: {error}")
+    return Survey(
+        num_lines=len(lines),
+        num_unused=examples.num_unused,
+        num_examples=len(examples),
+        num_queries=queries,
+        num_too_long=too_long,
+        num_problems=len(problems),
+        problems=tuple(problems[:limit]),
+        transcripts=tuple(measures.transcripts),
+        passages=tuple(measures.passages.values()),
+    )
