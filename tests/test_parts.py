@@ -1,5 +1,7 @@
 """Steps and answer, told apart while the text streams."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ def sums(stream: PartStream, texts: list[str]) -> tuple[str, str]:
 @given(cuts=st.lists(st.integers(0, len(FRAMED))))
 def test_the_cut_of_the_text_does_not_matter(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(FRAMED)]
-    texts = [FRAMED[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    texts = [FRAMED[start:end] for start, end in itertools.pairwise(edges)]
     stream = PartStream(TEMPLATE)
     assert sums(stream, texts) == ("By the sea\n done", "Alba  in\nBor")
     assert stream.answer == TEMPLATE.parse([FRAMED])[1]

@@ -11,7 +11,6 @@ from transformers import Trainer
 from onegen_model.finetune.failures import memory_named, require_finite
 from onegen_model.finetune.losses import count_targets
 from onegen_model.finetune.methods import load_trained, save_trained
-from onegen_model.finetune.objective import Objective
 
 LOSS_PARTS = ("language_modeling_loss", "contrastive_loss")
 
