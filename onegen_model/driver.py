@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from onegen_model.engine.base import Engine
-from onegen_model.errors import InvalidInputError, ProtocolError, RetrievalError
+from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError, RetrievalError
 from onegen_model.events import Event, Finished, Query
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request
@@ -206,7 +206,7 @@ class Driver:
         """Fail a request that was asked for alone; tell which to ask for alone otherwise."""
         if len(batch) > 1:
             return [[stream] for stream in batch]
-        if not isinstance(error, RetrievalError):
+        if not isinstance(error, OneGenError):
             cause = error
             error = RetrievalError(
                 f"{type(batch[0].retriever).__name__} raised {type(cause).__name__}: {cause}; "

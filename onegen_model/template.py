@@ -45,17 +45,19 @@ class Template:
     def parse(self, spans: Sequence[str]) -> tuple[tuple[str, ...], str]:
         """(steps, answer) of the written spans, which are cut where passages were inserted.
 
-        Without an answer frame the answer is what was written after the last insertion.
+        The first answer frame holds the answer; without one it is what was written after the last
+        insertion.
         """
         frame = re.escape(self.answer_start) + r"(.*?)(?:" + re.escape(self.answer_end) + r"|\Z)"
-        found = re.search(frame, spans[-1], re.DOTALL) if spans else None
-        *earlier, last = spans or ("",)
-        if found:
-            answer = found.group(1)
-            last = last[: found.start()] + "\n" + last[found.end() :]
+        others = list(spans) or [""]
+        for at, span in enumerate(others):
+            if found := re.search(frame, span, re.DOTALL):
+                answer = found.group(1)
+                others[at] = f"{span[: found.start()]}\n{span[found.end() :]}"
+                break
         else:
-            answer, last = last, ""
-        lines = [line.strip() for span in (*earlier, last) for line in span.splitlines()]
+            answer = others.pop()
+        lines = [line.strip() for span in others for line in span.splitlines()]
         return tuple(line for line in lines if line), answer.strip()
 
 

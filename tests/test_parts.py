@@ -45,3 +45,11 @@ def test_what_looked_like_a_frame_is_text_after_all() -> None:
     assert stream.feed("a <FINAL-") == [StepText("a ")]
     assert stream.end_span() == [StepText("<FINAL-")]
     assert stream.feed("ANSWER>") == [StepText("ANSWER>")]
+
+
+def test_an_answer_before_a_retrieval_is_the_answer_for_both() -> None:
+    spans = ["<FINAL-ANSWER> A</FINAL-ANSWER> Who?", " B done"]
+    stream = PartStream(TEMPLATE)
+    told = [part for span in spans for part in (*stream.feed(span), *stream.end_span())]
+    assert "".join(part.text for part in told if isinstance(part, AnswerText)) == "A"
+    assert TEMPLATE.parse(spans) == (("Who?", "B done"), "A")
