@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from onegen_integrations.shared import SharedModel
 from onegen_model import OneGenModel
+from onegen_model.errors import InvalidInputError
+
+_UNNAMED = "SharedModel("  # how a model is written that no name leads back to
 
 
 class ModelFields(BaseModel):
@@ -32,10 +35,17 @@ class ModelFields(BaseModel):
         """A loaded model could neither be copied nor pickled with this object; traces know text."""
         if isinstance(model, Path):
             return str(model)
+        if isinstance(model, str) and model.startswith(_UNNAMED):
+            raise InvalidInputError(
+                f"{model} was handed over loaded, and what was written of it has no weights; "
+                "expected a path or a hub id; make the component with that name instead"
+            )
         return SharedModel(model) if isinstance(model, OneGenModel) else model
 
     @field_serializer("model")
     def _name(self, model: object) -> str | None:
+        if isinstance(model, SharedModel) and model.is_named:
+            return model.source
         return None if model is None else str(model)
 
     @property

@@ -79,6 +79,16 @@ class SharedModel:
         return self._source if isinstance(self._source, OneGenModel) else _load(self._source)
 
     @property
+    def source(self) -> str | None:
+        """What names the model; None for the default one, and for one that came without a name."""
+        return None if isinstance(self._source, OneGenModel) else self._source.source
+
+    @property
+    def is_named(self) -> bool:
+        """False for a model that came loaded, from elsewhere than `shared_model`."""
+        return not isinstance(self._source, OneGenModel)
+
+    @property
     def fingerprint(self) -> str:
         """That of the model, which is loaded for it."""
         return self.model.fingerprint

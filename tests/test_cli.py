@@ -518,6 +518,7 @@ def test_chat_in_a_terminal(index: Path) -> None:
     """
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # A job in the background ignores it.
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": ""}
         os.execve(sys.executable, [sys.executable, "-c", textwrap.dedent(script)], environment)
     shown = ""

@@ -22,6 +22,7 @@ NEEDED = {
     "06": ("llama_index.vector_stores.chroma",),
     "07": ("llama_index.vector_stores.faiss",),
     "08": ("llama_index.core",),
+    "09": ("llama_index.core", "yaml"),
 }
 COMMAND = "    $ python examples/"
 

@@ -5,6 +5,7 @@ A retriever attached: steps are `reasoning` blocks, each retrieval a `server_too
 Otherwise the content is a plain string.
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
@@ -42,8 +43,8 @@ Block = dict[str, Any]
 
 
 class MessageStream:
-    """One per turn. `earlier` are the blocks of a turn that is being continued, `opening` the text
-    that the model has written in it since its last insertion. Without a `template` (under a
+    """One per turn. `earlier` are the blocks of a turn that is being continued, `opening` its text
+    since the last insertion. Without a `template` (under a
     grammar) nothing is an answer frame.
     """
 
@@ -61,10 +62,11 @@ class MessageStream:
         self._blocks: list[Block] = [dict(block, index=at) for at, block in enumerate(earlier)]
         self._num_retrievals = sum(block["type"] == "server_tool_call" for block in earlier)
         self._num_calls = 0
-        self._tail = opening
+        self._tail = opening if earlier else ""
         self._content = ""
         # Where in a string the answer stands, if it has a frame; blocks tell that themselves.
         self._frame: list[int] | None = [] if plain else None
+        self._begun_before = self._parts.has_frame
 
     def open(self) -> list[AIMessageChunk]:
         """What stands there before the model writes; keeps a list a list."""
@@ -88,7 +90,12 @@ class MessageStream:
         chunks = self._show(self._parts.end_span())
         if not self._plain:
             chunks += self._end_text()
-        replay = {"written": [list(ids) for ids in answer.written], "frame": self._frame}
+        replay: dict[str, Any] = {
+            "written": [list(ids) for ids in answer.written],
+            "frame": self._frame,
+        }
+        if self._frame:
+            replay["digest"] = digest(self._content)
         last = AIMessageChunk(
             content="" if self._plain else [],
             usage_metadata=usage_metadata(answer.usage),
@@ -115,7 +122,7 @@ class MessageStream:
         if not text:
             return None
         at, end = len(self._content), len(self._content) + len(text)
-        if isinstance(part, AnswerText):
+        if isinstance(part, AnswerText) and not self._begun_before:
             self._frame = [self._frame[0] if self._frame else at, end]
         self._content += text
         return AIMessageChunk(content=text)
@@ -180,6 +187,11 @@ class MessageStream:
             final = {"type": "text", "text": "", "annotations": citations}
             chunks.append(AIMessageChunk(content=[{**final, "index": texts[-1]["index"]}]))
         return chunks
+
+
+def digest(text: str) -> str:
+    """Tells whether a text is still the one that was written."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def add_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:

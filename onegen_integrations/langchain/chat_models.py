@@ -19,14 +19,15 @@ from langchain_core.runnables import Runnable, RunnableConfig
 
 from onegen_integrations.langchain import tracing
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
+from onegen_integrations.langchain.calls import identity_of, plain, require_known
 from onegen_integrations.langchain.fields import (
     CONFIG,
     NamedModelFields,
     RetrievalFields,
     SamplingFields,
-    identity_of,
+    option_names,
 )
-from onegen_integrations.langchain.messages import earlier_blocks, to_conversation
+from onegen_integrations.langchain.messages import earlier_blocks, open_text, to_conversation
 from onegen_integrations.langchain.structured import (
     ToolChoice,
     bind_arguments,
@@ -78,12 +79,12 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
     @property
     def _identifying_params(self) -> dict[str, Any]:
         names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"}
-        plain = {name: getattr(self, name) for name in names - {"vectorstore", "retriever"}}
+        own = {name: plain(getattr(self, name)) for name in names - {"vectorstore", "retriever"}}
         store = None if self.source is None else identity_of(self.source)
-        return {**plain, "model": self.model_label, "store": store}
+        return {**own, "model": self.model_label, "store": store}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        params = {**self._identifying_params, **kwargs, "stop": stop}
+        params = {**self._identifying_params, **plain(kwargs), "stop": stop}
         return f"{self._llm_type} {self.shared.fingerprint} {sorted(params.items(), key=str)}"
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
@@ -93,9 +94,15 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         return params
 
     def _resolve_model_profile(self) -> ModelProfile | None:
+        # A `response_format` leaves no way to call a tool: agents offer the schema as one instead.
         return ModelProfile(
-            tool_calling=True, tool_choice=True, structured_output=True, reasoning_output=True
+            tool_calling=True, tool_choice=True, structured_output=False, reasoning_output=True
         )
+
+    @property
+    def model_name(self) -> str:
+        """Agents read it, and expect a text."""
+        return self.model_label
 
     def get_token_ids(self, text: str) -> list[int]:
         """Those of the model; nothing is looked up elsewhere."""
@@ -108,23 +115,25 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         run: tracing.Run | None,
         called: Mapping[str, Any],
     ) -> _Turn:
+        require_known(called, option_names())
         model = self.shared.model
         tools = shown_tools(called)
         grammar = find_grammar(tools, called)
         search = None if grammar else self.search(self.shared, called)
         retriever = retrieval = None
         if search:
-            retriever = TurnRetriever(search, run, self.on_retrieval_error == "continue")
+            retriever = TurnRetriever(search, run, self.skips_errors(called))
             retrieval = self.retrieval_params(search, called)
         conversation = to_conversation(messages, model.template, tools)
-        earlier = earlier_blocks(messages[-1])
-        opening = conversation.opening[-1:]
+        opening = "" if grammar else open_text(conversation, model.template)
+        # What a grammar lets be written is to be parsed: what it is written behind stays outside.
+        earlier = [] if grammar else earlier_blocks(messages[-1])
         told = MessageStream(
             None if grammar else model.template,
-            plain=search is None and not earlier,
+            plain=not search and not earlier,
             with_tools=bool(tools),
             earlier=earlier,
-            opening=opening[0].text if opening and earlier else "",
+            opening=opening,
         )
         options: Options = {
             "retriever": retriever,
@@ -232,6 +241,8 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        # The cache goes by the model's fingerprint; loading it would hold up the event loop.
+        await asyncio.to_thread(lambda: self.shared.model)
         with tracing.entered(tracing.current_run(run_manager)):
             return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
 

@@ -1,7 +1,5 @@
 """Fields that several components have in common, and what they mean to the core."""
 
-import uuid
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +7,7 @@ from typing import Any, Literal
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from onegen_integrations.langchain.vectorstores import Search, open_search
 from onegen_integrations.model_fields import ModelFields
@@ -21,15 +19,8 @@ RetrievalMode = Literal["auto", "always", "never"]
 
 CONFIG = ModelFields.model_config
 
-_identities: dict[int, str] = {}
-
-
-def identity_of(source: object) -> str:
-    """A name that no other object has or will have; `id` is given away again."""
-    if id(source) not in _identities:
-        _identities[id(source)] = f"{type(source).__name__}-{uuid.uuid4().hex}"
-        weakref.finalize(source, _identities.pop, id(source)).atexit = False
-    return _identities[id(source)]
+# A retriever that is asked by text knows itself how much to return.
+_ALL = 2**31
 
 
 class NamedModelFields(ModelFields):
@@ -53,6 +44,11 @@ class SamplingFields(BaseModel):
     max_tokens: int | None = Field(default=None, alias="max_new_tokens")
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
 
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _one_stop_is_one(cls, stop: object) -> object:
+        return [stop] if isinstance(stop, str) else stop
+
     def sampling(
         self, stop: Sequence[str] | None, called: Mapping[str, Any], grammar: Grammar | None = None
     ) -> SamplingParams:
@@ -61,7 +57,8 @@ class SamplingFields(BaseModel):
         given = {name: called.get(name, getattr(self, name)) for name in names}
         longest = called.get("max_new_tokens", called.get("max_tokens", self.max_tokens))
         given |= {"max_new_tokens": longest, "grammar": grammar}
-        stops = tuple((self.stop or ()) if stop is None else stop)
+        stops = called.get("stop_sequences", self.stop) if stop is None else stop
+        stops = (stops,) if isinstance(stops, str) else tuple(stops or ())
         chosen = {name: value for name, value in given.items() if value is not None}
         return SamplingParams(**chosen, stop=stops)
 
@@ -98,6 +95,15 @@ class RetrievalFields(BaseModel):
         """What is searched."""
         return self.vectorstore if self.retriever is None else self.retriever
 
+    def skips_errors(self, called: Mapping[str, Any]) -> bool:
+        """Whether a store that raises is gone on without."""
+        choice = called.get("on_retrieval_error", self.on_retrieval_error)
+        if choice not in ("raise", "continue"):
+            raise InvalidInputError(
+                f"on_retrieval_error={choice!r}; expected 'raise' or 'continue'; change it"
+            )
+        return bool(choice == "continue")
+
     def search(self, model: SharedModel, called: Mapping[str, Any]) -> Search | None:
         """None where nothing is attached or wanted."""
         source = self.source
@@ -119,9 +125,16 @@ class RetrievalFields(BaseModel):
 
     def retrieval_params(self, search: Search, called: Mapping[str, Any]) -> RetrievalParams:
         """Raises InvalidInputError for a value out of range."""
+        own_k = _ALL if search.asked_by == "text" else RetrievalParams().top_k
         return RetrievalParams(
             mode=called.get("retrieval", self.retrieval),
-            top_k=search.k or RetrievalParams().top_k,
+            top_k=own_k if search.k is None else search.k,
             max_retrievals=called.get("max_retrievals", self.max_retrievals),
             filter=called.get("filter", self.filter),
         )
+
+
+def option_names() -> set[str]:
+    """What a call may be given, by all its names."""
+    fields = {**SamplingFields.model_fields, **RetrievalFields.model_fields}
+    return {*fields, *(one.alias for one in fields.values() if one.alias)}

@@ -6,7 +6,11 @@ from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.callbacks import (
+    AsyncCallbackManagerForLLMRun,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.language_models import BaseLLM
 from langchain_core.language_models.base import LangSmithParams
@@ -20,12 +24,19 @@ from langchain_core.outputs import (
 )
 
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
+from onegen_integrations.langchain.calls import (
+    calling,
+    current_call,
+    identity_of,
+    plain,
+    require_known,
+)
 from onegen_integrations.langchain.fields import (
     CONFIG,
     NamedModelFields,
     RetrievalFields,
     SamplingFields,
-    identity_of,
+    option_names,
 )
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import TurnRetriever
@@ -66,9 +77,10 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
         names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"}
-        plain = {name: getattr(self, name) for name in names - {"vectorstore", "retriever"}}
+        own = {name: plain(getattr(self, name)) for name in names - {"vectorstore", "retriever"}}
         store = None if self.source is None else identity_of(self.source)
-        return {**plain, "model": self.model_label, "store": store}
+        # LangChain's cache knows a call by these alone.
+        return {**own, "model": self.model_label, "store": store, "called": current_call()}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -80,6 +92,28 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         """Those of the model; nothing is looked up elsewhere."""
         return self.shared.model.renderer.text_ids(text)
 
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """LangChain's own, with the call's options as part of what its cache goes by."""
+        with calling(kwargs):
+            return super().generate(prompts, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Callbacks | list[Callbacks] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Like `generate`, without blocking the event loop."""
+        with calling(kwargs):
+            return await super().agenerate(prompts, stop, callbacks, **kwargs)
+
     def _begin(
         self,
         prompts: Sequence[str],
@@ -88,9 +122,10 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         called: Mapping[str, Any],
     ) -> dict[int, _Text]:
         """All prompts as requests of one batch, by request id."""
+        require_known(called, option_names())
         model, run = self.shared.model, current_run(manager)
         search = self.search(self.shared, called)
-        skips = self.on_retrieval_error == "continue"
+        skips = self.skips_errors(called)
         texts = {}
         for prompt in prompts:
             retriever = TurnRetriever(search, run, skips) if search else None
@@ -157,7 +192,10 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
                     if run_manager:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
-        yield self._end(text)
+        last = self._end(text)
+        if run_manager:
+            run_manager.on_llm_new_token(last.text, chunk=last)
+        yield last
 
     async def _astream(
         self,
@@ -174,7 +212,10 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
-        yield self._end(text)
+        last = self._end(text)
+        if run_manager:
+            await run_manager.on_llm_new_token(last.text, chunk=last)
+        yield last
 
 
 def _chunk(message: AIMessageChunk) -> GenerationChunk | None:

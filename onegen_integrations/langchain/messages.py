@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from langchain_core.documents import Document
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -12,7 +13,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from onegen_integrations.langchain.blocks import RETRIEVE, Block
+from onegen_integrations.langchain.blocks import RETRIEVE, Block, digest
+from onegen_integrations.langchain.embeddings import to_passage
 from onegen_model import (
     Conversation,
     Message,
@@ -84,7 +86,7 @@ def _text_of(block: str | Mapping[str, Any]) -> str:
 def _segments(message: AIMessage, template: Template) -> tuple[Segment, ...]:
     """What the model wrote and what was inserted, with the ids it was written in if known."""
     replay = message.response_metadata.get("onegen") or {}
-    segments = _pieces(message, template, replay.get("frame"))
+    segments = _pieces(message, template, replay)
     written: Sequence[Sequence[int]] = replay.get("written") or ()
     if len(written) != len(segments):
         return tuple(segments)
@@ -94,12 +96,12 @@ def _segments(message: AIMessage, template: Template) -> tuple[Segment, ...]:
     )
 
 
-def _pieces(message: AIMessage, template: Template, frame: Sequence[int] | None) -> list[Segment]:
-    calls = _calls(message)
+def _pieces(message: AIMessage, template: Template, replay: Mapping[str, Any]) -> list[Segment]:
+    calls, frame = _calls(message), replay.get("frame")
     # A string, which LangChain may have put into a block.
     if isinstance(message.content, str) or frame is not None:
         text = _text(message.content)
-        if frame:
+        if frame and replay.get("digest") == digest(text):
             start, end = frame
             text = text[:start] + _framed(template, text[start:end]) + text[end:]
         return [Segment(text + calls)]
@@ -114,7 +116,7 @@ def _pieces(message: AIMessage, template: Template, frame: Sequence[int] | None)
             text = ""
         elif isinstance(block, dict) and block.get("type") == "server_tool_result":
             if segments and isinstance(block.get("output"), list):
-                last, found = segments.pop(), tuple(map(to_passage, block["output"]))
+                last, found = segments.pop(), tuple(map(_passage, block["output"]))
                 segments.append(Segment(last.text, True, found))
         elif isinstance(block, dict) and block.get("type") == "text" and has_steps:
             repeats = (block.get("extras") or {}).get("repeats")
@@ -130,6 +132,18 @@ def earlier_blocks(message: BaseMessage) -> list[Block]:
         return []
     blocks = [dict(block) for block in message.content if isinstance(block, dict)]
     return [block for block in blocks if block.get("type") != "text"]
+
+
+def open_text(conversation: Conversation, template: Template) -> str:
+    """What an unfinished answer at the end has since its last insertion; "" without one."""
+    text = conversation.opening[-1].text if conversation.opening else ""
+    _, start, answer = text.partition(template.answer_start)
+    if start and template.answer_end in answer:
+        raise InvalidInputError(
+            "The last message is an answer that is complete; expected something to answer; add a "
+            "human message"
+        )
+    return text
 
 
 def _framed(template: Template, answer: str) -> str:
@@ -148,9 +162,10 @@ def _query(block: Block) -> str:
     return str(block["args"]["queries"][0])
 
 
-def to_passage(found: Mapping[str, Any]) -> Passage:
+def _passage(found: Mapping[str, Any]) -> Passage:
     """A passage as it was inserted, from what a `server_tool_result` tells of it."""
-    return Passage(str(found["id"]), str(found["page_content"]), "", dict(found["metadata"]))
+    content, metadata = str(found["page_content"]), dict(found["metadata"])
+    return to_passage(Document(id=str(found["id"]), page_content=content, metadata=metadata))
 
 
 def _calls(message: AIMessage) -> str:

@@ -1,5 +1,6 @@
 """Multi-hop retrieval, and the prompt that lets a chat model go on where it stopped."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any
@@ -15,8 +16,14 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
 from onegen_integrations.langchain.blocks import MessageStream, add_chunks
+from onegen_integrations.langchain.calls import require_known
 from onegen_integrations.langchain.embeddings import to_document
-from onegen_integrations.langchain.fields import CONFIG, NamedModelFields, RetrievalFields
+from onegen_integrations.langchain.fields import (
+    CONFIG,
+    NamedModelFields,
+    RetrievalFields,
+    option_names,
+)
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.turns import TurnRetriever
 from onegen_model import Answer, Event, Options, PassagesInserted, SamplingParams
@@ -46,19 +53,22 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **called: Any
     ) -> list[Document]:
-        retriever, options = self._options(Run(run_manager.run_id, run_manager), called)
+        run = Run(run_manager.run_id, run_manager)
+        # Loading the model would hold up the event loop.
+        retriever, options = await asyncio.to_thread(self._options, run, called)
         async with aclosing(self.shared.model.astream(query, **options)) as stream:
             events = [event async for event in stream]
         return self._documents(query, events, stream.answer, retriever)
 
     def _options(self, run: Run, called: Mapping[str, Any]) -> tuple[TurnRetriever, Options]:
+        require_known(called, option_names())
         search = self.search(self.shared, called)
         if search is None:
             raise InvalidInputError(
                 "OneGenRetriever has nothing to search; expected a vectorstore or a retriever, and "
                 'a retrieval other than "never"; pass one'
             )
-        retriever = TurnRetriever(search, run, self.on_retrieval_error == "continue")
+        retriever = TurnRetriever(search, run, self.skips_errors(called))
         sampling = SamplingParams(
             max_new_tokens=self.max_tokens, stop=(self.shared.model.template.answer_start,)
         )
@@ -95,18 +105,27 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
         return documents
 
 
+class _RagPrompt(ChatPromptValue):
+    """Messages, and for models that know none the passages and the question as `text`."""
+
+    text: str
+
+    def to_string(self) -> str:
+        return self.text
+
+
 def _to_messages(given: Mapping[str, Any]) -> ChatPromptValue:
     """`{"context": …, "question": …}` to messages; the context may have been reworked."""
     question, context = str(given["question"]), given.get("context") or []
+    text = context if isinstance(context, str) else "\n\n".join(map(_page, context))
+    asked = f"{text}\n\n{question}" if text else question
     if run := _find_run(question, context):
         partial = AIMessage(
             content=run["blocks"],
             response_metadata={"onegen": {"written": run["written"]}},
         )
-        return ChatPromptValue(messages=[HumanMessage(question), partial])
-    text = context if isinstance(context, str) else "\n\n".join(map(_page, context))
-    asked = f"{text}\n\n{question}" if text else question
-    return ChatPromptValue(messages=[HumanMessage(asked)])
+        return _RagPrompt(messages=[HumanMessage(question), partial], text=asked)
+    return _RagPrompt(messages=[HumanMessage(asked)], text=asked)
 
 
 def _find_run(question: str, context: Any) -> dict[str, Any] | None:

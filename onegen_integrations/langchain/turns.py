@@ -83,6 +83,7 @@ class TurnRetriever:
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
     def _accept(self, hits: Sequence[Hit]) -> list[ScoredPassage]:
+        # A score that is not known is 0: among equals the core keeps the order.
         self.errors.append("")
         return [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
 

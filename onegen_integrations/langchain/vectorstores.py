@@ -20,9 +20,9 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
-from onegen_integrations.langchain.embeddings import OneGenEmbeddings, passage_id, to_passage
+from onegen_integrations.langchain.embeddings import OneGenEmbeddings, passage_id
 from onegen_integrations.shared import SharedModel
-from onegen_model import Query, ScoredPassage
+from onegen_model import Query
 from onegen_model.errors import InvalidInputError, PassageIndexError
 
 Hit: TypeAlias = tuple[Document, float | None]
@@ -157,11 +157,11 @@ class Search:
         arguments = {**self.options, "k": query.top_k + len(query.exclude)}
         if query.filter:
             arguments["filter"] = query.filter
+        if (known := _known(self.source)) and arguments.get("filter"):
+            known.adapt_filter(self.source, arguments)
         if self.method.startswith(_MMR):
             candidates = arguments.get("fetch_k", _MMR_CANDIDATES)
             arguments["fetch_k"] = max(candidates, arguments["k"])
-        if (known := _known(self.source)) and arguments.get("filter"):
-            known.adapt_filter(self.source, arguments)
         return arguments
 
     def _select(self, found: Sequence[Any], query: Query) -> list[Hit]:
@@ -189,13 +189,8 @@ class Search:
             _require_same_model(self.model, theirs.shared, self.source)
         if known := _known(self.source):
             _require_dimension(known.dimension(self.source), len(query.embedding), self.source)
+        _require_ours(self.source)
         self._checked = True
-
-
-def to_scored(hit: Hit) -> ScoredPassage:
-    """A score that is not known is 0: among equals the core keeps the order."""
-    document, score = hit
-    return ScoredPassage(to_passage(document), score or 0.0)
 
 
 def _name(source: object) -> str:
@@ -204,7 +199,18 @@ def _name(source: object) -> str:
 
 def _embeddings(source: Any) -> OneGenEmbeddings | None:
     found = getattr(source, "embeddings", None)
+    found = getattr(found, "underlying_embeddings", found)  # LangChain's cache of embeddings
     return found if isinstance(found, OneGenEmbeddings) else None
+
+
+def _require_ours(store: Any) -> None:
+    """Equal lengths mean nothing; a store that was given no embeddings is taken at its word."""
+    theirs = getattr(store, "embeddings", None)
+    if theirs is not None and _embeddings(store) is None:
+        raise PassageIndexError(
+            f"{_name(store)} embeds with {_name(theirs)}; expected OneGenEmbeddings, because the "
+            "model asks with its own vectors; fill a new store with OneGenEmbeddings"
+        )
 
 
 def _require_same_model(ours: SharedModel, theirs: SharedModel, store: object) -> None:

@@ -1,5 +1,6 @@
 """A model with something to search: what the engines and the retriever have in common."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, get_args
@@ -16,6 +17,7 @@ from onegen_model import RetrievalParams
 from onegen_model.errors import InvalidInputError
 
 OnError = Literal["raise", "continue"]
+Mode = Literal["auto", "always", "never"]
 
 
 class SearchOptions(TypedDict, total=False):
@@ -34,24 +36,26 @@ class SearchOptions(TypedDict, total=False):
 class AnsweringOptions(SearchOptions, total=False):
     """`similarity_top_k` nodes for each retrieval, which `node_postprocessors` then act on.
 
+    A retriever without `similarity_top_k` gives as many as it finds.
     Where a store raises, "continue" goes on without passages.
     """
 
     similarity_top_k: int
     node_postprocessors: Sequence[BaseNodePostprocessor] | None
-    retrieval: Literal["auto", "always", "never"]
+    retrieval: Mode
     max_retrievals: int
     on_retrieval_error: OnError
 
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """`llm` writes and asks; `source` finds."""
+    """`llm` writes and asks; `source` finds `usual_count` passages for a retrieval, or so."""
 
     llm: OneGenLLM
     source: NodeSource
     retrieval: RetrievalParams
     skips_errors: bool = False
+    usual_count: int = RetrievalParams().top_k
 
     @classmethod
     def over(
@@ -68,22 +72,19 @@ class Answering:
                 f"Unknown options {', '.join(unknown)}; expected some of "
                 f"{', '.join(sorted(known))}; correct the name"
             )
-        model = _require_onegen(llm or Settings.llm)
+        model = _require_onegen(llm or _llm_of_settings())
         if not model.callback_manager.handlers:
             model.callback_manager = Settings.callback_manager
-        top_k = given.pop("similarity_top_k", None) or _top_k_of(searched)
-        postprocessors = given.pop("node_postprocessors", None) or ()
+        count, postprocessors = given.pop("similarity_top_k", None), _postprocessors(given)
         skips_errors = _on_error(given.pop("on_retrieval_error", "raise")) == "continue"
-        bounds = {"mode": given.pop("retrieval", "auto")}
-        if "max_retrievals" in given:
-            bounds["max_retrievals"] = given.pop("max_retrievals")
-        retrieval = RetrievalParams(top_k=top_k, **bounds)
+        retrieval = _retrieval(given, count, bounded=not isinstance(searched, BaseRetriever))
         if isinstance(searched, BaseRetriever):
             _require_none(given)
             source = NodeSource.of_retriever(searched, model.shared, postprocessors)
         else:
             source = NodeSource.of_index(searched, model.shared, postprocessors, **given)
-        return cls(model, source, retrieval, skips_errors)
+        usual = count or _usual_count(searched)
+        return cls(model, source, retrieval, skips_errors, usual)
 
     def retriever(self) -> NodeRetriever:
         """For one request."""
@@ -99,8 +100,45 @@ class Answering:
         return {"retriever": retriever, "retrieval": self.retrieval}
 
 
-def _top_k_of(searched: object) -> int:
-    """What a retriever finds is what it was configured to find."""
+def _llm_of_settings() -> Any:
+    # The public property would make an OpenAI client where nothing is set.
+    if Settings._llm is None:
+        raise InvalidInputError(
+            "No LLM is given, and `Settings.llm` is not set; expected OneGenLLM; pass "
+            "`llm=OneGenLLM()`, or set `Settings.llm`"
+        )
+    return Settings.llm
+
+
+def _postprocessors(given: dict[str, Any]) -> tuple[BaseNodePostprocessor, ...]:
+    listed = given.pop("node_postprocessors", None) or ()
+    fine = isinstance(listed, Sequence) and all(
+        isinstance(one, BaseNodePostprocessor) for one in listed
+    )
+    if not fine:
+        raise InvalidInputError(
+            f"node_postprocessors={listed!r}; expected a list of BaseNodePostprocessor; put it "
+            "into a list"
+        )
+    return tuple(listed)
+
+
+def _retrieval(given: dict[str, Any], count: int | None, *, bounded: bool) -> RetrievalParams:
+    """Takes its options out of `given`."""
+    chosen = {"mode": given.pop("retrieval", "auto")}
+    if chosen["mode"] not in (modes := get_args(Mode)):
+        raise InvalidInputError(
+            f"retrieval={chosen['mode']!r}; expected one of {', '.join(modes)}; change retrieval"
+        )
+    if "max_retrievals" in given:
+        chosen["max_retrievals"] = given.pop("max_retrievals")
+    if count is not None or not bounded:
+        chosen["top_k"] = sys.maxsize if count is None else count
+    return RetrievalParams(**chosen)
+
+
+def _usual_count(searched: object) -> int:
+    """What a retriever finds is what it was configured to find, where it tells that."""
     for name in ("similarity_top_k", "_similarity_top_k"):
         if isinstance(own := getattr(searched, name, None), int):
             return own

@@ -152,9 +152,9 @@ class OneGenChatEngine(BaseChatEngine):
 
 def _default_memory(answering: Answering, system_prompt: str) -> BaseMemory:
     """Leaves room for the system's text, an answer, and the passages of one retrieval."""
-    model, top_k = answering.llm.shared.model, answering.retrieval.top_k
+    model, count = answering.llm.shared.model, answering.usual_count
     fixed = model.count_tokens(f"{model.template.system}\n\n{system_prompt}")
-    room = model.max_context - fixed - answering.llm.max_tokens - top_k * model.max_passage_tokens
+    room = model.max_context - fixed - answering.llm.max_tokens - count * model.max_passage_tokens
     return TranscriptMemory.from_defaults(
         token_limit=max(1, room), tokenizer_fn=model.renderer.text_ids
     )

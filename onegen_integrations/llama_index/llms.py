@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     ToolCallBlock,
 )
+from llama_index.core.bridge.pydantic import PrivateAttr, model_serializer
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
@@ -24,6 +25,7 @@ from llama_index.core.llms.llm import ToolSelection
 from onegen_integrations.llama_index.fields import PicklableModelFields, SamplingFields
 from onegen_integrations.llama_index.messages import to_conversation
 from onegen_integrations.llama_index.turns import Turn
+from onegen_integrations.shared import SharedModel
 from onegen_model import Conversation, Grammar, Options
 from onegen_model.errors import InvalidInputError
 
@@ -34,6 +36,28 @@ Asked = tuple[Conversation, Options, Turn]
 
 # Where structured output streams, LlamaIndex reads it from the text and not from a call.
 _AS_JSON = "as_json"
+
+
+class _Metadata(LLMMetadata):
+    """The context is as long as the model's, which is loaded when somebody asks for it.
+
+    LlamaIndex reads the rest inside the event loop, before each call.
+    """
+
+    _shared: SharedModel = PrivateAttr()
+
+    def __init__(self, shared: SharedModel, **known: Any) -> None:
+        super().__init__(**known)
+        self._shared = shared
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "context_window":
+            return self._shared.model.max_context
+        return super().__getattribute__(name)
+
+    @model_serializer(mode="wrap")
+    def _with_context(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        return {**dump(self), "context_window": self.context_window}
 
 
 class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
@@ -49,26 +73,38 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        return LLMMetadata(
-            context_window=self.shared.model.max_context,
-            num_output=self.max_tokens,
-            is_chat_model=True,
-            is_function_calling_model=True,
-            model_name=self.model_label,
-        )
+        return _Metadata(self.shared, **self._known())
+
+    def to_payload(self) -> dict[str, Any]:
+        """What events tell: no context window, because the model would be loaded for it."""
+        return {"class_name": self.class_name(), **self._known()}
+
+    def _known(self) -> dict[str, Any]:
+        return {
+            "num_output": self.max_tokens,
+            "is_chat_model": True,
+            "is_function_calling_model": True,
+            "model_name": self.model_label,
+        }
 
     def _ask(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> Asked:
         model = self.shared.model
         tools, grammar = _choose(called)
         retriever = None if grammar else called.get("retriever")
         with_tools = bool(tools) and not called.get("grammar")
-        turn = Turn.begin(None if grammar else model.template, retriever, with_tools=with_tools)
+        conversation = to_conversation(messages, tools)
+        turn = Turn.begin(
+            None if grammar else model.template,
+            retriever,
+            conversation.opening,
+            with_tools=with_tools,
+        )
         options: Options = {
             "retriever": retriever,
             "sampling": self.sampling(called, grammar),
             "retrieval": called.get("retrieval") if retriever is not None else None,
         }
-        return to_conversation(messages, tools), options, turn
+        return conversation, options, turn
 
     def _responses(
         self, messages: Sequence[ChatMessage], called: Mapping[str, Any]

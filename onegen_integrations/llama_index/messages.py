@@ -41,7 +41,15 @@ def to_conversation(
     messages: Sequence[ChatMessage],
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> Conversation:
-    """Raises InvalidInputError for what a text model cannot read."""
+    """Raises InvalidInputError for what a text model cannot read, or where nothing is asked.
+
+    An assistant's message at the end is gone on with, unless this model has finished it.
+    """
+    if messages and (replay := _replay(messages[-1])) and replay.get("finished", True):
+        raise InvalidInputError(
+            "The conversation ends in a finished answer of this model; expected something to "
+            "answer; add a message of the user"
+        )
     return Conversation(tuple(map(_to_message, messages)), tuple(tools))
 
 
@@ -68,11 +76,16 @@ def text_of(message: ChatMessage) -> str:
 
 def _segments(message: ChatMessage) -> tuple[Segment, ...]:
     """The turn as it was written, while the message still says the same."""
-    replay = message.additional_kwargs.get(REPLAY)
-    if replay and replay["shown"] == _shown(message):
+    if replay := _replay(message):
         return tuple(map(_to_segment, replay["segments"]))
     calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
     return (Segment("\n".join(filter(None, (text_of(message), *map(_call_text, calls))))),)
+
+
+def _replay(message: ChatMessage) -> Mapping[str, Any] | None:
+    """What `remember` has kept of a message that is still the same."""
+    replay: Mapping[str, Any] | None = message.additional_kwargs.get(REPLAY)
+    return replay if replay and replay["shown"] == _shown(message) else None
 
 
 def _shown(message: ChatMessage) -> list[Any]:
@@ -90,13 +103,18 @@ def _call_text(block: ToolCallBlock) -> str:
 
 def _to_segment(plain: Mapping[str, Any]) -> Segment:
     passages = tuple(Passage(**passage) for passage in plain["passages"])
-    return Segment(plain["text"], plain["retrieves"], passages, tuple(plain["ids"]))
+    ids = None if plain["ids"] is None else tuple(plain["ids"])
+    return Segment(plain["text"], plain["retrieves"], passages, ids)
 
 
-def remember(message: ChatMessage, segments: Sequence[Segment]) -> None:
+def remember(message: ChatMessage, segments: Sequence[Segment], *, finished: bool) -> None:
     """Keep with a message, as JSON, what it takes to send the turn back exactly."""
     plain = [asdict(segment) for segment in segments]
-    message.additional_kwargs[REPLAY] = {"shown": _shown(message), "segments": plain}
+    message.additional_kwargs[REPLAY] = {
+        "shown": _shown(message),
+        "segments": plain,
+        "finished": finished,
+    }
 
 
 def count_tokens(message: ChatMessage, count: Callable[[str], int]) -> int:

@@ -62,7 +62,11 @@ class OneGenQueryEngine(BaseQueryEngine):
         streaming: bool = False,
         **options: Unpack[AnsweringOptions],
     ) -> "OneGenQueryEngine":
-        """Any retriever: it is asked with the text before the query token, and with the vector."""
+        """Any retriever: it is asked with the text before the query token, and with the vector.
+
+        What it finds is taken, but for nodes that the context holds already; only an index can be
+        asked for others in their place.
+        """
         return cls(Answering.over(retriever, llm, options), streaming=streaming)
 
     def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:

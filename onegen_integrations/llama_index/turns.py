@@ -42,13 +42,24 @@ class Turn:
     retriever: Any = None
     text: str = ""
     calls: list[ToolCallBlock] = field(default_factory=list)
+    opening: tuple[Segment, ...] = ()
+    _unframed: str = ""
     _spans: list[str] = field(default_factory=lambda: [""])
     _passages: list[tuple[Passage, ...]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, template: Template | None, retriever: Any, *, with_tools: bool) -> "Turn":
-        """Under a grammar there is no template."""
-        return cls(PartStream(template, with_tools=with_tools), retriever)
+    def begin(
+        cls,
+        template: Template | None,
+        retriever: Any,
+        opening: tuple[Segment, ...] = (),
+        *,
+        with_tools: bool,
+    ) -> "Turn":
+        """Goes on from `opening`, which is not told again; under a grammar without a template."""
+        begun = "".join(segment.text for segment in opening)
+        parts = PartStream(template, begun, with_tools=with_tools)
+        return cls(parts, retriever, opening=opening)
 
     @property
     def retrieves(self) -> bool:
@@ -67,11 +78,12 @@ class Turn:
                     self.retriever.insert(event)
                 new = self._show(self.parts.end_span())
                 self._spans.append("")
+                self._unframed = ""
             case Finished():
                 new = self._show(self.parts.end_span())
                 if self.retrieves and not self.parts.has_frame:
                     # Without an answer frame the answer is what was written last.
-                    new = self._add(self._spans[-1].strip())
+                    new = self._add(self._unframed.strip())
             case _:
                 new = ""
         return new if new or len(self.calls) > before else None
@@ -85,6 +97,8 @@ class Turn:
                 return self._add(part.text)
             case StepText() if not self.retrieves:
                 return self._add(part.text if self.text else part.text.lstrip())
+            case StepText():
+                self._unframed += part.text
             case ToolCall() | InvalidToolCall():
                 self.calls.append(_to_block(part))
         return ""
@@ -101,7 +115,7 @@ class Turn:
     def close(self, answer: Answer) -> ChatResponse:
         """The whole turn: steps, usage, and what it takes to send it back exactly."""
         passages = [*self._passages, ()]
-        spans = zip(self._spans, passages, answer.written, strict=True)
+        spans = zip(self._spans, passages, self._own_ids(answer), strict=True)
         segments = [
             Segment(text, at < len(self._passages), found, ids)
             for at, (text, found, ids) in enumerate(spans)
@@ -110,9 +124,15 @@ class Turn:
         message = ChatMessage(
             role=MessageRole.ASSISTANT, blocks=self._blocks(), additional_kwargs=steps
         )
-        remember(message, segments)
+        remember(message, segments, finished=answer.finish_reason == "end")
         usage = {**asdict(answer.usage), "finish_reason": answer.finish_reason}
         return ChatResponse(message=message, delta="", raw=usage)
+
+    def _own_ids(self, answer: Answer) -> list[tuple[int, ...] | None]:
+        """Ids of each span behind the opening; None where a span began in there."""
+        begun = self.opening and not self.opening[-1].retrieves
+        first, *others = answer.written[len(self.opening) - bool(begun) :]
+        return [None if begun else first, *others]
 
     def _blocks(self) -> list[Any]:
         return [TextBlock(text=self.text), *self.calls]

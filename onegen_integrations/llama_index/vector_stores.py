@@ -7,9 +7,17 @@ from operator import mul
 from typing import Any
 
 from llama_index.core import VectorStoreIndex
-from llama_index.core.schema import BaseNode, NodeWithScore
-from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
-from llama_index.core.vector_stores.utils import metadata_dict_to_node
+from llama_index.core.schema import BaseNode, NodeWithScore, TextNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    FilterCondition,
+    MetadataFilters,
+    VectorStoreQueryMode,
+)
+from llama_index.core.vector_stores.utils import (
+    legacy_metadata_dict_to_node,
+    metadata_dict_to_node,
+)
 
 from onegen_integrations.llama_index.passages import to_passage
 from onegen_integrations.shared import SharedModel
@@ -19,6 +27,8 @@ ToCosine = Callable[[float], float]
 
 # Cosine of a stored vector and the one that the model makes of the same text today.
 LEAST_COSINE = 0.9
+
+_CHROMA_OPERATORS = ("==", "!=", ">", "<", ">=", "<=", "in", "nin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Known:
     to_cosine: Callable[[Any], ToCosine | None]
     sample: Callable[[Any], Sample | None]
     options: tuple[str, ...] = ()
+    refused: Callable[[MetadataFilters], str | None] = lambda _: None
     modes: tuple[str, ...] = ("default",)
 
 
@@ -54,7 +65,13 @@ def _chroma_sample(store: Any) -> Sample | None:
     found = store._collection.get(limit=1, include=["embeddings", "metadatas", "documents"])
     if not found["ids"]:
         return None
-    node = metadata_dict_to_node(found["metadatas"][0] or {}, text=found["documents"][0])
+    metadata, text = found["metadatas"][0], found["documents"][0] or ""
+    node: BaseNode
+    try:
+        node = metadata_dict_to_node(metadata or {}, text=text)
+    except ValueError:  # Filled without LlamaIndex; its store reads it in this way.
+        plain, _, _ = legacy_metadata_dict_to_node(metadata)
+        node = TextNode(text=text, id_=found["ids"][0], metadata=plain)
     vector = [float(number) for number in found["embeddings"][0]]
     return Sample(len(vector), vector, node)
 
@@ -81,10 +98,31 @@ def _simple_sample(store: Any) -> Sample | None:
     return next((Sample(len(one), one, key=key) for key, one in vectors.items()), None)
 
 
+def _refused_by_chroma(filters: MetadataFilters) -> str | None:
+    if filters.condition not in (None, FilterCondition.AND, FilterCondition.OR):
+        return f"condition {filters.condition.value!r}"
+    for one in filters.filters:
+        if isinstance(one, MetadataFilters):
+            if odd := _refused_by_chroma(one):
+                return odd
+        elif one.operator and one.operator.value not in _CHROMA_OPERATORS:
+            return f"operator {one.operator.value!r}"
+    return None
+
+
+def _refused_by_simple(filters: MetadataFilters) -> str | None:
+    nested = any(isinstance(one, MetadataFilters) for one in filters.filters)
+    return "filters inside of filters" if nested else None
+
+
 _FAISS = Known(_faiss_cosine, _faiss_sample)
 _KNOWN = {
     "ChromaVectorStore": Known(
-        _chroma_cosine, _chroma_sample, ("filters", "vector_store_kwargs"), ("default", "mmr")
+        _chroma_cosine,
+        _chroma_sample,
+        ("filters", "vector_store_kwargs"),
+        _refused_by_chroma,
+        ("default", "mmr"),
     ),
     "FaissVectorStore": _FAISS,
     "FaissMapVectorStore": _FAISS,
@@ -92,14 +130,21 @@ _KNOWN = {
         lambda _: lambda score: score,
         _simple_sample,
         ("filters", "node_ids", "vector_store_kwargs"),
+        _refused_by_simple,
         ("default", "mmr", "svm", "linear_regression", "logistic_regression"),
     ),
 }
 
 
+def _known(store: Any) -> Known | None:
+    """Who inherits from a known store is known like it."""
+    names = (kind.__name__ for kind in type(store).__mro__)
+    return next((_KNOWN[name] for name in names if name in _KNOWN), None)
+
+
 def cosine_of(store: Any, mode: str | None = None) -> ToCosine | None:
     """What makes a cosine of a similarity of unit vectors; None where that is not known."""
-    known = _KNOWN.get(type(store).__name__)
+    known = _known(store)
     if known is None or (mode or "default") != VectorStoreQueryMode.DEFAULT:
         return None
     return known.to_cosine(store)
@@ -125,21 +170,32 @@ def is_asynchronous(store: Any) -> bool:
 
 def require_applied(store: Any, options: Mapping[str, Any]) -> None:
     """Raises InvalidInputError for options of a search that the store would ignore or refuse."""
-    known, name = _KNOWN.get(type(store).__name__), type(store).__name__
+    known, name = _known(store), type(store).__name__
+    given = {key: value for key, value in options.items() if value is not None}
+    mode, filters = given.pop("vector_store_query_mode", "default"), given.get("filters")
+    modes = known.modes if known else tuple(one.value for one in VectorStoreQueryMode)
+    if mode not in modes:
+        raise InvalidInputError(
+            f"vector_store_query_mode={str(getattr(mode, 'value', mode))!r} over {name}; expected "
+            f"one of {', '.join(modes)}; change it, or use another store"
+        )
+    if filters is not None and not isinstance(filters, MetadataFilters):
+        raise InvalidInputError(
+            f"filters={filters!r}; expected MetadataFilters; write "
+            "`MetadataFilters(filters=[MetadataFilter(key=…, value=…)])`"
+        )
     if known is None:
         return
-    given = {key: value for key, value in options.items() if value is not None}
-    mode = str(VectorStoreQueryMode(given.pop("vector_store_query_mode", "default")).value)
-    if mode not in known.modes:
-        raise InvalidInputError(
-            f"vector_store_query_mode={mode!r} over {name}; expected one of "
-            f"{', '.join(known.modes)}; change it, or use another store"
-        )
     if ignored := sorted(given.keys() - set(known.options)):
         raise InvalidInputError(
             f"{name} cannot apply {', '.join(ignored)}; expected only "
             f"{', '.join(known.options) or 'the search by vector'}; leave them out, or use another "
             "store"
+        )
+    if filters is not None and (odd := known.refused(filters)):
+        raise InvalidInputError(
+            f"{name} does not know {odd}; expected filters that it can apply; write them "
+            "otherwise, or use another store"
         )
 
 
@@ -150,7 +206,7 @@ def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
     """
     _require_same_model(index, model)
     name = type(index.vector_store).__name__
-    known = _KNOWN.get(name)
+    known = _known(index.vector_store)
     if known is None:
         return
     sample = known.sample(index.vector_store)

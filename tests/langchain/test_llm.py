@@ -111,6 +111,28 @@ def test_new_tokens_are_told_to_callbacks(llm: OneGenLLM) -> None:
     assert len(listener.heard) > 2
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_answer_without_a_frame_is_told_to_callbacks_too(
+    asynchronous: bool, llm: OneGenLLM
+) -> None:
+    heard: list[str] = []
+
+    class Listener(BaseCallbackHandler):
+        def on_llm_new_token(self, token: str, **_: Any) -> None:
+            heard.append(token)
+
+    config: Any = {"callbacks": [Listener()]}
+    if asynchronous:
+
+        async def ask() -> list[str]:
+            return [piece async for piece in llm.astream(LONG, config)]
+
+        pieces = asyncio.run(ask())
+    else:
+        pieces = list(llm.stream(LONG, config))
+    assert "".join(heard) == "".join(pieces) != ""
+
+
 def test_closing_a_stream_stops_the_network(llm: OneGenLLM, model: OneGenModel) -> None:
     engine: Any = model.driver._engine._engine
     llm.vectorstore = None

@@ -231,3 +231,33 @@ def test_a_message_of_no_known_role_is_one_error(model: OneGenModel) -> None:
     for message in (FunctionMessage("2", name="add"), ChatMessage(role="judge", content="no")):
         with pytest.raises(InvalidInputError, match="expected system, human, ai or tool"):
             prompt(model, HumanMessage(QUESTION), message)
+
+
+def test_an_edited_string_is_not_framed_where_its_answer_was(
+    chat: OneGenChatModel, model: OneGenModel
+) -> None:
+    chat.vectorstore = None
+    first = chat.invoke(QUESTION)
+    assert "<FINAL-ANSWER> founded" in prompt(model, HumanMessage(QUESTION), first)
+    edited = first.model_copy(update={"content": f"Well. {first.content} Or not."})
+    read = prompt(model, HumanMessage(QUESTION), edited, HumanMessage(NEXT))
+    assert f"assistant\n{edited.content}<|im_end|>" in read
+
+
+@pytest.mark.parametrize("searches", [True, False])
+def test_an_answer_begun_in_its_frame_is_ended_in_it(
+    searches: bool, wide_folder: Path, tiny: OneGenModel, store: InMemoryVectorStore
+) -> None:
+    chat = OneGenChatModel(model=wide_folder, vectorstore=store if searches else None)
+    begun = AIMessage("Bob, of course.\n<FINAL-ANSWER> Bo")
+    with scripted(tiny, {NEXT: "Bob, of course.\n<FINAL-ANSWER> Bob it was</FINAL-ANSWER>"}):
+        assert chat.invoke([HumanMessage(NEXT), begun]).text == "b it was"
+
+
+def test_a_complete_answer_is_not_gone_on_with(chat: OneGenChatModel) -> None:
+    plain = chat.model_copy(update={"vectorstore": None})
+    for one in (chat, plain):
+        with pytest.raises(
+            InvalidInputError, match=r"answer that is complete.*add a human message"
+        ):
+            one.invoke([HumanMessage(QUESTION), one.invoke(QUESTION)])

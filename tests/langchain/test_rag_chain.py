@@ -13,7 +13,12 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from onegen_integrations.langchain import OneGenChatModel, OneGenRetriever, onegen_rag_prompt
+from onegen_integrations.langchain import (
+    OneGenChatModel,
+    OneGenLLM,
+    OneGenRetriever,
+    onegen_rag_prompt,
+)
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.engines import PositionCounter
@@ -210,3 +215,30 @@ def test_options_of_a_call_come_first(retriever: OneGenRetriever) -> None:
     only = retriever.invoke(QUESTION, None, filter={"title": ["Brig"]})
     assert {one.id for one in only} == {"Brig"}
     assert retriever.invoke(QUESTION, None, score_threshold=0.99) == []
+
+
+def test_output_of_a_schema_is_written_behind_the_run(
+    retriever: OneGenRetriever, chat: OneGenChatModel
+) -> None:
+    schema = {
+        "title": "Old",
+        "type": "object",
+        "properties": {"is_old": {"type": "boolean"}},
+        "required": ["is_old"],
+    }
+    chain = make_chain(retriever, chat.with_structured_output(schema, include_raw=True))
+    told = chain.invoke(QUESTION)
+    assert told["parsing_error"] is None
+    assert told["parsed"] in ({"is_old": True}, {"is_old": False})
+    assert json.loads(told["raw"].content) == told["parsed"]
+
+
+def test_a_model_of_text_reads_the_documents(
+    retriever: OneGenRetriever, wide_folder: Path, model: OneGenModel
+) -> None:
+    documents = retriever.invoke(QUESTION)
+    prompt = onegen_rag_prompt.invoke({"context": documents, "question": QUESTION})
+    assert prompt.to_string() == f"{format_docs(documents)}\n\n{QUESTION}"
+    assert [one.type for one in prompt.to_messages()] == ["human", "ai"]
+    llm = OneGenLLM(model=wide_folder, max_tokens=100)
+    assert make_chain(retriever, llm).invoke(QUESTION) == llm.invoke(prompt.to_string())

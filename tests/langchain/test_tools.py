@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from onegen_integrations.langchain import OneGenChatModel
-from onegen_model import OneGenModel
+from onegen_model import Grammar, OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.script import scripted
 
@@ -258,6 +258,25 @@ async def test_an_agent_streams_in_an_event_loop(either: OneGenChatModel) -> Non
 def test_an_agent_gives_structured_answers(strategy: Any, chat: OneGenChatModel) -> None:
     agent = create_agent(chat, tools=[], response_format=strategy)
     state = agent.invoke({"messages": [HumanMessage("A town?")]})
+    assert isinstance(state["structured_response"], Town)
+
+
+def test_an_agent_with_tools_calls_them_before_it_gives_a_structured_answer(
+    chat: OneGenChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered, wanted, grammar = [], iter(["add", "Town"]), Grammar.tool_call
+
+    def choose(tools: Any, *, name: str | None) -> Grammar:
+        """What a trained model would choose among the tools."""
+        assert name is None
+        offered.append([one["function"]["name"] for one in tools])
+        return grammar(tools, name=next(wanted))
+
+    monkeypatch.setattr(Grammar, "tool_call", choose)
+    agent = create_agent(chat, tools=[add], response_format=Town)
+    state = agent.invoke({"messages": [HumanMessage("A town?")]})
+    assert offered == [["add", "Town"]] * 2
+    assert any(isinstance(one, ToolMessage) and one.name == "add" for one in state["messages"])
     assert isinstance(state["structured_response"], Town)
 
 

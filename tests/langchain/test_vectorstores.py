@@ -23,7 +23,6 @@ from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, Vector
 from pydantic import Field
 
 from onegen_integrations.langchain import OneGenEmbeddings, open_search
-from onegen_integrations.langchain.vectorstores import to_scored
 from onegen_integrations.shared import SharedModel, shared_model
 from onegen_model import PassageIndex, Query
 from onegen_model.errors import InvalidInputError, PassageIndexError
@@ -167,9 +166,6 @@ async def test_a_score_is_the_cosine_in_every_store(
     assert [score for _, score in hits] == pytest.approx(list(truth.values()), abs=1e-5)
     assert await search.asearch(ask(vector, top_k=8)) == hits
     assert len(search.search(ask(vector, top_k=2))) == 2
-    scored = to_scored(hits[0])
-    assert (scored.passage.id, scored.score) == (hits[0][0].id, hits[0][1])
-    assert scored.passage.title in TOWNS
 
 
 @each_store
@@ -273,7 +269,6 @@ async def test_a_store_without_scores_is_asked_by_vector(
     assert type(store.asked["embedding"]) is list
     assert type(store.asked["embedding"][0]) is float
     assert search.k == 7
-    assert to_scored(hits[0]).score == 0.0
 
 
 async def test_a_store_without_vector_search_is_asked_with_a_handle(
@@ -430,3 +425,38 @@ def test_what_cannot_be_searched_is_refused_at_once(
 def test_a_filter_for_a_retriever_that_has_none_is_refused(vector: list[float]) -> None:
     with pytest.raises(InvalidInputError, match="A filter for Words, which is asked with text"):
         open_search(Words()).search(ask(vector, filter={"number": 1}))
+
+
+@one_of_each
+def test_mmr_takes_a_filter_too(
+    build: Build, embeddings: OneGenEmbeddings, vector: list[float]
+) -> None:
+    crowd = [Document(id=str(n), page_content=f"Cary {n}", metadata={"far": 0}) for n in range(60)]
+    far = Document(id="far", page_content="0123456789", metadata={"far": 1})
+    retriever = build(embeddings, [*crowd, far]).as_retriever(search_type="mmr")
+    near = embeddings.embed_documents(["Cary 7"])[0]
+    (hit,) = open_search(retriever).search(ask(near, filter={"far": 1}))
+    assert hit[0].id == "far"
+
+
+@one_of_each
+def test_a_store_of_other_embeddings_of_equal_length_is_refused(
+    build: Build, embeddings: OneGenEmbeddings, vector: list[float]
+) -> None:
+    search = open_search(build(DeterministicFakeEmbedding(size=len(vector)), DOCUMENTS))
+    expected = "embeds with DeterministicFakeEmbedding; expected OneGenEmbeddings"
+    with pytest.raises(PassageIndexError, match=expected):
+        search.search(ask(vector))
+
+
+def test_cached_embeddings_of_ours_are_ours(
+    embeddings: OneGenEmbeddings, vector: list[float]
+) -> None:
+    class Cached(Embeddings):
+        """As LangChain's CacheBackedEmbeddings."""
+
+        underlying_embeddings = embeddings
+        embed_documents = embeddings.embed_documents
+        embed_query = embeddings.embed_query
+
+    assert open_search(in_memory(Cached(), DOCUMENTS)).search(ask(vector))

@@ -5,6 +5,7 @@ import copy
 import json
 import pickle
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -393,3 +394,80 @@ def test_metadata_tells_what_the_model_can(llm: OneGenLLM, model: OneGenModel) -
     assert told.is_function_calling_model
     assert told.is_chat_model
     assert told.num_output == llm.max_tokens
+
+
+@pytest.mark.parametrize("way", ["achat", "acomplete", "astream_chat", "apredict"])
+def test_the_event_loop_does_not_wait_for_the_model_to_load(
+    way: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaders: list[threading.Thread] = []
+    original = OneGenModel.from_pretrained
+
+    def load(*arguments: Any, **options: Any) -> OneGenModel:
+        loaders.append(threading.current_thread())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(shared.OneGenModel, "from_pretrained", load)
+    monkeypatch.setattr(shared, "_models", {})
+    llm = OneGenLLM(model=folder, max_tokens=2)
+
+    async def ask() -> None:
+        if way == "astream_chat":
+            await last(llm.astream_chat([ChatMessage("Hello.")]))
+        elif way == "achat":
+            await llm.achat([ChatMessage("Hello.")])
+        elif way == "acomplete":
+            await llm.acomplete("Hello.")
+        else:
+            await llm.apredict(PromptTemplate("Hello."))
+
+    assert llm.metadata.is_chat_model
+    assert loaders == []
+    asyncio.run(ask())
+    assert len(loaders) == 1
+    assert loaders[0] is not threading.main_thread()
+    assert llm.metadata.model_dump()["context_window"] == 4096
+
+
+def test_a_stop_may_be_one_text(llm: OneGenLLM, script: OneGenModel) -> None:
+    asked = [ChatMessage("Name a town.")]
+    for told in (llm.chat(asked, stop="Brig"), llm.chat(asked, stop=["Brig"])):
+        assert told.message.content == "Well: Alba, or "
+    assert OneGenLLM(model=llm.model, stop="END").stop == ["END"]  # type: ignore[arg-type]
+
+
+def test_a_loaded_model_is_written_by_its_name_if_it_has_one(
+    folder: Path, model: OneGenModel
+) -> None:
+    named = OneGenLLM(model=model, max_tokens=9)
+    assert named.to_dict()["model"] == str(folder)
+    assert OneGenLLM.from_dict(named.to_dict()).shared.model is model
+    own = OneGenModel.__new__(OneGenModel)
+    own.__dict__.update(model.__dict__)
+    with pytest.raises(ValueError, match=r"was handed over loaded, .*; expected a path"):
+        OneGenLLM.from_dict(OneGenLLM(model=own).to_dict())
+
+
+def test_an_answer_that_is_finished_is_not_gone_on_with(
+    llm: OneGenLLM, script: OneGenModel
+) -> None:
+    asked = ChatMessage("Name a town.")
+    told = llm.chat([asked]).message
+    with pytest.raises(InvalidInputError, match="ends in a finished answer of this model"):
+        llm.chat([asked, told])
+
+
+@pytest.mark.parametrize("prefilled", [False, True])
+def test_an_answer_that_is_unfinished_is_gone_on_with(
+    prefilled: bool, llm: OneGenLLM, script: OneGenModel
+) -> None:
+    asked = ChatMessage("Name a town.")
+    whole: Any = llm.chat([asked])
+    begun = ChatMessage("Well: Al", role="assistant")
+    if not prefilled:
+        begun = llm.chat([asked], max_tokens=3).message
+    rest: Any = llm.chat([asked, begun])
+    assert f"{begun.content}{rest.message.content}" == whole.message.content
+    replay = rest.message.additional_kwargs["onegen"]
+    assert len(replay["segments"]) == 1
+    assert llm.chat([asked, rest.message, ChatMessage("5")]).message.content == "It is 5."

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from llama_index.core import QueryBundle, Settings, VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.instrumentation.events.query import QueryEndEvent
 from llama_index.core.postprocessor import SimilarityPostprocessor
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
+from llama_index.core.tools import FunctionTool
 
 from onegen_integrations.llama_index import (
     OneGenEmbedding,
@@ -22,6 +24,7 @@ from onegen_integrations.llama_index import (
     OneGenRetriever,
     PassageParser,
 )
+from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
 from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
 from onegen_model.errors import InvalidInputError, RetrievalError
@@ -423,6 +426,51 @@ def test_any_retriever_is_asked_with_text_and_vector(llm: OneGenLLM, script: One
     assert all(type(number) is float for number in retriever.asked[0].embedding or ())
 
 
+class Five(BaseRetriever):
+    """The same five at each time."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [NodeWithScore(node=TextNode(text=f"{n} wheels", id_=str(n))) for n in range(5)]
+
+
+def test_a_retriever_gives_all_that_it_finds(llm: OneGenLLM, script: OneGenModel) -> None:
+    response: Any = OneGenQueryEngine.from_retriever(Five(), llm).query(QUESTION)
+    told = [hop["node_ids"] for hop in response.metadata["hops"]]
+    assert told == [["0", "1", "2", "3", "4"], []]
+    engine = OneGenQueryEngine.from_retriever(Five(), llm, similarity_top_k=3)
+    told = [hop["node_ids"] for hop in engine.query(QUESTION).metadata["hops"]]  # type: ignore
+    assert told == [["0", "1", "2"], ["3", "4"]]
+
+
+CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
+
+
+def test_a_call_behind_a_retrieval_is_no_text_of_the_answer(
+    llm: OneGenLLM, script: OneGenModel
+) -> None:
+    add = FunctionTool.from_defaults(lambda a: a, name="add", description="Adds.")
+    source = NodeSource.of_retriever(Five(), llm.shared)
+    with scripted(script, {QUESTION: f"Wheels of Alba?[RQ]I add. {CALL}"}):
+        told = llm.chat_with_tools([add], QUESTION, retriever=NodeRetriever(source))
+    assert told.message.content == "I add."
+    [call] = llm.get_tool_calls_from_response(told)
+    assert call.tool_kwargs == {"a": 2}
+
+
+@pytest.mark.parametrize("opening", ["Whee", "Wheels of Alba?", "So.\n<FINAL-ANSWER> Br"])
+def test_an_answer_that_was_begun_is_gone_on_with(
+    opening: str, llm: OneGenLLM, script: OneGenModel
+) -> None:
+    turn = "So.\n<FINAL-ANSWER> Brig </FINAL-ANSWER>" if opening.startswith("So") else TURN
+    asked = [ChatMessage(QUESTION), ChatMessage(opening, role="assistant")]
+    source = NodeSource.of_retriever(Five(), llm.shared)
+    with scripted(script, {QUESTION: turn}):
+        told = llm.chat(asked, retriever=NodeRetriever(source))
+    assert told.message.content == ("ig" if opening.startswith("So") else "Brig")
+    segments = told.message.additional_kwargs["onegen"]["segments"]
+    assert "".join(f"{one['text']}" for one in segments) == turn.replace("[RQ]", "")[len(opening) :]
+
+
 async def test_a_retriever_without_an_asynchronous_search_does_not_block(
     llm: OneGenLLM, script: OneGenModel
 ) -> None:
@@ -490,8 +538,18 @@ def test_options_nobody_knows_are_refused(index: VectorStoreIndex, llm: OneGenLL
         OneGenQueryEngine.from_index(index, llm, on_retrieval_error="ignore")  # type: ignore
     with pytest.raises(InvalidInputError, match="Options node_ids beside a retriever"):
         OneGenQueryEngine.from_retriever(ByText(), llm, node_ids=["1"])
-    with pytest.raises(InvalidInputError, match="top_k=-1; expected at least 1"):
-        OneGenQueryEngine.from_index(index, llm, similarity_top_k=-1)
+    for count in (-1, 0):
+        for make in (
+            lambda n: OneGenQueryEngine.from_index(index, llm, similarity_top_k=n),
+            lambda n: OneGenQueryEngine.from_retriever(ByText(), llm, similarity_top_k=n),
+        ):
+            with pytest.raises(InvalidInputError, match=f"top_k={count}; expected at least 1"):
+                make(count)
+    with pytest.raises(InvalidInputError, match="retrieval='alway'; expected one of auto, always"):
+        OneGenQueryEngine.from_index(index, llm, retrieval="alway")  # type: ignore[arg-type]
+    for odd in (Drop(), [Drop], "rerank"):
+        with pytest.raises(InvalidInputError, match=r"node_postprocessors=.*; expected a list"):
+            OneGenQueryEngine.from_index(index, llm, node_postprocessors=odd)  # type: ignore
 
 
 def test_only_this_model_searches_while_it_writes(index: VectorStoreIndex) -> None:
@@ -500,6 +558,9 @@ def test_only_this_model_searches_while_it_writes(index: VectorStoreIndex) -> No
 
     with pytest.raises(InvalidInputError, match="MockLLM cannot search while it writes"):
         OneGenQueryEngine.from_index(index, MockLLM())  # type: ignore[arg-type]
+    Settings._llm = None
+    with pytest.raises(InvalidInputError, match=r"No LLM is given, .*; expected OneGenLLM"):
+        OneGenQueryEngine.from_index(index)
     Settings.llm = MockLLM()
     with pytest.raises(InvalidInputError, match=r"set `Settings\.llm`"):
         OneGenQueryEngine.from_index(index)

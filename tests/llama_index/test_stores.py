@@ -18,12 +18,14 @@ from llama_index.core import (
 )
 from llama_index.core.schema import MetadataMode, TextNode
 from llama_index.core.vector_stores import (
+    FilterCondition,
     FilterOperator,
     MetadataFilter,
     MetadataFilters,
     SimpleVectorStore,
 )
-from llama_index.core.vector_stores.types import VectorStoreQueryMode
+from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQueryMode
+from llama_index.vector_stores.chroma import ChromaVectorStore
 from llama_index.vector_stores.faiss import FaissMapVectorStore, FaissVectorStore
 
 from onegen_integrations.llama_index import (
@@ -32,8 +34,8 @@ from onegen_integrations.llama_index import (
     OneGenQueryEngine,
     PassageParser,
 )
-from onegen_model import OneGenModel
-from onegen_model.errors import InvalidInputError, PassageIndexError, RetrievalError
+from onegen_model import OneGenModel, Passage
+from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
 
 QUESTION = "Which mill is larger?"
@@ -282,11 +284,56 @@ def test_a_mode_that_a_store_does_not_know_is_refused(indexed: Build, llm: OneGe
             )
 
 
-def test_an_operator_that_chroma_does_not_know_is_one_error(indexed: Build, llm: OneGenLLM) -> None:
-    wanted = MetadataFilter(key="title", value="Al", operator=FilterOperator.TEXT_MATCH)
-    filters = MetadataFilters(filters=[wanted])
-    with pytest.raises(RetrievalError, match=r"Filter operator .* not supported"):
-        found_by(indexed("chroma cosine"), llm, filters=filters)
+def test_a_mode_that_nobody_knows_is_refused(indexed: Build, llm: OneGenLLM) -> None:
+    odd: dict[str, Any] = {"vector_store_query_mode": "mmmr"}
+    with pytest.raises(InvalidInputError, match=r"mode='mmmr' over Simple.*; expected one of"):
+        OneGenQueryEngine.from_index(indexed("simple"), llm, **odd)
+
+
+MATCH = MetadataFilter(key="title", value="Al", operator=FilterOperator.TEXT_MATCH)
+
+
+@pytest.mark.parametrize(
+    ("store", "filters", "told"),
+    [
+        ("chroma cosine", MetadataFilters(filters=[MATCH]), "know operator 'text_match'; expected"),
+        (
+            "chroma cosine",
+            MetadataFilters(filters=[MetadataFilters(filters=[MATCH])]),
+            "know operator 'text_match'; expected",
+        ),
+        (
+            "chroma cosine",
+            MetadataFilters(filters=[], condition=FilterCondition.NOT),
+            "know condition 'not'; expected",
+        ),
+        ("simple", MetadataFilters(filters=[FILTER]), "know filters inside of filters; expected"),
+        ("chroma cosine", {}, "filters={}; expected MetadataFilters"),
+        ("simple", "number = 3", "filters='number = 3'; expected MetadataFilters"),
+    ],
+)
+def test_filters_that_a_store_could_not_apply_are_refused(
+    store: str, filters: Any, told: str, indexed: Build, llm: OneGenLLM
+) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        OneGenQueryEngine.from_index(indexed(store), llm, filters=filters)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_collection_that_was_filled_without_llama_index_is_searched_if_it_is_of_this_model(
+    own: bool, llm: OneGenLLM, model: OneGenModel, embedding: OneGenEmbedding
+) -> None:
+    store, text = chroma_store("cosine"), "Alba has a mill."
+    [row] = model.embed_passages([Passage("a", text if own else "Something else.")])
+    store.client.add(ids=["a"], documents=[text], embeddings=[row.tolist()])
+    index = VectorStoreIndex.from_vector_store(store, embedding)
+    if not own:
+        with pytest.raises(PassageIndexError, match="stored vector of node a is not what"):
+            OneGenQueryEngine.from_index(index, llm)
+        return
+    engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", max_retrievals=1)
+    [found] = engine.query(QUESTION).source_nodes
+    assert found.node.get_content(MetadataMode.EMBED) == text
 
 
 def test_nodes_of_another_parser_are_read_as_they_were_embedded(
@@ -304,7 +351,40 @@ def test_nodes_of_another_parser_are_read_as_they_were_embedded(
 def test_a_store_of_nobodys_kind_is_searched_with_its_own_scores(
     build: Build, llm: OneGenLLM, model: OneGenModel
 ) -> None:
-    class Other(SimpleVectorStore):
-        """Not known by its name."""
+    class Other(BasePydanticVectorStore):
+        """Not known, nor anything that it inherits from."""
 
-    check(found_by(build(Other()), llm, doc_ids=None), best(model)[:4])
+        stores_text: bool = False
+        inner: SimpleVectorStore = SimpleVectorStore()
+
+        @property
+        def client(self) -> None: ...
+
+        def add(self, nodes: Any, **options: Any) -> list[str]:
+            return self.inner.add(nodes, **options)
+
+        def delete(self, ref_doc_id: str, **options: Any) -> None: ...
+
+        def query(self, query: Any, **options: Any) -> Any:
+            found = self.inner.query(query, **options)
+            found.similarities = [one + 1 for one in found.similarities or ()]
+            return found
+
+    expected = [(title, score + 1) for title, score in best(model)[:4]]
+    check(found_by(build(Other()), llm, doc_ids=None), expected)
+
+
+def test_who_inherits_from_a_known_store_is_known_like_it(
+    build: Build, llm: OneGenLLM, model: OneGenModel
+) -> None:
+    class Chroma(ChromaVectorStore):
+        """Somebody's own."""
+
+    class Faiss(FaissVectorStore):
+        """Another's."""
+
+    check(found_by(build(Chroma(chroma_store("l2").client)), llm), best(model)[:4])
+    index = build(Faiss(faiss.IndexFlatL2(model.dimension)))
+    check(found_by(index, llm), best(model)[:4])
+    with pytest.raises(InvalidInputError, match="Faiss cannot apply filters"):
+        OneGenQueryEngine.from_index(index, llm, filters=FILTER)
