@@ -11,7 +11,6 @@ from typing import Any
 import chromadb
 import numpy as np
 import pytest
-from chromadb.config import Settings
 from langchain_chroma import Chroma
 from langchain_community.vectorstores import FAISS
 from langchain_community.vectorstores.utils import DistanceStrategy
@@ -44,7 +43,7 @@ _names = itertools.count()
 
 def chroma(**options: Any) -> Build:
     def build(embeddings: Embeddings, documents: list[Document]) -> VectorStore:
-        client = chromadb.EphemeralClient(Settings(anonymized_telemetry=False))
+        client = chromadb.EphemeralClient()
         store = Chroma(f"test-{next(_names)}", embeddings, client=client, **options)
         if documents:
             store.add_documents(documents)
