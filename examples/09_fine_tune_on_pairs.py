@@ -1,6 +1,10 @@
 """Fine-tune on your own pairs, and compare the query engine before and after (LlamaIndex).
 
-$ python examples/09_fine_tune_on_pairs.py
+    $ python examples/09_fine_tune_on_pairs.py
+    before: 3 of 6 right
+    after 12 steps: 6 of 6 right
+
+The questions asked are none of those trained on. After training the passages are embedded anew.
 """
 
 import json
@@ -16,7 +20,6 @@ from onegen_model.finetune.methods import AdapterSettings
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import run
 
-# A house has words of its own; no general model knows that a "blue slip" is an expense claim.
 PASSAGES = {
     "travel": "Expenses for travel are refunded within 30 days of the form's arrival.",
     "leave": "Holidays are asked for in the calendar, four weeks ahead.",
@@ -56,8 +59,7 @@ def count_hits(model: str | None) -> int:
     )
     llm = onegen.OneGenLLM(model=model, max_tokens=4)
     engine = onegen.OneGenQueryEngine.from_index(index, llm, similarity_top_k=1, retrieval="always")
-    answers = {name: engine.query(question) for name, question in TEST.items()}
-    return sum(answer.source_nodes[0].node.ref_doc_id == name for name, answer in answers.items())
+    return sum(engine.query(TEST[n]).source_nodes[0].node.ref_doc_id == n for n in PASSAGES)
 
 
 folder = Path(tempfile.mkdtemp())
