@@ -18,7 +18,7 @@ from onegen_integrations.llama_index import (
 )
 from onegen_integrations.shared import shared_model
 from onegen_model import Answer, OneGenModel, Passage, PassageIndex, SamplingParams
-from tests.llama_index.conftest import chroma_store
+from tests.contracts.llama_index.conftest import chroma_store
 
 pytestmark = pytest.mark.weights
 

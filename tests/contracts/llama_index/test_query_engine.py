@@ -29,8 +29,8 @@ from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
 from onegen_model.errors import InvalidInputError, RetrievalError
 from tests.conftest import MakeNetwork
+from tests.contracts.llama_index.conftest import DOCUMENTS, PLACES, Build, Positions, Recorder
 from tests.integrations_models import save_model
-from tests.llama_index.conftest import DOCUMENTS, PLACES, Build, Positions, Recorder
 from tests.script import scripted
 
 QUESTION = "Which mill is larger?"

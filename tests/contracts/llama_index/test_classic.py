@@ -25,7 +25,7 @@ from onegen_integrations.llama_index import (
     OneGenRetriever,
 )
 from onegen_model import OneGenModel
-from tests.llama_index.conftest import Build, Positions, Recorder
+from tests.contracts.llama_index.conftest import Build, Positions, Recorder
 from tests.script import scripted
 
 CALL = '<tool_call>\n{{"name": "{}", "arguments": {{"input": "{}"}}}}\n</tool_call>'

@@ -36,7 +36,7 @@ from onegen_integrations.llama_index import (
 )
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageIndexError
-from tests.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
+from tests.contracts.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
 
 QUESTION = "Which mill is larger?"
 

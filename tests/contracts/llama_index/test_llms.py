@@ -28,7 +28,7 @@ from onegen_integrations import shared
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, PassageParser
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
-from tests.llama_index.conftest import Positions, Recorder
+from tests.contracts.llama_index.conftest import Positions, Recorder
 from tests.script import scripted
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2, "b": 3}}\n</tool_call>'

@@ -22,8 +22,8 @@ from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel
 from onegen_model.errors import ContextTooLongError, InvalidInputError, RetrievalError
 from tests.conftest import MakeNetwork
+from tests.contracts.llama_index.conftest import DOCUMENTS, Build, Positions, Recorder
 from tests.integrations_models import save_model
-from tests.llama_index.conftest import DOCUMENTS, Build, Positions, Recorder
 from tests.script import scripted
 
 FIRST, SECOND = "Which mill is larger?", "And which is smaller?"
