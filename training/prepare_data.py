@@ -15,17 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from semantic_text_splitter import TextSplitter
-from transcripts import hop_lines, written_texts
+from silver import chains, known_facts, releases
+from transcripts import hop_lines, lead, plain_title, written_texts
 from transformers import AutoTokenizer
 
 from onegen_model.weights import prepare_base
 
 # How many of each source enter the mix (all when fewer).
-MIX = {"2wiki": 1400, "2wiki_silver": 1800, "hotpotqa": 700, "musique": 200, "single": 800}
+MIX = {
+    "2wiki": 1400,
+    "2wiki_silver": 500,
+    "2wiki_template": 900,
+    "hotpotqa": 600,
+    "musique": 200,
+    "single": 700,
+}
+TEMPLATE_RELEASES = 400
 DIRECT_SHARE = 0.15
-TWO_PASSAGES_SHARE = 0.3
+TWO_PASSAGES_SHARE = 0.35
+GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
 # Retrieval is learned long before reading is: the rest trains the language model only.
-RETRIEVAL_SHARE = 0.4
+RETRIEVAL_SHARE = 0.25
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -74,13 +84,14 @@ class Pieces:
 
 def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str, Any]:
     """One training example: gold and distractors in the context, candidates as negatives."""
-    answers = [answer for _, answer in hop_lines(row)]
+    leads = {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
+    answers = [answer for _, answer in hop_lines(row, leads)]
     gold = [
         pieces.holding(hop["paragraph_id"], answer)
         for hop, answer in zip(row["hops"], answers, strict=True)
     ]
     others = [pieces.of(i)[0]["id"] for i in row["candidates"] if i not in row["supporting"]]
-    texts = written_texts(row)
+    texts = written_texts(row, leads)
     direct = row["dataset"] in ("squad2", "xquad_en", "nq_open") or rng.random() < DIRECT_SHARE
     retrieval = rng.random() < RETRIEVAL_SHARE
     segments = []
@@ -88,7 +99,8 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
         positives = list(dict.fromkeys(gold)) if direct and hop == 0 else [gold[hop]]
         count = min(int(rng.random() < TWO_PASSAGES_SHARE), len(others))
         inserted = [gold[hop], *rng.sample(others, count)]
-        rng.shuffle(inserted)
+        if rng.random() > GOLD_FIRST_SHARE:
+            inserted.reverse()
         negatives = rng.sample(others, min(4, len(others)))
         target = {
             "positives": positives if retrieval else [],
@@ -100,24 +112,40 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
     return {"id": row["id"], "question": row["question"], "segments": segments}
 
 
-def pick(data: Path, rng: random.Random) -> list[dict[str, Any]]:
+def pick(
+    data: Path, paragraphs: dict[str, dict[str, Any]], rng: random.Random
+) -> list[dict[str, Any]]:
     """The mix, in a fixed random order; unanswerable and very long chains are left out."""
-    pool = [
+    multihop = [
         row
-        for name in ("multihop_train", "multihop_silver_train", "squad_train", "nq_train")
+        for name in ("multihop_train", "multihop_silver_train")
         for row in rows(data / f"{name}.jsonl.gz")
     ]
+    facts = known_facts(multihop, paragraphs)
+    made = [*chains(multihop, facts, rng), *releases(facts, rng, TEMPLATE_RELEASES)]
+    single = [row for name in ("squad", "nq") for row in rows(data / f"{name}_train.jsonl.gz")]
+    pool = [*multihop, *made, *single]
     rng.shuffle(pool)
     taken: Counter[str] = Counter()
     mix = []
     for row in pool:
         source = row["dataset"] if row["dataset"] in MIX else "single"
-        usable = row.get("answerable", True) and len(row["hops"]) <= 4 and row["answer"]
-        if usable and taken[source] < MIX[source]:
+        if taken[source] < MIX[source] and usable(row, paragraphs):
             taken[source] += 1
             mix.append(row)
     print(dict(taken))
     return mix
+
+
+def usable(row: dict[str, Any], paragraphs: dict[str, dict[str, Any]]) -> bool:
+    """Whether each hop can be told from what stands before it."""
+    if not row.get("answerable", True) or len(row["hops"]) > 4 or not row["answer"]:
+        return False
+    if row["dataset"] != "hotpotqa" or row["type"] != "bridge":
+        return True
+    first, second = (plain_title(hop["title"]).casefold() for hop in row["hops"])
+    known = f"{row['question']}\n{paragraphs[row['hops'][0]['paragraph_id']]['text']}".casefold()
+    return second in known and first != second
 
 
 def main() -> None:
@@ -130,7 +158,7 @@ def main() -> None:
     rng = random.Random(args.seed)
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
-    examples = [example(row, pieces, rng) for row in pick(args.data, rng)]
+    examples = [example(row, pieces, rng) for row in pick(args.data, pieces.paragraphs, rng)]
     args.out.mkdir(parents=True, exist_ok=True)
     for name, items in (
         ("train", examples),

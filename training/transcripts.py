@@ -13,16 +13,31 @@ EARLIER = re.compile(r"\b(first|earlier|older|oldest)\b")
 YEAR = re.compile(r"\b(\d{3,4})\b")
 
 
-def hop_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
-    """(sub-question, short answer) of each hop; HotpotQA has none, so its titles serve."""
+def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str]]:
+    """(sub-question, short answer) of each hop; HotpotQA has none, so its titles serve.
+
+    `leads` holds the first sentence of a paragraph, by id. An empty sub-question stands for the
+    question itself: nothing else is known before a passage was read.
+    """
     hops = row["hops"]
     if all(hop.get("question") for hop in hops):
         return [(hop["question"].strip(), hop["answer"].strip()) for hop in hops]
     titles = [plain_title(hop["title"]) for hop in hops]
-    answers = (
-        [*titles[1:], row["answer"]] if row.get("type") == "bridge" else ["Found."] * len(hops)
-    )
-    return [(f"What is known about {t}?", a) for t, a in zip(titles, answers, strict=True)]
+    if row.get("type") == "bridge":
+        answers = [*titles[1:], row["answer"]]
+    else:
+        answers = [leads[hop["paragraph_id"]] for hop in hops]
+    asked = [f"What is known about {title}?" for title in titles]
+    if _folded(titles[0]) not in _folded(row["question"]):
+        asked[0] = ""
+    return list(zip(asked, answers, strict=True))
+
+
+def lead(text: str, most: int = 20) -> str:
+    """The first sentence without what stands in brackets, at most `most` words of it."""
+    plain = re.sub(r"\s*\([^()]*\)", "", text)
+    first = re.split(r"(?<=[a-z0-9)\"])\.\s", plain, maxsplit=1)[0]
+    return " ".join(first.split()[:most]).rstrip(" .,;")
 
 
 def plain_title(title: str) -> str:
@@ -31,12 +46,18 @@ def plain_title(title: str) -> str:
 
 
 def reasoning_line(row: dict[str, Any]) -> str:
-    """The comparison behind the answer, written out; empty where none can be trusted."""
+    """The comparison behind the answer, written out; empty where none can be trusted.
+
+    Each token of it is one look back: values in the order of the question, then the smaller before
+    the larger, then what was asked for and whose it is.
+    """
     if "comparison" not in row.get("type", "") or not all("triple" in hop for hop in row["hops"]):
         return ""
     hops = row["hops"]
     if len(hops) not in (2, 4):
         return ""
+    if "longer" in row["question"].casefold():
+        return _lifespan_line(row)
     names = [hop["triple"][0] for hop in hops[:2]]
     values = [hop["answer"].strip() for hop in hops[-2:]]
     if row["answer"] in ("yes", "no"):
@@ -44,35 +65,51 @@ def reasoning_line(row: dict[str, Any]) -> str:
         if same != (row["answer"] == "yes"):
             return ""
         return f"{values[0]} {'=' if same else '!='} {values[1]}"
-    return _order_line(row, names, values)
-
-
-def _order_line(row: dict[str, Any], names: list[str], values: list[str]) -> str:
     years = [YEAR.findall(value) for value in values]
-    if not all(years):
-        return ""
-    pairs = sorted((int(found[-1]), name) for found, name in zip(years, names, strict=True))
     later = bool(LATER.search(row["question"]))
-    if later == bool(EARLIER.search(row["question"])) or pairs[0][0] == pairs[1][0]:
+    if not all(years) or later == bool(EARLIER.search(row["question"])):
         return ""
-    winner = pairs[-1 if later else 0][1]
-    if _folded(winner) not in _folded(row["answer"]) and _folded(row["answer"]) not in _folded(
-        winner
-    ):
+    numbers = [int(found[-1]) for found in years]
+    shown = ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
+    return _verdict(
+        row, shown, list(zip(numbers, names, strict=True)), "Later" if later else "Earlier"
+    )
+
+
+def _lifespan_line(row: dict[str, Any]) -> str:
+    spans: dict[str, dict[str, int]] = {}
+    for hop in row["hops"]:
+        years = YEAR.findall(hop["answer"])
+        if hop["triple"][1] in ("date of birth", "date of death") and years:
+            spans.setdefault(hop["triple"][0], {})[hop["triple"][1][8:]] = int(years[-1])
+    if len(spans) != 2 or any(len(span) != 2 for span in spans.values()):
         return ""
-    return f"{pairs[0][1]} {pairs[0][0]} < {pairs[1][1]} {pairs[1][0]}"
+    ages = [(span["death"] - span["birth"], name) for name, span in spans.items()]
+    shown = ", ".join(
+        f"{name} {spans[name]['death']} - {spans[name]['birth']} = {age}" for age, name in ages
+    )
+    return _verdict(row, shown, ages, "Longer")
+
+
+def _verdict(row: dict[str, Any], shown: str, numbered: list[tuple[int, str]], wanted: str) -> str:
+    small, large = sorted(numbered)
+    winner = (small if wanted == "Earlier" else large)[1]
+    answer, name = _folded(row["answer"]), _folded(winner)
+    if small[0] == large[0] or (name not in answer and answer not in name):
+        return ""
+    return f"{shown}. {small[0]} < {large[0]}. {wanted}: {winner}"
 
 
 def _folded(text: str) -> str:
     return re.sub(r"\W+", " ", plain_title(text).casefold()).strip()
 
 
-def written_texts(row: dict[str, Any]) -> list[str]:
+def written_texts(row: dict[str, Any], leads: dict[str, str]) -> list[str]:
     """What the model writes: one text before each retrieval, and the last one.
 
     Spaces stand where they would in prose: a copied name keeps its tokens.
     """
-    lines = hop_lines(row)
+    lines = hop_lines(row, leads)
     texts = [lines[0][0]]
     texts += [f" {answer}\n{question}" for (_, answer), (question, _) in pairwise(lines)]
     reasoning = reasoning_line(row)

@@ -1,0 +1,201 @@
+"""The scripts that turn question sets into the default checkpoint's training data."""
+
+import gzip
+import importlib
+import json
+import random
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+TRAINING = Path(__file__).parent.parent / "training"
+
+
+@pytest.fixture
+def transcripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TRAINING))
+    return importlib.import_module("transcripts")
+
+
+@pytest.fixture
+def silver(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TRAINING))
+    return importlib.import_module("silver")
+
+
+def hop(name: str, relation: str, value: str, question: str = "") -> dict[str, Any]:
+    return {
+        "question": question or f"{relation} of {name}?",
+        "answer": value,
+        "title": name,
+        "paragraph_id": f"p-{name}",
+        "triple": [name, relation, value],
+    }
+
+
+def row(question: str, answer: str, kind: str, *hops: dict[str, Any]) -> dict[str, Any]:
+    found = [h["paragraph_id"] for h in hops]
+    return {
+        "id": question,
+        "dataset": "2wiki",
+        "type": kind,
+        "question": question,
+        "answer": answer,
+        "hops": list(hops),
+        "supporting": found,
+        "candidates": [*found, "p-other"],
+    }
+
+
+BORN = (
+    hop("Ada", "date of birth", "4 May 1921", "When was Ada born?"),
+    hop("Bo", "date of birth", "1890", "When was Bo born?"),
+)
+
+
+def test_a_comparison_is_written_out_step_by_step(transcripts: ModuleType) -> None:
+    younger = row("Who is younger, Ada or Bo?", "Ada", "comparison", *BORN)
+    assert transcripts.written_texts(younger, {}) == [
+        "When was Ada born?",
+        " 4 May 1921\nWhen was Bo born?",
+        " 1890\nAda 1921, Bo 1890. 1890 < 1921. Later: Ada\n<FINAL-ANSWER> Ada</FINAL-ANSWER>",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "line"),
+    [
+        ("Who was born first, Ada or Bo?", "Bo", "Ada 1921, Bo 1890. 1890 < 1921. Earlier: Bo"),
+        ("Who was born first, Ada or Bo?", "Ada", ""),  # The gold answer says otherwise.
+        ("Who is taller, Ada or Bo?", "Ada", ""),
+    ],
+)
+def test_a_comparison_is_written_only_where_it_leads_to_the_answer(
+    transcripts: ModuleType, question: str, answer: str, line: str
+) -> None:
+    assert transcripts.reasoning_line(row(question, answer, "comparison", *BORN)) == line
+
+
+def test_of_the_same_year_nothing_is_compared(transcripts: ModuleType) -> None:
+    same = [hop("Ada", "date of birth", "May 1921"), hop("Bo", "date of birth", "1921")]
+    question = "Who was born first, Ada or Bo?"
+    assert transcripts.reasoning_line(row(question, "Ada", "comparison", *same)) == ""
+
+
+def test_lifespans_are_subtracted(transcripts: ModuleType) -> None:
+    dates = [
+        hop("Ada", "date of birth", "4 May 1900"),
+        hop("Ada", "date of death", "1950"),
+        hop("Bo", "date of birth", "1890"),
+        hop("Bo", "date of death", "2 June 1990"),
+    ]
+    longer = row("Who lived longer, Ada or Bo?", "Bo", "comparison", *dates)
+    assert transcripts.reasoning_line(longer) == (
+        "Ada 1950 - 1900 = 50, Bo 1990 - 1890 = 100. 50 < 100. Longer: Bo"
+    )
+
+
+def test_without_sub_questions_titles_and_first_sentences_serve(transcripts: ModuleType) -> None:
+    hops = [
+        {"title": "Elko (airport)", "paragraph_id": "a"},
+        {"title": "Ford", "paragraph_id": "b"},
+    ]
+    leads = {
+        "a": transcripts.lead("Elko (IATA: EKO) , once Municipal, is an airport. It is small."),
+        "b": "Ford is another",
+    }
+    both = row("Are Elko and Ford airports?", "yes", "comparison") | {"hops": hops}
+    assert transcripts.hop_lines(both, leads) == [
+        ("What is known about Elko?", "Elko , once Municipal, is an airport"),
+        ("What is known about Ford?", "Ford is another"),
+    ]
+    bridge = row("Which year did it open?", "1950", "bridge") | {"hops": hops}
+    # Nothing in the question names the first title, so the question itself is what is asked.
+    assert transcripts.hop_lines(bridge, leads) == [
+        ("", "Ford"),
+        ("What is known about Ford?", "1950"),
+    ]
+
+
+PARAGRAPHS = {
+    "p-Elk": {"title": "Elk", "text": "Elk is a 1962 Swedish film directed by Ada. It was long."},
+    "p-Fir": {"title": "Fir", "text": "Fir is a 1975 silent drama film."},
+    "p-Ada": {"title": "Ada", "text": "Ada was born in Paris, France and died in May 1990."},
+}
+FILMS = [
+    row(
+        "When was the director of Elk born?",
+        "1921",
+        "compositional",
+        hop("Elk", "director", "Ada", "Who is the director of Elk?"),
+        hop("Ada", "date of birth", "1921", "When was Ada born?"),
+    ),
+    row("Who made Fir?", "Bo", "single", hop("Fir", "director", "Bo")),
+]
+
+
+def test_facts_come_from_triples_and_from_patterns(silver: ModuleType) -> None:
+    facts = silver.known_facts(FILMS, PARAGRAPHS)
+    values = {at: {r: f.value for r, f in found.items()} for at, found in facts.items()}
+    assert values == {
+        "p-Elk": {"director": "Ada", "publication date": "1962"},
+        "p-Fir": {"director": "Bo", "publication date": "1975"},
+        # Not "died in May": a month is no place.
+        "p-Ada": {"date of birth": "1921", "place of birth": "Paris, France"},
+    }
+
+
+def test_chains_ask_what_no_question_asked_over_the_same_passages(silver: ModuleType) -> None:
+    facts = silver.known_facts(FILMS, PARAGRAPHS)
+    made = list(silver.chains(FILMS, facts, random.Random(0)))
+    assert {one["answer"] for one in made} == {"Paris, France", "1921"}
+    for one in made:
+        assert one["supporting"] == ["p-Elk", "p-Ada"]
+        assert one["question"] != FILMS[0]["question"]
+        assert one["hops"][0]["question"] == "Who is the director of Elk?"
+
+
+def test_the_film_that_came_out_first_has_the_smaller_year(silver: ModuleType) -> None:
+    facts = silver.known_facts(FILMS, PARAGRAPHS)
+    for at in range(8):
+        facts[f"p{at}"] = {
+            "publication date": silver.Fact(
+                f"Film {at}", "publication date", str(1900 + at), f"Film {at}", f"p{at}"
+            )
+        }
+    made = list(silver.releases(facts, random.Random(1), 40))
+    assert len(made) > 30
+    for one in made:
+        years = {h["triple"][0].casefold(): int(h["answer"]) for h in one["hops"]}
+        pick = max if "recently" in one["question"] else min
+        assert one["answer"].casefold() == pick(years, key=lambda name: years[name])
+
+
+@pytest.mark.weights
+def test_prepared_data_passes_the_check(
+    tmp_path: Path, transcripts: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onegen_model.cli import main
+
+    prepare = importlib.import_module("prepare_data")
+    for name, lines in {
+        "multihop_train": FILMS[:1],
+        "multihop_silver_train": [],
+        "squad_train": [],
+        "nq_train": [],
+        "multihop_corpus": [{"id": at, **text} for at, text in PARAGRAPHS.items() if at != "p-Fir"]
+        + [{"id": "p-other", "title": "Other", "text": "Other is other."}],
+        "singlehop_corpus": [],
+    }.items():
+        with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
+            out.writelines(json.dumps(line) + "\n" for line in lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare, "TEMPLATE_RELEASES", 0)
+        patch.setattr("sys.argv", ["prepare", "--data", str(tmp_path), "--out", str(tmp_path)])
+        prepare.main()
+    train, passages = tmp_path / "train.jsonl", tmp_path / "passages.jsonl"
+    capsys.readouterr()
+    assert main(["data", "check", str(train), "--passages", str(passages)]) == 0
+    assert "Examples:    3" in capsys.readouterr().out
