@@ -158,6 +158,21 @@ def test_bpr_sees_own_negatives_only(renderer: Renderer, make_network: MakeNetwo
     assert together == pytest.approx(sum(alone) / 4, abs=1e-6)
 
 
+def test_without_the_contrastive_loss_no_passage_is_read(
+    renderer: Renderer, make_network: MakeNetwork
+) -> None:
+    batch = Collator(renderer, TOWNS)(examples())
+    alone = Objective(make_network("llama"), LossSettings(contrastive_weight=0.0))
+    reads = []
+    alone.network.get_decoder().register_forward_hook(lambda *_: reads.append(1))
+    outputs = alone(**batch)
+    outputs["loss"].backward()
+    assert len(reads) == len(batch["transcripts"])
+    assert outputs["contrastive_loss"] == 0
+    joint = Objective(make_network("llama"))(**batch)
+    assert outputs["loss"].item() == pytest.approx(joint["language_modeling_loss"].item())
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_add_up_to_one_batch(
     tmp_path: Path, make_network: MakeNetwork, size: int

@@ -76,8 +76,9 @@ class Objective(nn.Module):
             labels.append(chunk["labels"])
             queries.append(normalise(readout.hidden[count:]))
         asked, said = torch.cat(queries), torch.cat(labels)
-        # A batch may train the language model alone: then there is nothing to embed.
-        embedded = torch.cat([asked[:0], *(self._embed(chunk) for chunk in passages)])
+        # A batch, or a run, may train the language model alone: then there is nothing to embed.
+        searched = passages if self.settings.contrastive_weight else ()
+        embedded = torch.cat([asked[:0], *(self._embed(chunk) for chunk in searched)])
         if divisors is None:
             divisors = count_targets(said, related.targets)
         tokens, searches = divisors.to(asked.device, torch.float32).clamp(min=1e-9)
