@@ -1,13 +1,18 @@
-"""The fields with which every component names its model; both frameworks are built on pydantic."""
+"""The fields with which every component names its model, and what embeddings have beside them.
+
+Both frameworks are built on pydantic.
+"""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from onegen_integrations.shared import SharedModel
-from onegen_model import OneGenModel
-from onegen_model.errors import InvalidInputError
+from onegen_model import OneGenModel, Passage
+from onegen_model.errors import InvalidInputError, PassageTooLongError
 
 _UNNAMED = "SharedModel("  # how a model is written that no name leads back to
 
@@ -57,3 +62,31 @@ class ModelFields(BaseModel):
     def model_label(self) -> str:
         """How traces and messages call the model."""
         return "default" if self.model is None else str(self.model)
+
+
+class EmbeddingFields(ModelFields):
+    """Texts are embedded as passages, queries as a question that retrieves at once."""
+
+    too_long_advice: ClassVar[str]  # how a user of this framework makes texts that fit
+
+    @property
+    def max_passage_tokens(self) -> int:
+        """Longest text, as `count_tokens` counts."""
+        return self.shared.model.max_passage_tokens
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text, as `max_passage_tokens` counts them."""
+        return self.shared.model.count_tokens(text)
+
+    def _embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit vectors; raises PassageTooLongError, and InvalidInputError for an empty text."""
+        passages = [Passage(f"texts[{at}]", text) for at, text in enumerate(texts)]
+        try:
+            rows: list[list[float]] = self.shared.model.embed_passages(passages).tolist()
+        except PassageTooLongError as error:
+            raise PassageTooLongError(f"{error}{self.too_long_advice}") from error
+        return rows
+
+    def _embed_query(self, query: str) -> list[float]:
+        row: list[float] = self.shared.model.embed_queries([query])[0].tolist()
+        return row

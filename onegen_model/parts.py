@@ -29,7 +29,11 @@ class PartStream:
     """Text of `Token` events in, parts out; their sums are the steps' text and the answer's.
 
     The first frame holds the answer; without a `template` (under a grammar) nothing is one.
-    `opening` is what an unfinished answer began with. Calls of tools are found if there are any.
+    `opening` is what an unfinished answer began with; it is not told. Calls of tools are found if
+    there are any.
+
+    After the last `end_span` either `answer` or `unframed` is the answer that `Template.parse`
+    finds in the same spans: without a frame it is what was written after the last insertion.
     """
 
     def __init__(
@@ -37,11 +41,11 @@ class PartStream:
     ) -> None:
         self._frame = [template.answer_start, template.answer_end] if template else []
         self._calls = ToolCallParser() if with_tools else None
-        self._held = ""
-        self._space = ""
+        self._held = self._space = self._span = ""
         self.has_frame = False
-        self.answer = ""
+        self.answer = self.unframed = ""
         self.feed(opening)
+        self._span = ""
 
     def feed(self, text: str) -> list[Part]:
         """Parts that became certain."""
@@ -51,7 +55,11 @@ class PartStream:
         """Passages come, or nothing: what was held back is text."""
         parts = self._split(self._calls.flush() if self._calls else [])
         held, self._held = self._held, ""
-        return parts + self._tell(held)
+        parts += self._tell(held)
+        self.unframed, self._span = "" if self.has_frame else self._span.strip(), ""
+        if self.has_frame:
+            self._frame = []  # one that is still open ends with its span
+        return parts
 
     def _split(self, pieces: Sequence[Piece]) -> list[Part]:
         parts: list[Part] = []
@@ -75,6 +83,7 @@ class PartStream:
 
     def _tell(self, text: str) -> list[Part]:
         if len(self._frame) != 1:
+            self._span += text
             return [StepText(text)] if text else []
         text = self._space + text if self.answer else text.lstrip()
         shown = text.rstrip()

@@ -47,6 +47,17 @@ def test_what_looked_like_a_frame_is_text_after_all() -> None:
     assert stream.feed("ANSWER>") == [StepText("ANSWER>")]
 
 
+PIECES = ["<FINAL-ANSWER>", "</FINAL-ANSWER>", "<FINAL-", "</FINAL-AN", "a", " b ", "\n"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES)).map("".join), min_size=1, max_size=4))
+def test_the_answer_is_the_one_that_the_template_parses(spans: list[str]) -> None:
+    stream = PartStream(TEMPLATE)
+    for span in spans:
+        sums(stream, list(span))
+    assert (stream.answer or stream.unframed) == TEMPLATE.parse(spans)[1]
+
+
 def test_an_answer_before_a_retrieval_is_the_answer_for_both() -> None:
     spans = ["<FINAL-ANSWER> A</FINAL-ANSWER> Who?", " B done"]
     stream = PartStream(TEMPLATE)

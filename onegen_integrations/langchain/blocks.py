@@ -43,9 +43,10 @@ Block = dict[str, Any]
 
 
 class MessageStream:
-    """One per turn. `earlier` are the blocks of a turn that is being continued, `opening` its text
-    since the last insertion. Without a `template` (under a
-    grammar) nothing is an answer frame.
+    """One per turn. Without a `template` (under a grammar) nothing is an answer frame.
+
+    `earlier` are the blocks of a turn that is being continued, `opening` its text since the last
+    insertion.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class MessageStream:
         opening: str = "",
     ) -> None:
         self._plain = plain
-        self._parts = PartStream(template, opening, with_tools=with_tools)
+        self._parts = PartStream(template, "" if earlier else opening, with_tools=with_tools)
+        if earlier:
+            self._parts.feed(opening)  # told with the blocks of its turn
         self._blocks: list[Block] = [dict(block, index=at) for at, block in enumerate(earlier)]
         self._num_retrievals = sum(block["type"] == "server_tool_call" for block in earlier)
         self._num_calls = 0
-        self._tail = opening if earlier else ""
         self._content = ""
         # Where in a string the answer stands, if it has a frame; blocks tell that themselves.
         self._frame: list[int] | None = [] if plain else None
@@ -79,7 +81,6 @@ class MessageStream:
                 return self._show(self._parts.feed(event.text))
             case RetrievalRequested():
                 chunks = self._show(self._parts.end_span())
-                self._tail = ""
                 return [*chunks, self._block(self._call(event.text))]
             case PassagesInserted():
                 return [self._block(self._result(event.passages, error))]
@@ -128,10 +129,8 @@ class MessageStream:
         return AIMessageChunk(content=text)
 
     def _show_block(self, part: StepText | AnswerText) -> AIMessageChunk:
-        if isinstance(part, AnswerText):
-            return self._grow("text", part.text)
-        self._tail += part.text
-        return self._grow("reasoning", part.text)
+        kind = "text" if isinstance(part, AnswerText) else "reasoning"
+        return self._grow(kind, part.text)
 
     def _grow(self, kind: str, text: str) -> AIMessageChunk:
         """More text of the block that is open, or of a new one."""
@@ -177,8 +176,7 @@ class MessageStream:
         What leads to a call of a tool is none.
         """
         chunks = []
-        is_told = bool(self._num_calls) or self._parts.has_frame
-        if not is_told and (unframed := self._tail.strip()):
+        if (unframed := self._parts.unframed) and not self._num_calls:
             chunks.append(self._grow("text", unframed))
             repeats = {"type": "text", "text": "", "extras": {"repeats": "reasoning"}}
             chunks.append(AIMessageChunk(content=[{**repeats, "index": len(self._blocks) - 1}]))

@@ -24,7 +24,6 @@ from onegen_integrations.langchain.fields import (
     CONFIG,
     NamedModelFields,
     RetrievalFields,
-    SamplingFields,
     option_names,
 )
 from onegen_integrations.langchain.messages import earlier_blocks, open_text, to_conversation
@@ -36,6 +35,7 @@ from onegen_integrations.langchain.structured import (
     structured,
 )
 from onegen_integrations.langchain.turns import TurnRetriever
+from onegen_integrations.sampling_fields import SamplingFields
 from onegen_model import Answer, Conversation, Event, Options
 
 
@@ -137,7 +137,7 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         )
         options: Options = {
             "retriever": retriever,
-            "sampling": self.sampling(stop, called, grammar),
+            "sampling": self.sampling(called, grammar, stop),
             "retrieval": retrieval,
         }
         return _Turn(conversation, options, told, retriever, self.model_label)

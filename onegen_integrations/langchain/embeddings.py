@@ -7,21 +7,22 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import ClassVar
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict
 
-from onegen_integrations.model_fields import ModelFields
+from onegen_integrations.model_fields import EmbeddingFields
 from onegen_model import Passage, ScoredPassage
-from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model.errors import InvalidInputError
 
 _HANDLE = "\0onegen:"
 # Of the process and not of one object: a store may hold a copy of the embeddings.
 _vectors: dict[str, list[float]] = {}
 
 
-class OneGenEmbeddings(ModelFields, Embeddings):
+class OneGenEmbeddings(EmbeddingFields, Embeddings):
     """Documents are embedded as passages, queries as a question that retrieves at once.
 
     A document is bare text here. A title belongs into its first line, `"title\\ntext"`: that is
@@ -32,34 +33,19 @@ class OneGenEmbeddings(ModelFields, Embeddings):
 
     model_config = ConfigDict(extra="forbid")
 
-    @property
-    def max_passage_tokens(self) -> int:
-        """Longest document, as `count_tokens` counts."""
-        return self.shared.model.max_passage_tokens
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of a text; the `length_function` of a text splitter."""
-        return self.shared.model.count_tokens(text)
+    too_long_advice: ClassVar[str] = (
+        ", for example with RecursiveCharacterTextSplitter("
+        "chunk_size=embeddings.max_passage_tokens - 8, chunk_overlap=0, "
+        "length_function=embeddings.count_tokens)"
+    )
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Unit vectors; raises PassageTooLongError, and InvalidInputError for an empty text."""
-        passages = [Passage(f"texts[{at}]", text) for at, text in enumerate(texts)]
-        try:
-            rows: list[list[float]] = self.shared.model.embed_passages(passages).tolist()
-        except PassageTooLongError as error:
-            raise PassageTooLongError(
-                f"{error}, for example with RecursiveCharacterTextSplitter("
-                "chunk_size=embeddings.max_passage_tokens - 8, chunk_overlap=0, "
-                "length_function=embeddings.count_tokens)"
-            ) from error
-        return rows
+        return self._embed_texts(texts)
 
     def embed_query(self, text: str) -> list[float]:
         """A unit vector; that of a `handle` without any computation."""
-        if text.startswith(_HANDLE):
-            return self._look_up(text)
-        row: list[float] = self.shared.model.embed_queries([text])[0].tolist()
-        return row
+        return self._look_up(text) if text.startswith(_HANDLE) else self._embed_query(text)
 
     @contextmanager
     def handle(self, vector: Sequence[float]) -> Iterator[str]:

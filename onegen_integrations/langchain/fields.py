@@ -1,18 +1,20 @@
 """Fields that several components have in common, and what they mean to the core."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from onegen_integrations.langchain.vectorstores import Search, open_search
 from onegen_integrations.model_fields import ModelFields
+from onegen_integrations.sampling_fields import SamplingFields
 from onegen_integrations.shared import SharedModel
-from onegen_model import Grammar, OneGenModel, RetrievalParams, SamplingParams
+from onegen_integrations.stores import OnError, skips_errors
+from onegen_model import OneGenModel, RetrievalParams
 from onegen_model.errors import InvalidInputError
 
 RetrievalMode = Literal["auto", "always", "never"]
@@ -29,38 +31,6 @@ class NamedModelFields(ModelFields):
     model: str | Path | OneGenModel | SharedModel | None = Field(
         default_factory=from_env("ONEGEN_MODEL", default=None), alias="model_name"
     )
-
-
-class SamplingFields(BaseModel):
-    """How tokens are chosen, as `SamplingParams` has it; a call's own values come first."""
-
-    model_config = CONFIG
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = Field(default=None, alias="max_new_tokens")
-    stop: list[str] | None = Field(default=None, alias="stop_sequences")
-
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _one_stop_is_one(cls, stop: object) -> object:
-        return [stop] if isinstance(stop, str) else stop
-
-    def sampling(
-        self, stop: Sequence[str] | None, called: Mapping[str, Any], grammar: Grammar | None = None
-    ) -> SamplingParams:
-        """Raises InvalidInputError for a value out of range."""
-        names = ("temperature", "top_p", "top_k", "repetition_penalty", "seed")
-        given = {name: called.get(name, getattr(self, name)) for name in names}
-        longest = called.get("max_new_tokens", called.get("max_tokens", self.max_tokens))
-        given |= {"max_new_tokens": longest, "grammar": grammar}
-        stops = called.get("stop_sequences", self.stop) if stop is None else stop
-        stops = (stops,) if isinstance(stops, str) else tuple(stops or ())
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return SamplingParams(**chosen, stop=stops)
 
 
 class RetrievalFields(BaseModel):
@@ -82,7 +52,7 @@ class RetrievalFields(BaseModel):
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
     retrieval: RetrievalMode = "auto"
     max_retrievals: int = 6
-    on_retrieval_error: Literal["raise", "continue"] = "raise"
+    on_retrieval_error: OnError = "raise"
 
     @model_validator(mode="after")
     def _search_one(self) -> "RetrievalFields":
@@ -97,12 +67,7 @@ class RetrievalFields(BaseModel):
 
     def skips_errors(self, called: Mapping[str, Any]) -> bool:
         """Whether a store that raises is gone on without."""
-        choice = called.get("on_retrieval_error", self.on_retrieval_error)
-        if choice not in ("raise", "continue"):
-            raise InvalidInputError(
-                f"on_retrieval_error={choice!r}; expected 'raise' or 'continue'; change it"
-            )
-        return bool(choice == "continue")
+        return skips_errors(called.get("on_retrieval_error", self.on_retrieval_error))
 
     def search(self, model: SharedModel, called: Mapping[str, Any]) -> Search | None:
         """None where nothing is attached or wanted."""

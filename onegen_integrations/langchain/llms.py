@@ -35,11 +35,11 @@ from onegen_integrations.langchain.fields import (
     CONFIG,
     NamedModelFields,
     RetrievalFields,
-    SamplingFields,
     option_names,
 )
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import TurnRetriever
+from onegen_integrations.sampling_fields import SamplingFields
 from onegen_model import Event, Ticket
 
 
@@ -130,7 +130,8 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         for prompt in prompts:
             retriever = TurnRetriever(search, run, skips) if search else None
             retrieval = self.retrieval_params(search, called) if search else None
-            ticket = model.submit(prompt, retriever, self.sampling(stop, called), retrieval)
+            sampling = self.sampling(called, stop=stop)
+            ticket = model.submit(prompt, retriever, sampling, retrieval)
             told = MessageStream(model.template, plain=search is None)
             texts[ticket.request.id] = _Text(prompt, ticket, told, retriever)
         return texts

@@ -22,11 +22,11 @@ from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, passage_id
 from onegen_integrations.shared import SharedModel
+from onegen_integrations.stores import FAISS_METRICS, ToCosine, chroma_cosine, require_same_model
 from onegen_model import Query
 from onegen_model.errors import InvalidInputError, PassageIndexError
 
 Hit: TypeAlias = tuple[Document, float | None]
-ToCosine: TypeAlias = Callable[[float], float]
 _AskedBy: TypeAlias = Literal["vector", "handle", "text"]
 
 _SCORED = (
@@ -186,7 +186,7 @@ class Search:
             return
         theirs = _embeddings(self.source)
         if self.model and theirs:
-            _require_same_model(self.model, theirs.shared, self.source)
+            require_same_model(self.model, theirs.shared, _name(self.source))
         if known := _known(self.source):
             _require_dimension(known.dimension(self.source), len(query.embedding), self.source)
         _require_ours(self.source)
@@ -210,15 +210,6 @@ def _require_ours(store: Any) -> None:
         raise PassageIndexError(
             f"{_name(store)} embeds with {_name(theirs)}; expected OneGenEmbeddings, because the "
             "model asks with its own vectors; fill a new store with OneGenEmbeddings"
-        )
-
-
-def _require_same_model(ours: SharedModel, theirs: SharedModel, store: object) -> None:
-    # Equal handles are one model, which need not be loaded to be compared.
-    if ours != theirs and ours.fingerprint != theirs.fingerprint:
-        raise PassageIndexError(
-            f"{_name(store)} embeds with the model {theirs.fingerprint[:12]}; expected "
-            f"{ours.fingerprint[:12]}, the model that asks; use one model for both"
         )
 
 
@@ -249,13 +240,6 @@ def _known(source: object) -> _Known | None:
     return next((_STORES[name] for name in names if name in _STORES), None)
 
 
-def _chroma_cosine(store: Any) -> ToCosine | None:
-    # The collection knows; the store object may have been given another space, or none.
-    configuration = store._collection.configuration_json
-    index = configuration.get("hnsw") or configuration.get("spann") or {}
-    return _CHROMA_SPACES.get(str(index.get("space")))
-
-
 def _chroma_dimension(store: Any) -> int:
     rows = store._collection.get(limit=1, include=["embeddings"])["embeddings"]
     return len(rows[0]) if len(rows) else 0
@@ -279,13 +263,12 @@ def _matches(wanted: Mapping[str, Any], document: Document) -> bool:
     )
 
 
-_COMPLEMENT, _SQUARED_L2 = (lambda distance: 1 - distance), (lambda distance: 1 - distance / 2)
-_CHROMA_SPACES = {"cosine": _COMPLEMENT, "ip": _COMPLEMENT, "l2": _SQUARED_L2}
-_FAISS_METRICS = {0: float, 1: _SQUARED_L2}  # METRIC_INNER_PRODUCT and METRIC_L2 of faiss
 _STORES = {
-    ("langchain_chroma", "Chroma"): _Known(_chroma_cosine, _chroma_dimension),
+    ("langchain_chroma", "Chroma"): _Known(
+        lambda store: chroma_cosine(store._collection), _chroma_dimension
+    ),
     ("langchain_community", "FAISS"): _Known(
-        lambda store: _FAISS_METRICS.get(store.index.metric_type),
+        lambda store: FAISS_METRICS.get(store.index.metric_type),
         lambda store: store.index.d if store.index.ntotal else 0,
         _fetch_all,
     ),

@@ -13,10 +13,10 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
+from onegen_integrations.stores import OnError, skips_errors
 from onegen_model import RetrievalParams
 from onegen_model.errors import InvalidInputError
 
-OnError = Literal["raise", "continue"]
 Mode = Literal["auto", "always", "never"]
 
 
@@ -76,7 +76,7 @@ class Answering:
         if not model.callback_manager.handlers:
             model.callback_manager = Settings.callback_manager
         count, postprocessors = given.pop("similarity_top_k", None), _postprocessors(given)
-        skips_errors = _on_error(given.pop("on_retrieval_error", "raise")) == "continue"
+        skips = skips_errors(given.pop("on_retrieval_error", "raise"))
         retrieval = _retrieval(given, count, bounded=not isinstance(searched, BaseRetriever))
         if isinstance(searched, BaseRetriever):
             _require_none(given)
@@ -84,7 +84,7 @@ class Answering:
         else:
             source = NodeSource.of_index(searched, model.shared, postprocessors, **given)
         usual = count or _usual_count(searched)
-        return cls(model, source, retrieval, skips_errors, usual)
+        return cls(model, source, retrieval, skips, usual)
 
     def retriever(self) -> NodeRetriever:
         """For one request."""
@@ -151,14 +151,6 @@ def _require_none(options: Mapping[str, Any]) -> None:
             f"Options {', '.join(sorted(options))} beside a retriever; expected them in the "
             "retriever itself; pass the index instead, or leave them out"
         )
-
-
-def _on_error(policy: str) -> str:
-    if policy not in get_args(OnError):
-        raise InvalidInputError(
-            f"on_retrieval_error={policy!r}; expected 'raise' or 'continue'; change it"
-        )
-    return policy
 
 
 def _require_onegen(llm: Any) -> OneGenLLM:

@@ -17,14 +17,15 @@ from llama_index.core.base.llms.types import (
     LLMMetadata,
     ToolCallBlock,
 )
-from llama_index.core.bridge.pydantic import PrivateAttr, model_serializer
+from llama_index.core.bridge.pydantic import Field, PrivateAttr, model_serializer
 from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_callback
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
-from onegen_integrations.llama_index.fields import PicklableModelFields, SamplingFields
+from onegen_integrations.llama_index.fields import PicklableModelFields
 from onegen_integrations.llama_index.messages import to_conversation
 from onegen_integrations.llama_index.turns import Turn
+from onegen_integrations.sampling_fields import SamplingFields
 from onegen_integrations.shared import SharedModel
 from onegen_model import Conversation, Grammar, Options
 from onegen_model.errors import InvalidInputError
@@ -67,6 +68,14 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
     `OneGenQueryEngine` uses it.
     """
 
+    # The core's defaults as values: LlamaIndex shows them, and counts with `max_tokens`.
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 256
+    stop: list[str] = Field(default_factory=list)
+
     @classmethod
     def class_name(cls) -> str:
         return "OneGenLLM"
@@ -89,6 +98,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
 
     def _ask(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> Asked:
         model = self.shared.model
+        called = {name: value for name, value in called.items() if value is not None}
         tools, grammar = _choose(called)
         retriever = None if grammar else called.get("retriever")
         with_tools = bool(tools) and not called.get("grammar")
@@ -101,7 +111,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         )
         options: Options = {
             "retriever": retriever,
-            "sampling": self.sampling(called, grammar),
+            "sampling": self.sampling(called, grammar, called.get("stop") or None),
             "retrieval": called.get("retrieval") if retriever is not None else None,
         }
         return conversation, options, turn

@@ -14,7 +14,6 @@ from pydantic_core import SchemaSerializer, core_schema
 
 from onegen_integrations.llama_index.passages import to_passage
 from onegen_integrations.llama_index.vector_stores import (
-    ToCosine,
     cosine_of,
     is_asynchronous,
     require_applied,
@@ -22,6 +21,7 @@ from onegen_integrations.llama_index.vector_stores import (
     with_cosines,
 )
 from onegen_integrations.shared import SharedModel
+from onegen_integrations.stores import ToCosine
 from onegen_model import PassagesInserted, Query, ScoredPassage
 from onegen_model.errors import InvalidInputError
 

@@ -43,7 +43,6 @@ class Turn:
     text: str = ""
     calls: list[ToolCallBlock] = field(default_factory=list)
     opening: tuple[Segment, ...] = ()
-    _unframed: str = ""
     _spans: list[str] = field(default_factory=lambda: [""])
     _passages: list[tuple[Passage, ...]] = field(default_factory=list)
 
@@ -78,12 +77,10 @@ class Turn:
                     self.retriever.insert(event)
                 new = self._show(self.parts.end_span())
                 self._spans.append("")
-                self._unframed = ""
             case Finished():
                 new = self._show(self.parts.end_span())
-                if self.retrieves and not self.parts.has_frame:
-                    # Without an answer frame the answer is what was written last.
-                    new = self._add(self._unframed.strip())
+                if self.retrieves:  # what is no answer was not shown
+                    new += self._add(self.parts.unframed)
             case _:
                 new = ""
         return new if new or len(self.calls) > before else None
@@ -97,8 +94,6 @@ class Turn:
                 return self._add(part.text)
             case StepText() if not self.retrieves:
                 return self._add(part.text if self.text else part.text.lstrip())
-            case StepText():
-                self._unframed += part.text
             case ToolCall() | InvalidToolCall():
                 self.calls.append(_to_block(part))
         return ""

@@ -21,9 +21,8 @@ from llama_index.core.vector_stores.utils import (
 
 from onegen_integrations.llama_index.passages import to_passage
 from onegen_integrations.shared import SharedModel
+from onegen_integrations.stores import FAISS_METRICS, ToCosine, chroma_cosine, require_same_model
 from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
-
-ToCosine = Callable[[float], float]
 
 # Cosine of a stored vector and the one that the model makes of the same text today.
 LEAST_COSINE = 0.9
@@ -52,13 +51,10 @@ class Known:
     modes: tuple[str, ...] = ("default",)
 
 
-def _chroma_cosine(store: Any) -> ToCosine:
-    """Chroma hands out `exp(-distance)`; the distance is `2 - 2 cos` (l2) or `1 - cos`."""
-    collection = store._collection
-    configured = (getattr(collection, "configuration_json", None) or {}).get("hnsw") or {}
-    named = (collection.metadata or {}).get("hnsw:space")
-    scale = 2 if (configured.get("space") or named or "l2") == "l2" else 1
-    return lambda score: 1 + math.log(max(score, 1e-30)) / scale
+def _chroma_cosine(store: Any) -> ToCosine | None:
+    """Chroma's store hands out `exp(-distance)`."""
+    of_distance = chroma_cosine(store._collection)
+    return of_distance and (lambda score: of_distance(-math.log(max(score, 1e-30))))
 
 
 def _chroma_sample(store: Any) -> Sample | None:
@@ -77,9 +73,7 @@ def _chroma_sample(store: Any) -> Sample | None:
 
 
 def _faiss_cosine(store: Any) -> ToCosine | None:
-    """FAISS hands out the inner product, or the squared distance, lower for what is nearer."""
-    by_metric: dict[int, ToCosine] = {0: lambda score: score, 1: lambda score: 1 - score / 2}
-    return by_metric.get(store._faiss_index.metric_type)
+    return FAISS_METRICS.get(store._faiss_index.metric_type)
 
 
 def _faiss_sample(store: Any) -> Sample | None:
@@ -204,7 +198,7 @@ def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
 
     One stored text is embedded again and compared with its vector.
     """
-    _require_same_model(index, model)
+    _require_our_model(index, model)
     name = type(index.vector_store).__name__
     known = _known(index.vector_store)
     if known is None:
@@ -224,7 +218,7 @@ def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
         _require_same_vector(model, sample.vector, node)
 
 
-def _require_same_model(index: VectorStoreIndex, model: SharedModel) -> None:
+def _require_our_model(index: VectorStoreIndex, model: SharedModel) -> None:
     theirs = getattr(index, "_embed_model", None)
     shared = getattr(theirs, "shared", None)
     if shared is None:
@@ -233,11 +227,7 @@ def _require_same_model(index: VectorStoreIndex, model: SharedModel) -> None:
             "of the model that writes; build or load the index with "
             "`embed_model=OneGenEmbedding(…)`"
         )
-    if shared.fingerprint != model.fingerprint:
-        raise PassageIndexError(
-            f"The index embeds with model {shared.fingerprint[:12]}; expected "
-            f"{model.fingerprint[:12]}, the model that writes; give both the same `model`"
-        )
+    require_same_model(model, shared, "The index")
 
 
 def _stored_node(index: VectorStoreIndex, key: str) -> BaseNode:

@@ -55,7 +55,8 @@ class Objective(nn.Module):
         ids: Any = None,
         **relations: Tensor,
     ) -> dict[str, Any]:
-        """A batch of `Collator`; returns `loss` and its two parts, detached.
+        """A batch of `Collator`; returns `loss`, and detached its two parts and the embeddings of
+        `queries` (q, d) and `passages` (p, d).
 
         Sums are divided by `divisors`, (target tokens, queries with a target): the batch's own,
         unless it is one of many. `ids` are for messages.
@@ -77,20 +78,20 @@ class Objective(nn.Module):
             queries.append(normalise(readout.hidden[count:]))
         asked, said = torch.cat(queries), torch.cat(labels)
         # A batch, or a run, may train the language model alone: then there is nothing to embed.
-        searched = passages if self.settings.contrastive_weight else ()
-        embedded = torch.cat([asked[:0], *(self._embed(chunk) for chunk in searched)])
+        chunks = passages if self.settings.contrastive_weight else ()
+        embedded = torch.cat([asked[:0], *map(self._embed, chunks)])
         if divisors is None:
             divisors = count_targets(said, related.targets)
         tokens, searches = divisors.to(asked.device, torch.float32).clamp(min=1e-9)
-        losses = joint_loss(
-            language_modeling_loss(torch.cat(logits), said) / tokens,
-            self._contrastive(asked, embedded, related) / searches,
-            self.settings,
-        )
+        written = language_modeling_loss(torch.cat(logits), said) / tokens
+        found = self._contrastive(asked, embedded, related) / searches
+        losses = joint_loss(written, found, self.settings)
         return {
             "loss": losses.total,
             "language_modeling_loss": losses.language_modeling,
             "contrastive_loss": losses.contrastive,
+            "queries": asked.detach(),
+            "passages": embedded.detach(),
         }
 
     def _contrastive(self, queries: Tensor, passages: Tensor, related: Relations) -> Tensor:
@@ -102,7 +103,8 @@ class Objective(nn.Module):
             return bpr(queries, passages, targets, related.negatives, scale).sum()
         keys, positive_keys = related.passage_keys, related.positive_keys
         own = slice(0, len(queries))
-        if settings.cross_device_negatives and world_size() > 1:
+        # An evaluation must not depend on how many processes share it.
+        if self.training and settings.cross_device_negatives and world_size() > 1:
             queries, passages, targets, keys, positive_keys, own = gather_batch(
                 (queries, passages), (targets, keys, positive_keys)
             )

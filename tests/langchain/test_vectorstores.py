@@ -1,138 +1,35 @@
-"""One search over real stores: what a score is there, what is found, and what is refused."""
+"""One search over real stores: what a score is there, and what is found."""
 
 import asyncio
-import itertools
 import time
-from array import array
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import chromadb
 import numpy as np
 import pytest
 from langchain_chroma import Chroma
 from langchain_community.vectorstores import FAISS
-from langchain_community.vectorstores.utils import DistanceStrategy
-from langchain_core.callbacks import BaseCallbackHandler, CallbackManagerForRetrieverRun
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
-from langchain_core.embeddings import DeterministicFakeEmbedding, Embeddings
-from langchain_core.retrievers import BaseRetriever
-from langchain_core.vectorstores import InMemoryVectorStore, VectorStore, VectorStoreRetriever
-from pydantic import Field
+from langchain_core.embeddings import Embeddings
+from langchain_core.vectorstores import VectorStoreRetriever
 
 from onegen_integrations.langchain import OneGenEmbeddings, open_search
-from onegen_integrations.shared import SharedModel, shared_model
-from onegen_model import PassageIndex, Query
-from onegen_model.errors import InvalidInputError, PassageIndexError
+from tests.vectorstores import (
+    DOCUMENTS,
+    QUESTION,
+    STORES,
+    TOWNS,
+    Build,
+    TextStore,
+    VectorOnly,
+    Words,
+    ask,
+    each_store,
+    in_memory,
+    one_of_each,
+)
 
-TOWNS = ("Alba", "Brig", "Cary", "Dorn", "Elva", "Fink", "Gera", "Hof")
-DOCUMENTS = [
-    Document(
-        id=town.lower(),
-        page_content=f"{town}\nA town by the river.",
-        metadata={"title": town, "number": at, "bank": "north" if at % 2 else "south"},
-    )
-    for at, town in enumerate(TOWNS)
-]
-QUESTION = "Where is the mill of Cary?"
-
-Build = Callable[[Embeddings, list[Document]], VectorStore]
-_names = itertools.count()
-
-
-def chroma(**options: Any) -> Build:
-    def build(embeddings: Embeddings, documents: list[Document]) -> VectorStore:
-        client = chromadb.EphemeralClient()
-        store = Chroma(f"test-{next(_names)}", embeddings, client=client, **options)
-        if documents:
-            store.add_documents(documents)
-        return store
-
-    return build
-
-
-def faiss(**options: Any) -> Build:
-    def build(embeddings: Embeddings, documents: list[Document]) -> VectorStore:
-        store = FAISS.from_documents(documents or DOCUMENTS, embeddings, **options)
-        if not documents:
-            store.delete([document.id for document in DOCUMENTS])
-        return store
-
-    return build
-
-
-def in_memory(embeddings: Embeddings, documents: list[Document]) -> VectorStore:
-    store = InMemoryVectorStore(embeddings)
-    store.add_documents(documents)
-    return store
-
-
-STORES: dict[str, Build] = {
-    "chroma": chroma(),
-    "chroma l2": chroma(collection_configuration={"hnsw": {"space": "l2"}}),
-    "chroma cosine": chroma(collection_configuration={"hnsw": {"space": "cosine"}}),
-    "chroma ip": chroma(collection_configuration={"hnsw": {"space": "ip"}}),
-    "chroma metadata": chroma(collection_metadata={"hnsw:space": "cosine"}),
-    "faiss": faiss(),
-    "faiss normalised": faiss(normalize_L2=True),
-    "faiss cosine": faiss(normalize_L2=True, distance_strategy=DistanceStrategy.COSINE),
-    "faiss ip": faiss(distance_strategy=DistanceStrategy.MAX_INNER_PRODUCT),
-    "in memory": in_memory,
-}
-ONE_OF_EACH = {name: STORES[name] for name in ("chroma", "faiss", "in memory")}
 pytestmark = pytest.mark.filterwarnings("ignore:Normalizing L2:UserWarning")  # of FAISS
-each_store = pytest.mark.parametrize("build", STORES.values(), ids=STORES.keys())
-one_of_each = pytest.mark.parametrize("build", ONE_OF_EACH.values(), ids=ONE_OF_EACH.keys())
-
-
-class TextStore(VectorStore):
-    """A store as most are: it embeds the text itself, and cannot be asked by vector."""
-
-    def __init__(self, embedding: Embeddings) -> None:
-        self.inner = InMemoryVectorStore(embedding)
-
-    @property
-    def embeddings(self) -> Embeddings:
-        return self.inner.embeddings
-
-    def add_texts(self, *args: Any, **kwargs: Any) -> list[str]:
-        return self.inner.add_texts(*args, **kwargs)
-
-    def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
-        return self.inner.similarity_search(query, k, **kwargs)
-
-    @classmethod
-    def from_texts(cls, *args: Any, **kwargs: Any) -> "TextStore":
-        raise NotImplementedError
-
-
-class VectorOnly(TextStore):
-    """A store that can be asked by vector, but tells no scores."""
-
-    asked: Any = None
-
-    def similarity_search_by_vector(
-        self, embedding: list[float], k: int = 4, **kwargs: Any
-    ) -> list[Document]:
-        self.asked = {"embedding": embedding, "k": k, **kwargs}
-        return self.inner.similarity_search_by_vector(embedding, k)
-
-
-class Words(BaseRetriever):
-    """Finds by words, as BM25 would; shows what it was asked."""
-
-    asked: list[str] = Field(default_factory=list)
-
-    def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
-    ) -> list[Document]:
-        self.asked.append(query)
-        return [d for d in DOCUMENTS if d.page_content.split("\n")[0] in query] + DOCUMENTS
-
-
-def ask(vector: list[float], top_k: int = 3, text: str = QUESTION, **rest: Any) -> Query:
-    return Query(array("f", vector), text, top_k, **rest)
 
 
 @pytest.fixture
@@ -345,88 +242,6 @@ async def test_what_a_store_raises_comes_through(
 
 
 @one_of_each
-def test_a_store_of_vectors_of_another_length_is_refused(
-    build: Build, embeddings: OneGenEmbeddings, vector: list[float]
-) -> None:
-    search = open_search(build(DeterministicFakeEmbedding(size=48), DOCUMENTS))
-    with pytest.raises(PassageIndexError, match="holds vectors of length 48; expected 64"):
-        search.search(ask(vector))
-
-
-@one_of_each
-async def test_an_empty_store_is_refused_until_it_is_filled(
-    build: Build, embeddings: OneGenEmbeddings, vector: list[float]
-) -> None:
-    store = build(embeddings, [])
-    search = open_search(store)
-    with pytest.raises(PassageIndexError, match="is empty; expected documents in it; add some"):
-        search.search(ask(vector))
-    with pytest.raises(PassageIndexError, match="is empty"):
-        await search.asearch(ask(vector))
-    store.add_documents(DOCUMENTS)
-    assert len(search.search(ask(vector))) == 3
-
-
-def test_a_store_of_another_model_is_refused(
-    embeddings: OneGenEmbeddings, folder: Path, other_folder: Path, vector: list[float]
-) -> None:
-    store = in_memory(OneGenEmbeddings(model=other_folder), DOCUMENTS)
-    theirs = shared_model(other_folder).fingerprint[:12]
-    with pytest.raises(
-        PassageIndexError, match=f"{theirs}; expected {embeddings.shared.fingerprint[:12]}"
-    ):
-        open_search(store, model=embeddings.shared).search(ask(vector))
-    same = SharedModel(folder, dtype="bfloat16")
-    assert open_search(in_memory(embeddings, DOCUMENTS), model=same).search(ask(vector))
-
-
-@pytest.mark.parametrize(
-    ("source", "options", "message"),
-    [
-        (["a list"], {}, "list cannot be searched; expected a VectorStore or a BaseRetriever"),
-        (PassageIndex, {}, "PassageIndex cannot be searched"),
-        (DeterministicFakeEmbedding(size=4), {}, "DeterministicFakeEmbedding cannot be searched"),
-        (
-            TextStore(DeterministicFakeEmbedding(size=4)),
-            {},
-            "TextStore has no similarity search by vector; expected similarity_search_by_vector",
-        ),
-        (
-            VectorOnly(DeterministicFakeEmbedding(size=4)).as_retriever(search_type="mmr"),
-            {},
-            "VectorOnly has no mmr search by vector",
-        ),
-        (
-            VectorOnly(DeterministicFakeEmbedding(size=4)),
-            {"score_threshold": 0.2},
-            r"score_threshold=0.2 for VectorOnly \(similarity\), whose scores are not known",
-        ),
-        (
-            InMemoryVectorStore(DeterministicFakeEmbedding(size=4)).as_retriever(search_type="mmr"),
-            {"score_threshold": 0.2},
-            r"for InMemoryVectorStore \(mmr\), whose scores",
-        ),
-        (Words(), {"score_threshold": 0.2}, "for Words .*, whose scores are not known"),
-        (
-            Words(),
-            {"search_kwargs": {"filter": {}, "k": 2}},
-            r"search_kwargs \['filter'\] for Words",
-        ),
-    ],
-)
-def test_what_cannot_be_searched_is_refused_at_once(
-    source: Any, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        open_search(source, **options)
-
-
-def test_a_filter_for_a_retriever_that_has_none_is_refused(vector: list[float]) -> None:
-    with pytest.raises(InvalidInputError, match="A filter for Words, which is asked with text"):
-        open_search(Words()).search(ask(vector, filter={"number": 1}))
-
-
-@one_of_each
 def test_mmr_takes_a_filter_too(
     build: Build, embeddings: OneGenEmbeddings, vector: list[float]
 ) -> None:
@@ -436,16 +251,6 @@ def test_mmr_takes_a_filter_too(
     near = embeddings.embed_documents(["Cary 7"])[0]
     (hit,) = open_search(retriever).search(ask(near, filter={"far": 1}))
     assert hit[0].id == "far"
-
-
-@one_of_each
-def test_a_store_of_other_embeddings_of_equal_length_is_refused(
-    build: Build, embeddings: OneGenEmbeddings, vector: list[float]
-) -> None:
-    search = open_search(build(DeterministicFakeEmbedding(size=len(vector)), DOCUMENTS))
-    expected = "embeds with DeterministicFakeEmbedding; expected OneGenEmbeddings"
-    with pytest.raises(PassageIndexError, match=expected):
-        search.search(ask(vector))
 
 
 def test_cached_embeddings_of_ours_are_ours(
