@@ -2,7 +2,7 @@
 
 A folder with `onegen.json` (template, passage length, base) and either an adapter over a base or
 whole weights with their tokenizer; safetensors only. A plain Hugging Face folder loads too, if its
-tokenizer has the control tokens.
+tokenizer has the control tokens: ours, or those of a preset.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from onegen_model.errors import CheckpointError
+from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
 from onegen_model.template import Template
 from onegen_model.tokens import add_control_tokens, initialise_rows
 from onegen_model.weights import default_base_file, file_sha256, prepare_base
@@ -29,6 +30,7 @@ CONFIG_FILE = "onegen.json"
 ADAPTER_FILE = "adapter_model.safetensors"
 _ADAPTER_CONFIG = "adapter_config.json"
 FORMAT_VERSION = 1
+_WHOLE = "a causal language model of Hugging Face with safetensors and a tokenizer"
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 # What a config file may hold that changes no vector and no id.
 _INERT = {
@@ -100,12 +102,24 @@ class Checkpoint:
     fingerprint: str
 
 
-def load_checkpoint(path_or_id: str | Path | None, dtype: Any, device: str) -> Checkpoint:
-    """The default checkpoint (None), a local folder, or a hub id; raises CheckpointError."""
+def load_checkpoint(
+    path_or_id: str | Path | None, dtype: Any, device: str, preset: str | None = None
+) -> Checkpoint:
+    """The default checkpoint (None), a local folder, or a hub id; raises CheckpointError.
+
+    `preset` names the published format of a folder without `onegen.json`; it is found by its
+    tokens otherwise.
+    """
     folder = DEFAULT_CHECKPOINT if path_or_id is None else _find_folder(path_or_id)
-    config = CheckpointConfig.read(folder)
-    weights = folder if config.base is None else find_base(config.base)
-    network, tokenizer = load_weights(weights)
+    published = _find_preset(folder, preset)
+    if published is not None and published.template is not None:
+        config = CheckpointConfig(published.template, published.max_passage_tokens)
+        network, tokenizer = load_weights(weights := folder, **TOKENIZER_OPTIONS)
+        published.require_rows(network, tokenizer)
+    else:
+        config = CheckpointConfig.read(folder)
+        weights = folder if config.base is None else find_base(config.base)
+        network, tokenizer = load_weights(weights)
     if config.base is not None:
         network = _apply_adapter(network, tokenizer, folder, config)
     fingerprint = fingerprint_of(network, tokenizer, folder, weights, config)
@@ -126,6 +140,19 @@ def _find_folder(path_or_id: str | Path) -> Path:
             f"No model {str(path_or_id)!r}: no such folder, and not on the hub "
             f"({type(error).__name__}); expected a folder or a hub id; check the name"
         ) from error
+
+
+def _find_preset(folder: Path, name: str | None) -> Preset | None:
+    if name is not None:
+        require_preset(name)
+    if not (folder / CONFIG_FILE).is_file():
+        return find_preset(_load_tokenizer(folder), folder, name)
+    if name is not None:
+        raise InvalidInputError(
+            f"preset={name!r} for {folder}, which has its own {CONFIG_FILE}; expected no preset; "
+            "leave it out"
+        )
+    return None
 
 
 def find_base(base: Base) -> Path:
@@ -153,19 +180,36 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def load_weights(folder: Path) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+def load_weights(
+    folder: Path, **tokenizer_options: bool
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Network (in the dtype it was saved in) and tokenizer of a Hugging Face folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    tokenizer = _load_tokenizer(folder, **tokenizer_options)
+    if not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+        raise CheckpointError(
+            f"{folder} has its weights in .bin files; expected safetensors, because loading a .bin "
+            "file can run code; if you trust it, convert it once: `AutoModelForCausalLM."
+            "from_pretrained(folder).save_pretrained(folder)` of transformers"
+        )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
         network = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
     except Exception as error:  # Damage shows in a dozen kinds of errors, some of them bare.
-        what = "a causal language model of Hugging Face with safetensors and a tokenizer"
-        raise _unloadable(folder, error, what) from error
+        raise _unloadable(folder, error, _WHOLE) from error
     return network, tokenizer
+
+
+def _load_tokenizer(folder: Path, **options: bool) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **options)
+    except Exception as error:  # As in `load_weights`.
+        raise _unloadable(folder, error, _WHOLE) from error
+    return tokenizer
 
 
 def _unloadable(folder: Path, error: Exception, expected: str) -> CheckpointError:

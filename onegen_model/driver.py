@@ -40,7 +40,8 @@ class Ticket:
 def control_ids(renderer: Renderer, end_ids: Collection[int] = ()) -> ControlIds:
     """What a renderer's tokens mean to a request; `end_ids` end it too."""
     end = frozenset({renderer.end_id, *end_ids})
-    masked = renderer.control_ids - end - {renderer.query_id} - _tag_ids(renderer)
+    may_write = {renderer.query_id} | renderer.reflection_ids | _tag_ids(renderer)
+    masked = renderer.control_ids - end - may_write
     return ControlIds(renderer.query_id, end, masked, renderer.empty_frame)
 
 

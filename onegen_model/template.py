@@ -22,25 +22,55 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _SYSTEM, _USER, _REPLY, _NEXT = map(chat.sentinel, ("system", "q1", "a1", "q2"))
+# Fields that came later stand in the JSON form only where they say something else than this, so
+# that the fingerprints from before stay what they were.
+_LATER: Mapping[str, object] = {
+    "prompt": "",
+    "titled": "{title}\n{text}",
+    "embedded": "{passage}",
+    "before_query": "",
+    "reflection": (),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Every string of the transcript. Published formats are other instances of this class."""
+    """Every string of the transcript. Published formats are other instances of this class.
+
+    `prompt` stands around the question (`{question}`) in place of the tokenizer's chat template;
+    then a conversation has one question, and `system` is not used. `titled` is a passage with a
+    title, `embedded` what stands around any passage (`{passage}`) when it is embedded. Control
+    tokens in `prompt` and `embedded` are control tokens. `reflection` are more tokens that the
+    model may write, which are no text; `before_query` is the one before a forced query token.
+    """
 
     tokens: ControlTokens = field(default_factory=ControlTokens)
     system: str = "Search, then answer."
     answer_start: str = "<FINAL-ANSWER>"
     answer_end: str = "</FINAL-ANSWER>"
+    prompt: str = ""
+    titled: str = "{title}\n{text}"
+    embedded: str = "{passage}"
+    before_query: str = ""
+    reflection: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form kept in a checkpoint."""
-        return {**asdict(self), "tokens": self.tokens.to_dict()}
+        plain = {**asdict(self), "tokens": self.tokens.to_dict()}
+        return {name: value for name, value in plain.items() if _LATER.get(name) != value}
+
+    def passage_text(self, passage: Passage) -> str:
+        """A passage as it is read, without its frame."""
+        if not passage.title:
+            return passage.text
+        return self.titled.format(title=passage.title, text=passage.text)
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "Template":
         """Inverse of `to_dict`."""
-        return cls(**{**plain, "tokens": ControlTokens(**plain["tokens"])})
+        reflection = tuple(plain.get("reflection", ()))
+        tokens = ControlTokens(**plain["tokens"])
+        return cls(**{**plain, "tokens": tokens, "reflection": reflection})
 
     def parse(self, spans: Sequence[str]) -> tuple[tuple[str, ...], str]:
         """(steps, answer) of the written spans, which are cut where passages were inserted.
@@ -105,14 +135,17 @@ class Renderer:
         self.passage_id = token_id(tokenizer, tokens.passage)
         self._start_id = token_id(tokenizer, tokens.passage_start)
         self._end_id = token_id(tokenizer, tokens.passage_end)
+        self.reflection_ids = frozenset(token_id(tokenizer, one) for one in template.reflection)
+        before = template.before_query
+        self.before_query = [token_id(tokenizer, before)] if before else []
         self._guard = TextGuard(tokenizer)
-        self._turns = _render_turns(template, tokenizer)
+        self._turns = None if template.prompt else _render_turns(template, tokenizer)
         self.end_id = self._find_end_id()
         bos = tokenizer("", add_special_tokens=True).input_ids[:1]
         self._bos = [i for i in bos if i == tokenizer.bos_token_id]
 
     def _find_end_id(self) -> int:
-        first = self._turns.following[0]
+        first = self._turns.following[0] if self._turns else None
         if isinstance(first, tuple) and first and first[0] in self.control_ids:
             return first[0]
         return int(self.tokenizer.eos_token_id)
@@ -137,13 +170,38 @@ class Renderer:
 
     def question_ids(self, question: str) -> list[int]:
         """The prompt of a first turn."""
+        if self._turns is None:
+            require_question(question)
+            return self._around(self.template.prompt, "{question}", question)
         return self._fill(self._turns.opening, question)
 
     def next_question_ids(self, question: str, previous: Sequence[int]) -> list[int]:
         """What follows the ids of an earlier answer when the user asks on."""
-        ids = self._fill(self._turns.following, question)
+        ids = self._fill(self.require_turns().following, question)
         if ids[0] == self.end_id == previous[-1]:
             return ids[1:]
+        return ids
+
+    def require_turns(self) -> _Turns:
+        """Raise InvalidInputError where the template has a place for one question and no more."""
+        if self._turns is None:
+            raise InvalidInputError(
+                "The format of this checkpoint has a place for one question and no more; expected "
+                "no history, no further message and no tools; ask the question alone"
+            )
+        return self._turns
+
+    def _around(self, form: str, place: str, text: str) -> list[int]:
+        """Ids of a form of the template with plain `text` in its place.
+
+        What stands between two control tokens is tokenised as one text, as the original does.
+        """
+        added = {token.content: at for at, token in self.tokenizer.added_tokens_decoder.items()}
+        longest_first = sorted(map(re.escape, added), key=len, reverse=True)
+        ids: list[int] = []
+        for piece in re.split(f"({'|'.join(longest_first)})", form):
+            plain = piece.replace(place, text)
+            ids += [added[piece]] if piece in added else self.text_ids(plain)
         return ids
 
     def _fill(self, parts: chat.Parts, question: str) -> list[int]:
@@ -172,8 +230,7 @@ class Renderer:
         return frames or list(self.empty_frame)
 
     def _body_ids(self, passage: Passage) -> list[int]:
-        text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
-        ids = self.text_ids(text)
+        ids = self.text_ids(self.template.passage_text(passage))
         if not passage.text.strip():
             raise InvalidInputError(
                 f"Passage {passage.id!r} is empty; expected some text; leave it out"
@@ -191,11 +248,15 @@ class Renderer:
 
     def embed_ids(self, passage: Passage) -> list[int]:
         """A passage as it is embedded: the vector is read at the last id."""
-        return [*self._bos, *self._body_ids(passage), self.passage_id]
+        ids = self._body_ids(passage)
+        if self.template.embedded != _LATER["embedded"]:
+            text = self.template.passage_text(passage)
+            ids = self._around(self.template.embedded, "{passage}", text)
+        return [*self._bos, *ids, self.passage_id]
 
     def query_ids(self, question: str) -> list[int]:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
-        return [*self.question_ids(question), self.query_id]
+        return [*self.question_ids(question), *self.before_query, self.query_id]
 
     def transcript(self, question: str, segments: Sequence[Segment]) -> Rendered:
         """A whole, finished transcript, as training sees it and inference produces it."""

@@ -1,0 +1,199 @@
+"""The published OneGen checkpoints: which one a folder holds, and in what format it was trained.
+
+A folder as it was published has no `onegen.json`. The tokens that were added to its tokenizer
+tell which checkpoint it is; their ids are the tokenizer's, for the published ones differ from what
+the published code would give.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.template import Template
+from onegen_model.tokens import ControlTokens, token_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Theirs were trained on texts as they stand: no BOS in front of any, no space that is not there.
+TOKENIZER_OPTIONS: Mapping[str, bool] = MappingProxyType(
+    {"add_prefix_space": False, "add_bos_token": False, "add_eos_token": False}
+)
+
+_QUESTION_ANSWERING = ControlTokens(
+    "[Question Representation]",
+    "[Document Fragment Representation]",
+    "<paragraph>",
+    "</paragraph>",
+)
+_INSTRUCTION = (
+    "Represent the following document fragment and output it after the "
+    "'[Document Fragment Representation]' token. \nHere are document fragment:\n{passage}"
+)
+_REFLECTION = (
+    *("[No Retrieval]", "[Retrieval]", "[Continue to Use Evidence]", "[Irrelevant]", "[Relevant]"),
+    *("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]"),
+    *("[Fully supported]", "[Partially supported]", "[No support / Contradictory]"),
+)
+_LINKING = ("[_CONTINUE_]", "[LK]", "[SE]")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A published format. `tokens` are all that its tokenizer was given.
+
+    `obstacle` says why a checkpoint of this format cannot be used; it has no template then.
+    """
+
+    name: str
+    published_as: str
+    tokens: frozenset[str]
+    template: Template | None = None
+    max_passage_tokens: int = 512
+    obstacle: str = ""
+
+    def require_rows(
+        self, network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
+    ) -> None:
+        """Raise CheckpointError for a token without an embedding."""
+        rows = network.get_input_embeddings().weight.shape[0]  # type: ignore[index]
+        for token in sorted(self.tokens):
+            if (number := token_id(tokenizer, token)) >= rows:
+                raise CheckpointError(
+                    f"Token {token!r} has the id {number}, and there are {rows} embeddings; "
+                    "expected one for each token; take weights and tokenizer of one checkpoint"
+                )
+
+
+MULTI_HOP = Preset(
+    "onegen-multihop",
+    "zjunlp/OneGen-MultiHop-Llama2-7B",
+    frozenset(_QUESTION_ANSWERING),
+    Template(
+        tokens=_QUESTION_ANSWERING,
+        system="",
+        prompt=(
+            "You are good at multi-step reasoning in QA. For complex questions, break down the "
+            "process. Generate and answer sub-questions step-by-step, using retrieved documents at "
+            "each stage. Output the final answer wrapped by <FINAL-ANSWER></FINAL-ANSWER>. Here is "
+            "a question: {question}"
+        ),
+        titled="wiki title: {title}\ncontent: {text}",
+        embedded=_INSTRUCTION,
+    ),
+)
+"""Multi-hop question answering: sub-questions, paragraphs of Wikipedia, an answer in its frame.
+
+As published:
+
+* the prompt, its words and the space before a line break included; no chat template, no BOS;
+* the passage token that the instruction in front of a passage quotes is the token itself, not its
+  letters, and the vector is read at the next one;
+* the query token is written by the model, and the passages stand right behind it.
+
+Otherwise than published, on purpose:
+
+* a query embedding is read in the pass that writes: the original runs the whole transcript again
+  behind its own cache, so that every position counts twice;
+* a passage has one vector, read at its end; the original's have one for each sentence, each behind
+  the passage tokens of those before it, and the best of them counts;
+* passages are embedded once, not again at every hop, and an index holds any number of them;
+* a passage that is in the context is not found again; nothing found is an empty frame;
+* passages have at most 512 tokens here. The original has no limit, and trained on 1,200 with the
+  instruction;
+* inserted are as many passages as `RetrievalParams.top_k` says, its default included; the
+  original inserts 1, 5 times at most;
+* the answer is the first frame that was written, wherever it is; the original looks at what was
+  written last, and finds nothing where there are two;
+* no text of a question or a passage becomes a control token.
+
+The workflows for Llama 3.1 and Qwen2-7B add the same tokens and wrap the prompt in a chat template.
+No such checkpoint is published, and this preset is not theirs.
+"""
+
+SELF_RAG = Preset(
+    "onegen-selfrag",
+    "zjunlp/OneGen-SelfRAG-Llama2-7B",
+    frozenset((*_QUESTION_ANSWERING, *_REFLECTION)),
+    Template(
+        tokens=_QUESTION_ANSWERING,
+        system="",
+        prompt="### Instruction:\n{question}\n\n### Response:\n",
+        embedded=_INSTRUCTION,
+        before_query="[Retrieval]",
+        reflection=_REFLECTION,
+    ),
+)
+"""Single-hop question answering with Self-RAG's reflection tokens, which are ids and no text.
+
+As published: the prompt, `[Retrieval]` before the query token (forced with it under retrieval
+"always", which is what the original measures), `title`, newline, `text` in a frame and behind the
+instruction of multi-hop question answering. What a task puts around its question is the caller's.
+
+Otherwise than published, on purpose: what is said of multi-hop question answering, and
+
+* passages come from a whole index; the original only orders a list that Contriever found;
+* one answer is written with the passages in its context (one with `top_k=1`, as in training). The
+  original writes one for each passage and takes the best by the probabilities of its reflection
+  tokens; no score is made of them here;
+* under "auto" the model's own choice between `[Retrieval]` and `[No Retrieval]` holds; the original
+  compares their probabilities with a threshold;
+* no BOS and no space in front of a text, as in training; the scripts of the original have both;
+* reflection tokens in the text of a training example stay text, so that this preset cannot be
+  fine-tuned on the published data as it is.
+"""
+
+ENTITY_LINKING = Preset(
+    "onegen-entity-linking",
+    "zjunlp/OneGen-EntityLinking-Llama2-7B",
+    frozenset(_LINKING),
+    obstacle="it emits an embedding at each mention and goes on without a passage, for which the "
+    "engine has no event",
+)
+"""Entity linking; refused. Nothing is inserted behind its query token `[LK]`."""
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {preset.name: preset for preset in (MULTI_HOP, SELF_RAG, ENTITY_LINKING)}
+)
+
+
+def require_preset(name: str) -> None:
+    """Raise InvalidInputError for a name that no preset has."""
+    if name not in PRESETS:
+        raise InvalidInputError(f"preset={name!r}; expected {_names()}; change preset")
+
+
+def find_preset(
+    tokenizer: "PreTrainedTokenizerBase", folder: Path, name: str | None
+) -> Preset | None:
+    """The preset of a folder without `onegen.json`; None where it has our own control tokens.
+
+    Raises CheckpointError for tokens that are nobody's, for those of another preset than the one
+    that was named, and for a preset that cannot be used.
+    """
+    added = frozenset(token.content for token in tokenizer.added_tokens_decoder.values())
+    if name is None and added.issuperset(ControlTokens()):
+        return None
+    # Self-RAG's tokens include those of multi-hop question answering.
+    fitting = [preset for preset in PRESETS.values() if preset.tokens <= added]
+    found = max(fitting, key=lambda preset: len(preset.tokens), default=None)
+    if found is None or name not in (None, found.name):
+        whose = f"the control tokens of {found.name}" if found else "no control tokens of OneGen"
+        raise CheckpointError(
+            f"{folder} has {whose}, and no onegen.json; expected those of {name or _names()}; "
+            "give a checkpoint of OneGen, or fine-tune the model first (see training/)"
+        )
+    if found.obstacle:
+        usable = ", ".join(one.name for one in PRESETS.values() if not one.obstacle)
+        raise CheckpointError(
+            f"{folder} holds a checkpoint of the format {found.name}, which is not supported: "
+            f"{found.obstacle}; expected one of {usable}, or of our own; choose another"
+        )
+    return found
+
+
+def _names() -> str:
+    return f"one of the presets {', '.join(PRESETS)}"
