@@ -1,0 +1,250 @@
+"""Mine hard negatives: search a corpus with the queries of training examples, keep what is wrong.
+
+What may be a negative is decided in `negatives`, who finds it in `searching`.
+"""
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage, ScoredPassage
+from onegen_model.finetune.collator import content_key
+from onegen_model.finetune.data import Data
+from onegen_model.finetune.examples import PassageRef, TrainingExample
+from onegen_model.finetune.negatives import Known, MiningSettings, select_negatives
+from onegen_model.finetune.pairs import Pairs
+from onegen_model.finetune.published import Conversations
+from onegen_model.finetune.resuming import PartialFile
+from onegen_model.finetune.searching import Corpus, MiningQuery, Searcher, Vector
+from onegen_model.finetune.survey import missing_passages
+from onegen_model.template import Template
+from onegen_model.weights import file_sha256
+
+# Examples between two saves.
+_BLOCK = 64
+
+
+def mining_queries(example: TrainingExample) -> Iterator[tuple[MiningQuery, tuple[str, ...]]]:
+    """The queries that have a positive, with the short answers they lead to.
+
+    A query's text is the line before its query token, as retrievers are asked; without one it is
+    the question, to which all the answers that follow belong.
+    """
+    hop = 0
+    for number, segment in enumerate(example.segments):
+        if segment.target is None:
+            continue
+        if segment.target.positives:
+            lines = [line.strip() for line in segment.text.splitlines()]
+            own = next((line for line in reversed(lines) if line), "")
+            later = example.segments[number + 1 :]
+            texts = [one.text for one in (later[:1] if own else later)]
+            answers = tuple(filter(None, map(short_answer, texts)))
+            yield MiningQuery(example, hop, own or example.question), answers
+        hop += 1
+
+
+def short_answer(text: str) -> str:
+    """What was read out of the passages before a written text: its first line, unframed."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    steps, answer = Template().parse([first])
+    return next(iter(steps), answer)
+
+
+class Sources:
+    """Checked training data, its corpus, and the positives of each query text.
+
+    The corpus is the file of passages and whatever stands in the examples themselves. Raises
+    InvalidInputError for a passage that is not there, or when there is nothing to mine for.
+    """
+
+    def __init__(self, data: Data) -> None:
+        if isinstance(data.examples.records, Conversations):
+            raise InvalidInputError(
+                "Conversations of the published OneGen cannot be mined for; expected transcripts "
+                "or pairs; bring them into one of these formats"
+            )
+        self.examples = data.examples.require_sound()
+        self._named = data.passages
+        inline: dict[str, Passage] = {}
+        self._positives: dict[str, set[int]] = {}
+        for number in range(len(self.examples)):
+            example = self.examples[number]
+            if problem := next(missing_passages(example, self._named), None):
+                raise InvalidInputError(
+                    f"{self.examples.where(number)}: example {example.id!r}: {problem}; add the "
+                    "passage or mend the example"
+                )
+            refs = [ref for target in example.targets for ref in target.refs]
+            inline |= {ref.id: ref for ref in refs if isinstance(ref, Passage)}
+            for query, _ in mining_queries(example):
+                keys = map(content_key, self.positives(query))
+                self._positives.setdefault(query.text, set()).update(keys)
+        if not self._positives:
+            raise InvalidInputError(
+                f"No retrieval of {self.examples.lines.path} has a positive; expected some, to "
+                "find passages that are none; name the positives first"
+            )
+        self.corpus = Corpus(self._named, inline.values())
+
+    def find(self, refs: Sequence[PassageRef]) -> list[Passage]:
+        """The passages that an example names or holds."""
+        return [self._named[ref] if isinstance(ref, str) else ref for ref in refs]
+
+    def positives(self, query: MiningQuery) -> list[Passage]:
+        """Those of its own target."""
+        return self.find(query.example.targets[query.hop].positives)
+
+    def known(
+        self, query: MiningQuery, answers: tuple[str, ...], scores: Vector, *, keep: bool
+    ) -> Known:
+        """Positives of equal texts are not candidates either; nor, with `keep`, own negatives."""
+        keys = set(self._positives[query.text])
+        if keep:
+            own = query.example.targets[query.hop].negatives
+            keys.update(map(content_key, self.find(own)))
+        positive = min(float(scores[self.corpus.row(one)]) for one in self.positives(query))
+        return Known(frozenset(keys), positive, answers)
+
+    def record(
+        self, number: int, mined: Mapping[int, Sequence[Passage]], *, keep: bool
+    ) -> dict[str, Any]:
+        """An example as its format writes it, with what was mined for some of its hops."""
+        if isinstance(self.examples.records, Pairs):
+            return self._pair(self.examples[number], mined, keep=keep)
+        record = self.examples.lines[number]
+        segments = (s for s in record["segments"] if s.get("target") is not None)
+        for hop, segment in enumerate(segments):
+            if hop in mined:
+                kept = segment["target"].get("negatives", []) if keep else []
+                refs = [one.id if one.id in self._named else _plain(one) for one in mined[hop]]
+                segment["target"]["negatives"] = [*kept, *refs]
+        return record
+
+    def _pair(
+        self, example: TrainingExample, mined: Mapping[int, Sequence[Passage]], *, keep: bool
+    ) -> dict[str, Any]:
+        """Lines with scores become one with positives and negatives."""
+        [target] = example.targets
+        kept = self.find(target.negatives) if keep or not mined else []
+        return {
+            "id": example.id,
+            "query": example.question,
+            "positive": [_plain(one) for one in self.find(target.positives)],
+            "negative": [_plain(one) for one in (*kept, *mined.get(0, ()))],
+        }
+
+
+def _plain(passage: Passage) -> dict[str, str]:
+    """A passage that stands in a record itself."""
+    titled = {"title": passage.title} if passage.title else {}
+    return {"text": passage.text, **titled}
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSummary:
+    """What became of a file. `queries` are the retrievals with a positive, `short` those of them
+    that have fewer negatives than asked for, `unread` those whose example is too long for the
+    model: they stay as they were. The last two count candidates.
+    """
+
+    examples: int
+    queries: int
+    negatives: int
+    short: int
+    unread: int
+    holding_answer: int
+    scoring_high: int
+
+
+def mine(
+    sources: Sources,
+    searcher: Searcher,
+    settings: MiningSettings,
+    out: Path,
+    *,
+    force: bool = False,
+) -> MiningSummary:
+    """Write the examples to `out` with hard negatives for each query that has a positive.
+
+    Killed and called again it goes on, see `PartialFile`; `force` replaces a finished `out`, and
+    drops what was begun with other inputs or settings.
+    """
+    examples = sources.examples
+    if out.resolve() == examples.lines.path.resolve() or out.suffix == ".gz":
+        raise InvalidInputError(
+            f"{out} cannot be written; expected a .jsonl (no .gz) that is not the one that is "
+            "read; choose another name"
+        )
+    made_with = {
+        "examples": file_sha256(examples.lines.path),
+        "corpus": searcher.corpus.digest(),
+        "search": searcher.name,
+        **asdict(settings),
+    }
+    written = PartialFile(out, made_with, force=force)
+    total = len(examples)
+    with tqdm(
+        total=total, initial=written.done, desc="Mining", unit="example", disable=None
+    ) as bar:
+        while written.done < total:
+            numbers = range(written.done, min(written.done + _BLOCK, total))
+            lines, counts = _mine_block(sources, searcher, settings, numbers)
+            written.append(lines, counts, items=len(numbers))
+            bar.update(len(numbers))
+    written.finish()
+    names = ("queries", "negatives", "short", "unread", "holding_answer", "scoring_high")
+    return MiningSummary(total, **{name: written.counts[name] for name in names})
+
+
+def _mine_block(
+    sources: Sources, searcher: Searcher, settings: MiningSettings, numbers: Sequence[int]
+) -> tuple[list[str], Counter[str]]:
+    """Lines of some examples, and what there is to count about them."""
+    examples = [sources.examples[number] for number in numbers]
+    mined: list[dict[int, Sequence[Passage]]] = [{} for _ in examples]
+    asked = [
+        (at, query, answers)
+        for at, example in enumerate(examples)
+        for query, answers in mining_queries(example)
+    ]
+    counts = Counter(queries=len(asked))
+    found = searcher.score([query for _, query, _ in asked])
+    for (at, query, answers), scores in zip(asked, found, strict=True):
+        if scores is None:
+            counts["unread"] += 1
+            continue
+        known = sources.known(query, answers, scores, keep=settings.keep_negatives)
+        ranked = _rank(searcher, scores, settings.range_max)
+        rng = random.Random(f"{settings.seed}|{query.example.id}|{query.hop}")
+        selection = select_negatives(ranked, known, settings, rng)
+        mined[at][query.hop] = selection.passages
+        counts["negatives"] += len(selection.passages)
+        counts["short"] += len(selection.passages) < settings.num_negatives
+        counts["holding_answer"] += selection.holding_answer
+        counts["scoring_high"] += selection.scoring_high
+    lines = [
+        json.dumps(sources.record(number, found, keep=settings.keep_negatives), ensure_ascii=False)
+        for number, found in zip(numbers, mined, strict=True)
+    ]
+    return lines, counts
+
+
+def _rank(searcher: Searcher, scores: Vector, depth: int) -> list[ScoredPassage]:
+    """The best that were found, best first; equal scores in the order of the corpus."""
+    depth = min(depth, len(scores))
+    rows = np.argpartition(-scores, depth - 1)[:depth]
+    rows = rows[np.lexsort((rows, -scores[rows]))]
+    return [
+        ScoredPassage(searcher.corpus.passages[row], float(scores[row]))
+        for row in rows.tolist()
+        if scores[row] > searcher.floor
+    ]

@@ -1,0 +1,116 @@
+"""A file of lines that is written over hours, and goes on where a killed run stopped."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from onegen_model.errors import InvalidInputError
+
+
+class PartialFile:
+    """Lines on their way to `path`, which appears when all are written.
+
+    Until then they stand in `path.partial`, and `path.partial.json` says how far they go and which
+    settings they were made with. `done` counts finished items (not lines); `counts` is whatever
+    the caller wants to remember with them. Raises InvalidInputError where `path` exists, or was
+    begun with other settings, unless `force` is given.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, force: bool = False) -> None:
+        self.path = path
+        self._lines = path.with_name(f"{path.name}.partial")
+        self._state = path.with_name(f"{path.name}.partial.json")
+        # As JSON gives them back.
+        self._settings = json.loads(json.dumps(settings))
+        self.done = 0
+        self.counts: Counter[str] = Counter()
+        if path.is_dir() or not path.parent.is_dir():
+            raise InvalidInputError(
+                f"{path} cannot be written; expected a file in a folder that exists; choose "
+                "another one, or make the folder"
+            )
+        if path.exists() and not force:
+            raise InvalidInputError(
+                f"{path} exists; expected a new file; choose another one, or use --force"
+            )
+        try:
+            size = self._take_over(force=force)
+            if not size:
+                self._state.unlink(missing_ok=True)
+            with self._lines.open("ab") as lines:
+                lines.truncate(size)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _take_over(self, *, force: bool) -> int:
+        """Bytes that are good."""
+        if not self._state.exists() or not self._lines.exists():
+            return 0
+        try:
+            plain = json.loads(self._state.read_bytes())
+            settings, done, size = plain["settings"], int(plain["done"]), int(plain["bytes"])
+            counts = Counter(plain["counts"])
+            problem = _difference(settings, self._settings)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            problem = "its state cannot be read"
+        else:
+            if not problem and self._lines.stat().st_size >= size:
+                self.done, self.counts = done, counts
+                return size
+        if not force:
+            raise InvalidInputError(
+                f"{self._lines} cannot be gone on with: {problem or 'lines are missing'}; expected "
+                "the same inputs and settings as before; give these, or start anew with --force"
+            )
+        return 0
+
+    def append(self, lines: Iterable[str], counts: Mapping[str, int], *, items: int) -> None:
+        """Once this returns, `items` more are done whatever happens."""
+        text = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
+        try:
+            with self._lines.open("ab") as out:
+                out.write(text)
+                out.flush()
+                os.fsync(out.fileno())
+                size = out.tell()
+            self.counts.update(counts)
+            self.done += items
+            self._write_state(size)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _write_state(self, size: int) -> None:
+        plain = {
+            "settings": self._settings,
+            "done": self.done,
+            "bytes": size,
+            "counts": self.counts,
+        }
+        staged = self._state.with_name(f"{self._state.name}.new")
+        staged.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+        os.replace(staged, self._state)
+
+    def finish(self) -> None:
+        """Put the lines in their place."""
+        try:
+            os.replace(self._lines, self.path)
+            self._state.unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> InvalidInputError:
+        return InvalidInputError(
+            f"{self.path} cannot be written ({error}); expected a writable folder with room; make "
+            "room and run the same again, or choose another place"
+        )
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first setting that is another one now."""
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            return f"{name} was {before.get(name)!r} and is {now.get(name)!r} now"
+    return ""

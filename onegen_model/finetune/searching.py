@@ -1,0 +1,263 @@
+"""What the queries of training examples find in a corpus: by BM25, or by a model's own vectors."""
+
+import hashlib
+import itertools
+import logging
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from onegen_model.embedding import BATCH_TOKENS, embed_ids
+from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.events import Passage
+from onegen_model.finetune.collator import Collator, CollatorSettings, TooLongError, content_key
+from onegen_model.finetune.examples import TrainingExample
+from onegen_model.network import normalise, pad_rows, read_hidden
+from onegen_model.template import Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Vector = NDArray[np.float32]
+
+# Passages of one file of vectors: a killed run embeds fewer than this again.
+_SHARD = 128
+# Numbers in one block of scores: 128 MB.
+_SCORES = 2**25
+# Chinese and Japanese write no spaces: there each character is a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Words without case and punctuation, as BM25 and the search for answers see them."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def content(passage: Passage) -> str:
+    """A passage as one text."""
+    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+
+
+@dataclass(frozen=True, slots=True)
+class MiningQuery:
+    """A query token of an example, the `hop`-th; `text` is what a text retriever would be asked."""
+
+    example: TrainingExample
+    hop: int
+    text: str
+
+
+class Corpus:
+    """Passages to search, each content once; `named` are those that have an id of their own."""
+
+    def __init__(self, named: Mapping[str, Passage], inline: Iterable[Passage] = ()) -> None:
+        self.named = named
+        by_key: dict[int, Passage] = {}
+        for passage in itertools.chain(named.values(), inline):
+            by_key.setdefault(content_key(passage), passage)
+        self.passages = list(by_key.values())
+        self._row = {key: row for row, key in enumerate(by_key)}
+
+    def row(self, passage: Passage) -> int:
+        """Where a passage of this content stands in `passages`."""
+        return self._row[content_key(passage)]
+
+    def digest(self, rows: slice = slice(None)) -> str:
+        """Names contents and ids of some passages."""
+        parts = (f"{content_key(p)} {p.id}\n" for p in self.passages[rows])
+        return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.passages)
+
+
+class Searcher(Protocol):
+    """Scores all passages of its corpus; only those that score above `floor` count as found.
+
+    Searchers of equal `name` find the same.
+    """
+
+    corpus: Corpus
+    name: str
+    floor: float
+
+    def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
+        """Scores (passages,) for each query; None where its example is too long to be read."""
+        ...
+
+
+class Bm25Searcher:
+    """BM25 (the `bm25s` package) over title and text, asked with a query's text.
+
+    Function words of English are left out of queries; of other languages idf takes care.
+    """
+
+    name = "bm25"
+    floor = 0.0
+
+    def __init__(self, corpus: Corpus) -> None:
+        try:
+            import bm25s
+            from bm25s.stopwords import STOPWORDS_EN_PLUS
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"The package {error.name} is not installed; expected it to search with BM25; "
+                'run `pip install "onegen[train]"`'
+            ) from error
+        # It lets its steps through as if they were warnings.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        self.corpus = corpus
+        self._stopwords = frozenset(STOPWORDS_EN_PLUS)
+        self._bm25 = bm25s.BM25()
+        texts = [words(content(passage)) for passage in corpus.passages]
+        if not any(texts):
+            raise InvalidInputError(
+                "No passage of the corpus holds a word; expected some text; check the file"
+            )
+        self._bm25.index(texts, show_progress=False)
+
+    def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector]:
+        for query in queries:
+            known = [word for word in words(query.text) if word in self._bm25.vocab_dict]
+            known = [word for word in known if word not in self._stopwords] or known
+            empty = np.zeros(len(self.corpus), np.float32)
+            yield self._bm25.get_scores(known) if known else empty
+
+
+class SearchModel(Protocol):
+    """What searching needs of a OneGenModel."""
+
+    network: "PreTrainedModel"
+    renderer: Renderer
+    fingerprint: str
+
+
+class ModelSearcher:
+    """Cosines of the states at query tokens, read in the whole transcripts, and the passages.
+
+    The vectors of the corpus are kept in `folder`, and embedded when they are first needed.
+    """
+
+    floor = -np.inf
+
+    def __init__(self, model: SearchModel, corpus: Corpus, folder: Path) -> None:
+        self.corpus = corpus
+        self.name = f"{model.fingerprint} in {str(model.network.dtype).removeprefix('torch.')}"
+        self._model = model
+        self._folder = folder
+        config = model.network.config.get_text_config()
+        longest = getattr(config, "max_position_embeddings", None) or 2**31
+        settings = CollatorSettings(max_length=longest)
+        self._collator = Collator(model.renderer, corpus.named, settings)
+
+    @cached_property
+    def _vectors(self) -> Vector:
+        shards = []
+        with tqdm(total=len(self.corpus), desc="Embedding", unit="passage", disable=None) as bar:
+            for start in range(0, len(self.corpus), _SHARD):
+                shards.append(self._shard(slice(start, start + _SHARD)))
+                bar.update(len(shards[-1]))
+        return np.concatenate(shards)
+
+    def _shard(self, rows: slice) -> Vector:
+        named = f"{self.name} {self.corpus.digest(rows)}"
+        file = self._folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.npy"
+        passages = self.corpus.passages[rows]
+        width = self._model.network.config.get_text_config().hidden_size
+        if file.is_file():
+            kept = _load(file)
+            if kept is not None and kept.shape == (len(passages), width):
+                return kept
+        renderer = self._model.renderer
+        vectors = embed_ids(self._model.network, [renderer.embed_ids(one) for one in passages])
+        _save(file, vectors)
+        return vectors
+
+    def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
+        # Before the first query: it takes the longest, and has a bar of its own.
+        vectors = self._vectors
+        embedded = self._embed(queries)
+        rows = max(1, _SCORES // len(vectors))
+        for start in range(0, len(queries), rows):
+            some = embedded[start : start + rows]
+            readable = [one for one in some if one is not None]
+            scores = iter(np.stack(readable) @ vectors.T if readable else [])
+            yield from (None if one is None else next(scores) for one in some)
+
+    def _embed(self, queries: Sequence[MiningQuery]) -> list[Vector | None]:
+        """Each example is read once, up to the last of its queries."""
+        found: list[Vector | None] = [None] * len(queries)
+        rows: list[_Row] = []
+        numbers = range(len(queries))
+        for _, group in itertools.groupby(numbers, key=lambda n: id(queries[n].example)):
+            members = list(group)
+            try:
+                rendered = self._collator.render(queries[members[0]].example)
+            except TooLongError:
+                continue
+            columns = [rendered.query_positions[queries[n].hop] for n in members]
+            rows.append(_Row(rendered.ids[: max(columns) + 1], columns, members))
+        rows.sort(key=lambda row: -len(row.ids))
+        while rows:
+            count = max(1, BATCH_TOKENS // len(rows[0].ids))
+            batch, rows = rows[:count], rows[count:]
+            members = [member for row in batch for member in row.members]
+            for member, vector in zip(members, _read(self._model.network, batch), strict=True):
+                found[member] = vector
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A transcript, the columns of its query tokens, and the queries they are."""
+
+    ids: Sequence[int]
+    columns: Sequence[int]
+    members: Sequence[int]
+
+
+@torch.inference_mode()
+def _read(network: "PreTrainedModel", batch: Sequence[_Row]) -> Vector:
+    """Query embeddings (queries, width), row by row."""
+    padded = pad_rows([row.ids for row in batch], pad_id=0)
+    inputs = {name: rows.to(network.device) for name, rows in padded.items()}
+    pairs = [(at, column) for at, row in enumerate(batch) for column in row.columns]
+    rows, columns = torch.tensor(pairs, device=network.device).T
+    hidden = read_hidden(network, inputs["input_ids"], inputs["attention_mask"], (rows, columns))
+    embedded: Vector = normalise(hidden).cpu().numpy()
+    return embedded
+
+
+def _load(file: Path) -> Vector | None:
+    """None where a file is damaged: its passages are embedded again."""
+    try:
+        vectors: Vector = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return vectors if vectors.dtype == np.float32 else None
+
+
+def _save(file: Path, vectors: Vector) -> None:
+    """Whole or not at all."""
+    staged = file.with_suffix(f".{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("wb") as out:
+            np.save(out, vectors, allow_pickle=False)
+        os.replace(staged, file)
+    except OSError as error:
+        raise InvalidInputError(
+            f"Vectors cannot be kept in {file.parent} ({error}); expected a writable folder with "
+            "room; choose another one"
+        ) from error
