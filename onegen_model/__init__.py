@@ -3,6 +3,7 @@
 from onegen_model.answer import Answer, Retrieval
 from onegen_model.conversation import Conversation, Message
 from onegen_model.driver import Ticket
+from onegen_model.embedded import EmbeddedCorpus
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
     Event,
@@ -34,6 +35,7 @@ __all__ = [
     "AnswerText",
     "AsyncRetriever",
     "Conversation",
+    "EmbeddedCorpus",
     "Event",
     "Finished",
     "Grammar",

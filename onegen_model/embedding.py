@@ -18,20 +18,27 @@ BATCH_TOKENS = 2048
 
 
 def embed_ids(
-    network: "PreTrainedModel", sequences: Sequence[Sequence[int]], *, progress: bool = False
+    network: "PreTrainedModel",
+    sequences: Sequence[Sequence[int]],
+    *,
+    progress: bool = False,
+    batch: int = BATCH_TOKENS,
 ) -> NDArray[np.float32]:
-    """Unit vectors (n, width), in the order of `sequences`; sorted by length inside."""
+    """Unit vectors (n, width), in the order of `sequences`; sorted by length inside.
+
+    A forward has at most `batch` positions, padding included, and at least one sequence.
+    """
     width = network.config.get_text_config().hidden_size
     vectors = np.empty((len(sequences), width), np.float32)
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     with tqdm(total=len(order), desc="embedding", unit="", disable=not progress) as bar:
         start = 0
         while start < len(order):
-            rows = max(1, BATCH_TOKENS // len(sequences[order[start]]))
-            batch = order[start : start + rows]
-            vectors[batch] = _embed_batch(network, [sequences[i] for i in batch])
-            start += len(batch)
-            bar.update(len(batch))
+            rows = max(1, batch // len(sequences[order[start]]))
+            some = order[start : start + rows]
+            vectors[some] = _embed_batch(network, [sequences[i] for i in some])
+            start += len(some)
+            bar.update(len(some))
     return vectors
 
 

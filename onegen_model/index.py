@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
+from onegen_model.embedded import EmbeddedCorpus, is_embedded
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.index_files import StoredIndex, read_index, write_index
@@ -253,11 +254,19 @@ class PassageIndex:
 
     @classmethod
     def load(cls, embedder: Embedder, path: str | PathLike[str]) -> "PassageIndex":
-        """Raises PassageIndexError if it is missing, damaged, or of another model or version."""
+        """What `save` or `onegen embed` wrote.
+
+        Raises PassageIndexError if it is missing, damaged, or of another model or version.
+        """
+        index = cls(embedder)
+        if is_embedded(Path(path)):
+            corpus = EmbeddedCorpus.open(path, fingerprint=embedder.fingerprint)
+            for passages, vectors in corpus.batches():
+                index.add_embedded(passages, vectors)
+            return index
         stored = read_index(
             Path(path), fingerprint=embedder.fingerprint, dimension=embedder.dimension
         )
-        index = cls(embedder)
         pairs = zip(stored.passages, stored.fragments, strict=True)
         index.add_embedded(
             [passage for passage, count in pairs for _ in range(count)], stored.vectors

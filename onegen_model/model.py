@@ -13,7 +13,7 @@ from onegen_model.answer import Answer, Span, fold
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
 from onegen_model.conversation import Conversation, conversation_ids
 from onegen_model.driver import Driver, Ticket, control_ids
-from onegen_model.embedding import embed_ids
+from onegen_model.embedding import BATCH_TOKENS, embed_ids
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
@@ -60,14 +60,18 @@ class OneGenModel:
         *,
         dtype: str = "float32",
         device: str | None = None,
+        preset: str | None = None,
     ) -> "OneGenModel":
-        """The default checkpoint, a local folder, or a hub id; raises CheckpointError."""
+        """The default checkpoint, a local folder, or a hub id; raises CheckpointError.
+
+        `preset`: see `load_checkpoint`.
+        """
         if dtype not in _DTYPES:
             raise InvalidInputError(
                 f"dtype={dtype!r}; expected one of {', '.join(_DTYPES)}; change dtype"
             )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_checkpoint(path_or_id, _DTYPES[dtype], device))
+        return cls(load_checkpoint(path_or_id, _DTYPES[dtype], device, preset))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write whole weights, tokenizer and `onegen.json`; loads without base or adapter."""
@@ -116,11 +120,11 @@ class OneGenModel:
         return Driver(engine, renderer, end)
 
     def embed_passages(
-        self, passages: Sequence[Passage], *, progress: bool = False
+        self, passages: Sequence[Passage], *, progress: bool = False, batch: int = BATCH_TOKENS
     ) -> NDArray[np.float32]:
-        """float32 (n, dimension), L2-normalised; raises PassageTooLongError."""
+        """float32 (n, dimension), L2-normalised; raises PassageTooLongError. `batch`: positions."""
         ids = [self.renderer.embed_ids(passage) for passage in passages]
-        return embed_ids(self.network, ids, progress=progress)
+        return embed_ids(self.network, ids, progress=progress, batch=batch)
 
     def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """float32 (n, dimension): the query embeddings at hop 0 of retrieval "always"."""
@@ -145,8 +149,9 @@ class OneGenModel:
         """
         if isinstance(retrieval, str):
             retrieval = RetrievalParams(mode=retrieval)
+        forced = self.renderer.before_query if retrieval and retrieval.mode == "always" else []
         return self.driver.submit(
-            self._prompt(question, history),
+            self._prompt(question, history) + forced,
             question if isinstance(question, str) else question.question,
             retriever,
             sampling or SamplingParams(),
@@ -159,6 +164,9 @@ class OneGenModel:
                 raise InvalidInputError(
                     "A conversation and a history; expected one of them; leave `history` out"
                 )
+            if self.template.prompt and len(question.messages) == 1 and not question.tools:
+                return self.renderer.question_ids(question.question)
+            self.renderer.require_turns()
             return conversation_ids(self.renderer, question)
         if history is None:
             return self.renderer.question_ids(question)

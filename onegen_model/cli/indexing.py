@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.documents import Document, find_files, read_file, split, warn_of_skipped
+from onegen_model.embedded import is_embedded
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.index import PassageIndex
@@ -71,6 +72,11 @@ def run_index(options: Namespace, load_model: "LoadModel") -> int:
 
 def open_or_create(model: "OneGenModel", out: Path) -> PassageIndex:
     """Saves at once where nothing is yet: a bad path must not cost an hour of embedding."""
+    if is_embedded(out):
+        raise InvalidInputError(
+            f"{out} is an embedded corpus; expected an index, new or existing; run `onegen embed` "
+            "to change the corpus, or choose another --out"
+        )
     if is_index(out):
         return PassageIndex.load(model, out)
     index = PassageIndex(model)
@@ -78,10 +84,11 @@ def open_or_create(model: "OneGenModel", out: Path) -> PassageIndex:
     return index
 
 
-def read_passages(model: "OneGenModel", files: Sequence[Path]) -> Reading:
+def read_passages(model: "OneGenModel", files: Sequence[Path], *, progress: bool = True) -> Reading:
     reading = Reading()
     places: dict[str, str] = {}
-    for file in tqdm(files, desc="Reading", unit="file", disable=None, leave=False):
+    hidden = None if progress else True  # None: in a terminal only
+    for file in tqdm(files, desc="Reading", unit="file", disable=hidden, leave=False):
         reading.sources.add(str(file.resolve()))
         for document in read_file(file):
             _require_new_id(document, places)

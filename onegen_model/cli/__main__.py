@@ -1,0 +1,5 @@
+"""`python -m onegen_model.cli …`: the same as `onegen …`, for launchers that want a module."""
+
+from onegen_model.cli import main
+
+raise SystemExit(main())
