@@ -6,19 +6,21 @@ passage of the model is indexed in pieces, split as `onegen index` splits docume
 """
 
 import argparse
-import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
-from onegen_model import OneGenModel, Passage, PassageIndex
-from onegen_model.documents import Document, split
+from onegen_model import OneGenModel, PassageIndex
+from onegen_model.documents import Document, read_file
+from onegen_model.evaluation.pool import pieces
+from onegen_model.evaluation.questions import Question, gold_of_training, read_questions, spaced
 from onegen_model.index_files import is_index
+
+__all__ = ["Data", "Question", "load", "open_index", "own_candidates", "pieces"]
 
 SMALL_CUT = Path(__file__).parent / "data_small"
 INDEXES = Path(__file__).parent.parent / "runs" / "benchmarks"
@@ -27,24 +29,11 @@ PASSAGES_PER_SAVE = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """`hops` are the gold paragraphs in order; one may serve two hops."""
-
-    id: str
-    dataset: str
-    type: str
-    text: str
-    answers: tuple[str, ...]
-    hops: tuple[str, ...]
-    candidates: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Data:
     """`paragraphs` by id; `trained` are the gold paragraphs of training, None where unknown."""
 
-    questions: tuple[Question, ...]
-    paragraphs: dict[str, dict[str, Any]]
+    questions: Sequence[Question]
+    paragraphs: dict[str, Document]
     trained: frozenset[str] | None
 
 
@@ -70,9 +59,9 @@ def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = Non
 
     With `paragraphs` the pool is cut to as many: gold ones of the questions taken come first.
     """
-    everything = [_question(row) for row in read_lines(folder / "multihop_dev.jsonl.gz")]
+    everything = read_questions(folder / "multihop_dev.jsonl.gz")
     questions = spaced(everything, limit)
-    corpus = {row["id"]: row for row in read_lines(folder / "multihop_corpus.jsonl.gz")}
+    corpus = {one.id: one for one in read_file(folder / "multihop_corpus.jsonl.gz")}
     wanted = dict.fromkeys(i for one in questions for i in one.hops)
     wanted |= dict.fromkeys(i for one in questions for i in one.candidates)
     wanted |= dict.fromkeys(i for one in everything for i in one.candidates)
@@ -87,49 +76,11 @@ def own_candidates(data: Data) -> Data:
     return replace(data, paragraphs={i: data.paragraphs[i] for i in wanted})
 
 
-def _question(row: dict[str, Any]) -> Question:
-    return Question(
-        row["id"],
-        row["dataset"],
-        row["type"],
-        row["question"],
-        (row["answer"], *row.get("aliases", ())),
-        tuple(hop["paragraph_id"] for hop in row["hops"]),
-        tuple(row["candidates"]),
-    )
-
-
 def _gold_of_training(folder: Path) -> frozenset[str] | None:
     files = [folder / f"multihop_{name}.jsonl.gz" for name in ("train", "silver_train")]
     if not all(file.exists() for file in files):
         return None
-    return frozenset(i for file in files for row in read_lines(file) for i in row["supporting"])
-
-
-def spaced(rows: Sequence[Question], limit: int | None) -> list[Question]:
-    """At most `limit` of `rows`, evenly spaced."""
-    count = min(limit or len(rows), len(rows))
-    return [rows[at * len(rows) // count] for at in range(count)]
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        raise SystemExit(f"There is no {path}; expected it in the folder that --data names")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
-
-
-def pieces(model: OneGenModel, paragraphs: Iterable[dict[str, Any]]) -> list[Passage]:
-    """Passages "<paragraph>#n" with the paragraph's id in their metadata."""
-    return [
-        Passage(piece.id, piece.text, piece.title, {"paragraph": row["id"]})
-        for row in paragraphs
-        for piece in split(
-            Document(row["id"], row["text"], row["title"], "", row["id"]),
-            model.count_tokens,
-            model.max_passage_tokens,
-        )
-    ]
+    return gold_of_training(files)
 
 
 def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> PassageIndex:

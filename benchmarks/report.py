@@ -1,14 +1,11 @@
-"""Markdown tables, proportions with standard errors, and the dated JSON beside them."""
+"""The dated JSON of a benchmark, and the machine that it ran on."""
 
 import argparse
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +13,12 @@ import torch
 
 from benchmarks.data import SMALL_CUT
 from onegen_model import OneGenModel
+from onegen_model.evaluation.estimate import Estimate
+from onegen_model.evaluation.table import markdown
+
+__all__ = ["machine", "markdown", "save"]
 
 RESULTS = Path(__file__).parent / "results"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A mean over `count` cases; its standard error treats the cases of one question as one."""
-
-    value: float
-    standard_error: float
-    count: float
-
-    @classmethod
-    def of(cls, groups: Iterable[tuple[float, float]]) -> "Share":
-        """`groups` holds (hits, cases) of each question."""
-        groups = list(groups)
-        cases = sum(n for _, n in groups)
-        if not cases:
-            return cls(0.0, 0.0, 0)
-        mean = sum(hits for hits, _ in groups) / cases
-        spread = sum((hits - mean * n) ** 2 for hits, n in groups)
-        return cls(mean, sqrt(spread) / cases, cases)
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} ±{self.standard_error:.2f}" if self.count else "-"
-
-
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def machine() -> dict[str, Any]:
@@ -88,6 +60,6 @@ def _plain(value: object) -> object:
 
 
 def _json(value: object) -> object:
-    if isinstance(value, Share):
-        return {"value": value.value, "se": value.standard_error, "n": value.count}
+    if isinstance(value, Estimate):
+        return value.to_dict()
     raise TypeError(f"{type(value).__name__} is not JSON")

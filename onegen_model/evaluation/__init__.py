@@ -1,1 +1,1 @@
-"""Judging answers and retrievals."""
+"""Judging answers and retrievals: ask, keep every event, and score what was kept."""

@@ -29,3 +29,9 @@ def f1(answer: str, gold: str) -> float:
         return 0.0
     precision, recall = common / len(ours.split()), common / len(theirs.split())
     return 2 * precision * recall / (precision + recall)
+
+
+def substring_match(answer: str, gold: str) -> bool:
+    """Whether the normalised gold answer stands somewhere in the normalised answer."""
+    wanted = normalise_answer(gold)
+    return bool(wanted) and wanted in normalise_answer(answer)

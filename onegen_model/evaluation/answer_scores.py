@@ -1,0 +1,93 @@
+"""Scores of what was written: answers, format, retrievals, costs."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from onegen_model.evaluation.cases import Case, Columns, Frame, Row
+from onegen_model.evaluation.estimate import Estimate
+from onegen_model.evaluation.metrics import exact_match, f1, substring_match
+from onegen_model.evaluation.questions import Question
+from onegen_model.evaluation.ranking import paragraph_of
+from onegen_model.evaluation.trace import Trace
+from onegen_model.template import Template
+
+
+def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:
+    """EM, F1 and substring match, each by its best gold answer."""
+    metrics: dict[str, Callable[[str, str], float]] = {
+        "EM": exact_match,
+        "F1": f1,
+        "substring": substring_match,
+    }
+    answers = [
+        (answer_of(case.trace, frame), case.question.answers) for case in cases if case.trace
+    ]
+    if not answers:
+        return {}
+    return {
+        name: Estimate.of(
+            (max(float(metric(text, one)) for one in gold), 1) for text, gold in answers
+        )
+        for name, metric in metrics.items()
+    }
+
+
+def answer_of(trace: Trace, frame: Frame | None) -> str:
+    """What stands in the answer's frame, as the model itself would tell it."""
+    if frame is None:
+        return trace.spans[-1].strip()
+    template = Template(answer_start=frame[0], answer_end=frame[1])
+    return template.parse(trace.spans)[1]
+
+
+def is_framed(trace: Trace, frame: Frame) -> bool:
+    """Whether an answer frame was written, both ends of it."""
+    return any(frame[1] in span.partition(frame[0])[2] for span in trace.spans)
+
+
+def score_behaviour(row: Row) -> Columns:
+    """Emission of the query token, well-formedness, and what a question costs."""
+    traced = [(case.question, case.trace) for case in row.cases if case.trace]
+    if not traced:
+        return {}
+
+    def share(value: Callable[[Question, Trace], float]) -> Estimate:
+        return Estimate.of((value(*pair), 1) for pair in traced)
+
+    framed: Columns = {}
+    if (frame := row.frame) is not None:
+        framed = {
+            "retrieves": share(lambda _, trace: bool(trace.requested)),
+            "well-formed": share(lambda _, trace: is_framed(trace, frame)),
+        }
+    return {
+        **framed,
+        "finished": share(lambda _, trace: trace.finished.reason == "end"),
+        "retrievals": share(lambda _, trace: len(trace.requested)),
+        "repeated": Estimate.of(_repeated(trace) for _, trace in traced),
+        "gold inserted": Estimate.of(_gold_inserted(*pair) for pair in traced),
+        "forwarded": share(lambda _, trace: trace.finished.usage.forwarded),
+        "reused": share(lambda _, trace: trace.finished.usage.reused),
+        "seconds": Estimate.of(_seconds(trace for _, trace in traced)),
+        "peak MiB": Estimate.largest(trace.peak_memory for _, trace in traced),
+    }
+
+
+def _repeated(trace: Trace) -> tuple[int, int]:
+    """Retrievals with the text of an earlier one of their question."""
+    texts = [event.text.casefold() for event in trace.requested]
+    return len(texts) - len(set(texts)), len(texts)
+
+
+def _gold_inserted(question: Question, trace: Trace) -> tuple[int, int]:
+    found = {paragraph_of(hit.passage) for event in trace.inserted for hit in event.passages}
+    return len(question.gold & found), len(question.gold)
+
+
+def _seconds(traces: Iterable[Trace]) -> list[tuple[float, float]]:
+    """Questions of one batch took their time together: a batch is one group."""
+    batches: dict[float, list[Trace]] = {}
+    for trace in traces:
+        batches.setdefault(trace.started, []).append(trace)
+    return [
+        (sum(one.seconds / one.batch for one in batch), len(batch)) for batch in batches.values()
+    ]

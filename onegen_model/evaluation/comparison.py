@@ -1,0 +1,68 @@
+"""Runs side by side: rows over the same questions."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation.cases import Case, Row
+from onegen_model.evaluation.questions import Question
+from onegen_model.evaluation.ranking import Ranking
+from onegen_model.evaluation.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+_NAMES = {"own": "OneGen", "bm25": "BM25", "minilm": "MiniLM"}
+
+
+def rows_of(runs: Mapping[str, RunFolder], questions: Sequence[Question]) -> list[Row]:
+    """A row for each run, and one for each other searcher that ranked for it.
+
+    All are cut to the questions that every run holds. Raises InvalidInputError where a run holds
+    other questions than these.
+    """
+    known = {question.id: question for question in questions}
+    rows = [row for name, run in runs.items() for row in _rows(name, run, known)]
+    shared = set(known).intersection(*({case.question.id for case in row.cases} for row in rows))
+    if not shared:
+        raise InvalidInputError(
+            f"{', '.join(runs)} share no question of the file; expected some; finish the runs, or "
+            "score them one by one"
+        )
+    if any(len(row.cases) > len(shared) for row in rows):
+        logger.warning("Scored on the %d questions that all rows have", len(shared))
+    return [
+        Row(row.name, [case for case in row.cases if case.question.id in shared], row.frame)
+        for row in rows
+    ]
+
+
+def _rows(name: str, run: RunFolder, known: Mapping[str, Question]) -> list[Row]:
+    traces, settings = run.traces(), run.settings
+    ranked: dict[tuple[str, str], dict[str, Ranking]] = {}
+    for ranking in run.rankings():
+        ranked.setdefault((ranking.searcher, ranking.query), {})[ranking.question_id] = ranking
+    own = ranked.pop((settings.searcher, settings.query), {})
+    asked = list(traces) or list(own)
+    for question_id in asked:
+        _require_known(run, question_id, known, traces[question_id].question if traces else None)
+    cases = [Case(known[i], traces.get(i), own.get(i)) for i in asked]
+    rows = [Row(name, cases, settings.frame)]
+    for (searcher, query), rankings in ranked.items():
+        label = f"{name}: {_NAMES.get(searcher, searcher)} ({query})"
+        rows.append(Row(label, [Case(known[i], None, rankings[i]) for i in asked if i in rankings]))
+    return rows
+
+
+def _require_known(
+    run: RunFolder, question_id: str, known: Mapping[str, Question], text: str | None
+) -> None:
+    if question_id not in known:
+        what = f"question {question_id}, which is not in the file"
+    elif text is not None and known[question_id].text != text:
+        what = f"question {question_id} with another text ({text!r})"
+    else:
+        return
+    raise InvalidInputError(
+        f"{run.path} holds {what}; expected questions of the file; name the file that the run "
+        "was made with"
+    )

@@ -1,0 +1,99 @@
+"""Retrievers beside our own index: BM25 and a sentence encoder, over the same passages."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onegen_model.errors import MissingExtraError
+from onegen_model.evaluation.encoder import SentenceEncoder, passage_text
+from onegen_model.events import Passage, Query, ScoredPassage
+from onegen_model.index import PassageIndex
+from onegen_model.index_input import matches
+from onegen_model.retrieval import Retriever
+
+
+class Bm25Retriever:
+    """BM25 over titles and texts, asked with `Query.text`; what shares no word is not found."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        try:
+            import bm25s
+        except ImportError as error:
+            raise MissingExtraError(
+                "The package bm25s is not installed; expected it for BM25; "
+                'run `pip install "onegen[evaluate]"`'
+            ) from error
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells its debugging to everybody
+        self._tokenize = bm25s.tokenize
+        self._passages = list(passages)
+        self._bm25 = bm25s.BM25()
+        texts = [passage_text(passage) for passage in passages]
+        self._bm25.index(self._words(texts), show_progress=False)
+
+    def _words(self, texts: list[str]) -> list[list[str]]:
+        words: list[list[str]] = self._tokenize(
+            texts, stopwords="en", return_ids=False, show_progress=False
+        )
+        return words
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """Equal scores stand in the order of the passages."""
+        return [self._search(query) for query in queries]
+
+    def _search(self, query: Query) -> list[ScoredPassage]:
+        scores = self._score(query.text)
+        order = np.argsort(-scores, kind="stable")
+        found: list[ScoredPassage] = []
+        for at in order.tolist():
+            passage, score = self._passages[at], float(scores[at])
+            if score <= 0 or len(found) == query.top_k:
+                break
+            if passage.id not in query.exclude and matches(passage, query.filter or {}):
+                found.append(ScoredPassage(passage, score))
+        return found
+
+    def _score(self, text: str) -> NDArray[np.float32]:
+        [words] = self._words([text])
+        known = [word for word in words if word in self._bm25.vocab_dict]
+        if not known:
+            return np.zeros(len(self._passages), np.float32)
+        scores: NDArray[np.float32] = self._bm25.get_scores(known)
+        return scores
+
+
+class EncoderRetriever:
+    """An index of a sentence encoder's vectors, asked with the encoder's vector of `Query.text`."""
+
+    def __init__(self, encoder: SentenceEncoder, index: PassageIndex) -> None:
+        self._encoder = encoder
+        self._index = index
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """The query's own embedding is another model's, and not looked at."""
+        if not queries:
+            return []
+        vectors = self._encoder.embed([query.text for query in queries])
+        asked = [
+            replace(query, embedding=vector) for query, vector in zip(queries, vectors, strict=True)
+        ]
+        return self._index.retrieve(asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Asks `retriever` with another text and embedding than the model's: the question's."""
+
+    retriever: Retriever
+    text: str
+    embedding: Any = None
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """Budget, filter and what is known already stay the query's own."""
+        changes: Mapping[str, Any] = {"text": self.text}
+        if self.embedding is not None:
+            changes = {**changes, "embedding": self.embedding}
+        return self.retriever.retrieve([replace(query, **changes) for query in queries])

@@ -1,0 +1,100 @@
+"""The usual pipeline of two models, untrained: one search, passages in a chat prompt, an answer."""
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from onegen_model.checkpoint import (
+    CONFIG_FILE,
+    DEFAULT_CHECKPOINT,
+    Checkpoint,
+    CheckpointConfig,
+    find_base,
+    fingerprint_of,
+    load_weights,
+    prepare_tokens,
+)
+from onegen_model.conversation import Conversation, Message
+from onegen_model.driver import Driver
+from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.evaluation.encoder import passage_text
+from onegen_model.evaluation.harness import Submitted
+from onegen_model.evaluation.questions import Question
+from onegen_model.events import PassagesInserted, Query, RetrievalRequested
+from onegen_model.model import OneGenModel
+from onegen_model.params import RetrievalParams, SamplingParams
+from onegen_model.retrieval import Retriever
+from onegen_model.template import Template
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PROMPT = (
+    "Answer the question from these passages, with the shortest phrase that answers it.\n\n"
+    "{context}\n\nQuestion: {question}"
+)
+
+
+def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
+    """The base that a checkpoint was trained on, or a plain model's folder, untrained.
+
+    Its prompt has no system text of ours. Raises CheckpointError.
+    """
+    if dtype not in _DTYPES:
+        raise InvalidInputError(
+            f"dtype={dtype!r}; expected one of {', '.join(_DTYPES)}; change dtype"
+        )
+    folder = DEFAULT_CHECKPOINT if checkpoint is None else Path(checkpoint)
+    if not folder.is_dir():
+        raise CheckpointError(f"No model {folder}; expected a folder; download the model first")
+    trained = CheckpointConfig.read(folder)
+    if trained.base is None and (folder / CONFIG_FILE).exists():
+        raise CheckpointError(
+            f"{folder} names no base; expected an adapter, or a plain model; name the folder of "
+            "the base that it was trained on"
+        )
+    weights = find_base(trained.base) if trained.base else folder
+    network, tokenizer = load_weights(weights)
+    config = CheckpointConfig(Template(system=""), trained.max_passage_tokens)
+    # The engine knows only tokenizers with control tokens; they are masked, so none is written.
+    prepare_tokens(network, tokenizer, config.template)
+    fingerprint = fingerprint_of(network, tokenizer, weights, weights, config)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.nn.Module.to(network, device=device, dtype=_DTYPES[dtype]).eval()
+    return OneGenModel(Checkpoint(network.requires_grad_(False), tokenizer, config, fingerprint))
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """Searches with the question before the model reads anything; the search is in the trace."""
+
+    model: OneGenModel
+    retriever: Retriever
+    sampling: SamplingParams
+    top_k: int
+    filter_of: Callable[[Question], Mapping[str, Any] | None]
+
+    @property
+    def driver(self) -> Driver:
+        return self.model.driver
+
+    def submit(self, question: Question) -> Submitted:
+        query = Query(array("f"), question.text, self.top_k, self.filter_of(question))
+        [found] = self.retriever.retrieve([query])
+        context = "\n\n".join(passage_text(hit.passage) for hit in found)
+        prompt = PROMPT.format(context=context, question=question.text)
+        ticket = self.model.submit(
+            Conversation((Message("user", prompt),)),
+            sampling=self.sampling,
+            retrieval=RetrievalParams(mode="never"),
+        )
+        number, size = ticket.request.id, self.model.count_tokens(context)
+        return Submitted(
+            ticket,
+            (
+                RetrievalRequested(number, 0, query.embedding, question.text),
+                PassagesInserted(number, 0, tuple(found), size),
+            ),
+        )
