@@ -8,8 +8,6 @@ behind the framework's own class for it, MiniLM for the embeddings, a retriever 
 import argparse
 import multiprocessing
 import os
-import resource
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -24,15 +22,12 @@ from benchmarks import report
 from benchmarks.data import Question, add_options, load, own_candidates, pieces
 from benchmarks.recording import counting
 from onegen_model import OneGenModel, Passage
-from onegen_model.evaluation.metrics import exact_match, f1, normalise_answer
+from onegen_model.evaluation.harness import peak_memory
+from onegen_model.evaluation.metrics import exact_match, f1, substring_match
 from onegen_model.weights import prepare_base
 
 CLASSIC, OURS = "classic", "ours"
 FRAMEWORKS = ("langchain", "llama-index")
-PROMPT = (
-    "Answer the question from these passages, with the shortest phrase that answers it.\n\n"
-    "{context}\n\nQuestion: {question}"
-)
 WARM_UP = "Who wrote the novel that the film is based on?"
 NAMES = {
     "langchain": {
@@ -158,12 +153,6 @@ def _ask(question: str) -> Asked:
     return ask(_here["pipeline"], question)
 
 
-def peak_memory() -> float:
-    """Of this process, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / (2**20 if sys.platform == "darwin" else 2**10))
-
-
 def measure(setups: Sequence[Setup], questions: Sequence[str]) -> dict[str, Tally]:
     """Each side in its own process; only one of them works at a time."""
     spawning = multiprocessing.get_context("spawn")
@@ -184,16 +173,12 @@ def measure(setups: Sequence[Setup], questions: Sequence[str]) -> dict[str, Tall
 
 def score(tally: Tally, questions: Sequence[Question]) -> dict[str, list[float]]:
     """EM, F1, and whether a gold answer stands in it: of each question, by its best gold answer."""
-    metrics = {"exact_match": exact_match, "f1": f1, "holds_gold": _holds}
+    metrics = {"exact_match": exact_match, "f1": f1, "holds_gold": substring_match}
     pairs = list(zip(tally.asked, questions, strict=True))
     return {
         name: [max(float(metric(one.text, gold)) for gold in asked.answers) for one, asked in pairs]
         for name, metric in metrics.items()
     }
-
-
-def _holds(answer: str, gold: str) -> bool:
-    return normalise_answer(gold) in normalise_answer(answer)
 
 
 def table(framework: str, tallies: dict[str, Tally], questions: Sequence[Question]) -> str:

@@ -10,10 +10,11 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnablePassthrough
 from langchain_huggingface import HuggingFacePipeline
 
-from benchmarks.frameworks import PROMPT, Setup, embedded_text
+from benchmarks.frameworks import Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 from onegen_model import Passage
+from onegen_model.evaluation.zero_shot import PROMPT
 
 
 class MiniLMEmbeddings(Embeddings):

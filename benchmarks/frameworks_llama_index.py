@@ -13,10 +13,11 @@ from llama_index.core.schema import TextNode
 from llama_index.llms.huggingface import HuggingFaceLLM
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
-from benchmarks.frameworks import PROMPT, Setup, embedded_text
+from benchmarks.frameworks import Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, OneGenQueryEngine
 from onegen_model import Passage
+from onegen_model.evaluation.zero_shot import PROMPT
 
 
 class MiniLMEmbedding(BaseEmbedding):

@@ -1,4 +1,4 @@
-"""Make the folder that is shipped: adapter in fp16, token rows, onegen.json.
+"""Make the folder that is shipped: adapter in fp16, token rows, onegen.json, card and picture.
 
 python training/export.py runs/default onegen_model/default_checkpoint
 """

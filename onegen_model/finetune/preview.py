@@ -10,7 +10,7 @@ from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.data import open_data
 from onegen_model.finetune.examples import TrainingExample
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import training_arguments
+from onegen_model.finetune.run import open_development, training_arguments
 from onegen_model.finetune.starting import start
 from onegen_model.finetune.survey import usable
 from onegen_model.template import Rendered, Renderer
@@ -73,6 +73,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     begun = start(recipe)
     collator = Collator(begun.renderer, data.passages, recipe.collator)
     examples = usable(data, collator, recipe.collator.on_truncation)
+    open_development(recipe, data, begun.renderer)
     # Looking needs no launcher.
     alone = {name: value for name, value in recipe.trainer.items() if name != "deepspeed"}
     arguments = training_arguments(replace(recipe, trainer=alone), max_steps)

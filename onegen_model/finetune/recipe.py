@@ -12,12 +12,16 @@ from transformers import TrainingArguments
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.collator import CollatorSettings
 from onegen_model.finetune.data import Format
+from onegen_model.finetune.development import DevMetric, EarlyStopping
 from onegen_model.finetune.losses import Contrastive, LossSettings
 from onegen_model.finetune.methods import AdapterSettings, Method
 from onegen_model.finetune.settings import build, require_known
 
 # What `run` decides: a recipe that says otherwise would be overruled without a word.
-_OURS = ("output_dir", "remove_unused_columns", "label_names", "disable_tqdm")
+_OURS = (
+    *("output_dir", "remove_unused_columns", "label_names", "disable_tqdm"),
+    *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,10 @@ class Recipe:
     learns: an adapter, the last `adapter.top_layers` layers, or everything. `dtype` is that of the
     frozen weights: what learns does so in fp32. `format` is that of the data, see `data`; pairs
     carry their passages and need no `passages`.
+
+    On `dev`, of the same format, both losses and recall@1 are measured every `trainer.eval_steps`;
+    `output` then holds what was best by `dev_metric`, and `early_stopping` may end the run.
+    `dev_passages` are those of `dev` where they are not `passages`. `license` goes into the card.
     """
 
     train: Path
@@ -48,6 +56,11 @@ class Recipe:
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     collator: CollatorSettings = field(default_factory=CollatorSettings)
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    dev: Path | None = None
+    dev_passages: Path | None = None
+    dev_metric: DevMetric = "loss"
+    early_stopping: EarlyStopping | None = None
+    license: str = "unknown"
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
@@ -82,6 +95,27 @@ class Recipe:
         if self.format != "pairs" and self.passages is None:
             raise InvalidInputError(
                 f"{where} has no key 'passages'; expected the corpus of the ids in train; add it"
+            )
+        self._check_development(where)
+
+    def _check_development(self, where: str) -> None:
+        if self.dev is None:
+            evaluates = self.trainer.get("eval_strategy", "no") not in ("no", False)
+            needing = {
+                "dev_passages": self.dev_passages is not None,
+                "early_stopping": self.early_stopping is not None,
+                "trainer.eval_strategy": evaluates or self.trainer.get("eval_on_start", False),
+            }
+            if name := next((name for name, is_set in needing.items() if is_set), None):
+                raise InvalidInputError(
+                    f"{where} has {name} and no dev; expected the examples to measure on; add "
+                    "`dev: FILE`"
+                )
+        stopping = self.early_stopping
+        if stopping is not None and (stopping.patience < 1 or stopping.min_delta < 0):
+            raise InvalidInputError(
+                f"{where}: early_stopping is patience {stopping.patience}, min_delta "
+                f"{stopping.min_delta}; expected at least 1 and at least 0; change them"
             )
 
     @property

@@ -1,24 +1,37 @@
 """Training a recipe from start to checkpoint, and making the folder that is shipped."""
 
 import json
+import logging
 import os
+import shutil
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from onegen_model.checkpoint import ADAPTER_FILE, CheckpointConfig
 from onegen_model.errors import InvalidInputError
+from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
 from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.data import open_data
+from onegen_model.finetune.data import Data, Examples, open_data
+from onegen_model.finetune.development import (
+    Development,
+    Patience,
+    evaluation_arguments,
+    kept_evaluation,
+)
+from onegen_model.finetune.lines import JsonLines
 from onegen_model.finetune.methods import TRAINED_FILE, has_adapter, merged
 from onegen_model.finetune.objective import Objective
+from onegen_model.finetune.plot import PLOT_FILE, draw_run
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.starting import Start, start
+from onegen_model.finetune.starting import Start, find_recipe_base, start
 from onegen_model.finetune.survey import usable
 from onegen_model.finetune.trainer import JointTrainer
+from onegen_model.template import Renderer
+
+logger = logging.getLogger(__name__)
 
 
 def run(recipe: Recipe, max_steps: int | None = None) -> Path:
@@ -28,21 +41,59 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     begun = start(recipe)
     collator = Collator(begun.renderer, data.passages, recipe.collator)
     examples = usable(data, collator, recipe.collator.on_truncation)
+    development = open_development(recipe, data, begun.renderer)
     # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
     arguments = training_arguments(recipe, max_steps)
     _require_whole_layers(recipe, arguments)
+    keep_card(begun.network)
     trainer = JointTrainer(
         model=Objective(begun.network, recipe.losses),
         args=arguments,
         train_dataset=examples,
         data_collator=collator,
+        development=development,
+        callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
     )
-    last = get_last_checkpoint(str(recipe.output)) if recipe.output.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    trainer.train(resume_from_checkpoint=last_checkpoint(recipe.output))
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
         finish(begun, recipe.output)
+        counts = (len(examples), len(development.examples) if development else 0)
+        base = begun.base or find_recipe_base(recipe.base)[1]
+        describe(RunFacts(recipe, base, arguments, trainer.state, counts))
     return recipe.output
+
+
+def open_development(recipe: Recipe, data: Data, renderer: Renderer) -> Development | None:
+    """What a recipe measures on; raises InvalidInputError where it cannot be measured on."""
+    if recipe.dev is None:
+        return None
+    if recipe.dev_passages is None:
+        data = Data(Examples(JsonLines(recipe.dev), data.examples.records), data.passages)
+    else:
+        data = open_data(recipe.format, recipe.dev, recipe.dev_passages)
+    collator = Collator(renderer, data.passages, recipe.collator)
+    development = Development(usable(data, collator, recipe.collator.on_truncation), collator)
+    development.require(recipe.dev_metric)
+    return development
+
+
+def last_checkpoint(output: Path) -> str | None:
+    """The latest checkpoint that was saved whole: a kill may leave half of one behind."""
+    found = {
+        int(folder.name.rpartition("-")[2]): folder
+        for folder in output.glob("checkpoint-*")
+        if folder.name.rpartition("-")[2].isdecimal()
+    }
+    for _, folder in sorted(found.items(), reverse=True):
+        try:
+            # The Trainer writes it when all else is there.
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            logger.warning("%s is not whole and left out; going on from one before it", folder)
+        else:
+            return str(folder)
+    return None
 
 
 def training_arguments(recipe: Recipe, max_steps: int | None = None) -> TrainingArguments:
@@ -53,6 +104,8 @@ def training_arguments(recipe: Recipe, max_steps: int | None = None) -> Training
             "trainer.deepspeed is set, and this is a single process; expected a launcher; start "
             "with `torchrun --nproc_per_node N training/finetune.py CONFIG.yaml`"
         )
+    if recipe.dev is not None:
+        chosen = evaluation_arguments(chosen, recipe.dev_metric)
     try:
         return TrainingArguments(
             output_dir=str(recipe.output),
@@ -90,8 +143,16 @@ def finish(begun: Start, output: Path) -> None:
     begun.config.write(output)
 
 
+def describe(facts: RunFacts) -> None:
+    """Put the picture of the run and its card beside the checkpoint."""
+    output, kept = facts.recipe.output, kept_evaluation(facts.state)
+    draw_run(facts.state.log_history, output / PLOT_FILE, kept["step"] if kept else None)
+    if not write_card(output, describe_run(facts, output.resolve().name)):
+        logger.warning("%s was written by hand and stays as it is", output / CARD_FILE)
+
+
 def export(source: Path, target: Path) -> None:
-    """Copy a trained checkpoint for shipping, its adapter rounded to fp16."""
+    """Copy a trained checkpoint with card and picture for shipping, its adapter rounded to fp16."""
     target.mkdir(parents=True, exist_ok=True)
     tensors = load_file(source / ADAPTER_FILE)
     half = {name: tensor.to(torch.float16) for name, tensor in tensors.items()}
@@ -102,3 +163,7 @@ def export(source: Path, target: Path) -> None:
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"
     (target / "adapter_config.json").write_text(text, encoding="utf-8")
     CheckpointConfig.read(source).write(target)
+    if (card := source / CARD_FILE).is_file():
+        write_card(target, card.read_text(encoding="utf-8"))
+    if (picture := source / PLOT_FILE).is_file():
+        shutil.copyfile(picture, target / PLOT_FILE)

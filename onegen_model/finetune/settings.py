@@ -56,13 +56,13 @@ def as_number(value: Any) -> Any:
 
 
 def _converted(value: Any, kind: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return build(kind, value, where)
     if get_origin(kind) is Literal:
         return _choice(value, get_args(kind), where)
-    options = [option for option in get_args(kind) or (kind,) if option is not type(None)]
     if value is None and type(None) in get_args(kind):
         return None
+    options = [option for option in get_args(kind) or (kind,) if option is not type(None)]
+    if isinstance(options[0], type) and dataclasses.is_dataclass(options[0]):
+        return build(options[0], value, where)
     if get_origin(kind) is Mapping:
         return {name: as_number(item) for name, item in require_mapping(value, where).items()}
     return _scalar(as_number(value), options[0], where)

@@ -1,30 +1,37 @@
 """A Hugging Face Trainer around `Objective`."""
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
 
+from onegen_model.finetune.development import Development, Tally, own_batches
 from onegen_model.finetune.failures import memory_named, require_finite
 from onegen_model.finetune.losses import count_targets
 from onegen_model.finetune.methods import load_trained, save_trained
+from onegen_model.finetune.objective import Objective
 
 LOSS_PARTS = ("language_modeling_loss", "contrastive_loss")
 
 
 class JointTrainer(Trainer):
     """Divides sums by what all micro-batches and processes of a step hold, logs both losses apart,
-    and saves what learns without what does not.
+    measures on a development set, and saves what learns without what does not.
     """
 
     # Each micro-batch returns its share of the step's mean.
     loss_is_scaled_for_ga = True
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, development: Development | None = None, **kwargs: Any) -> None:
+        super().__init__(eval_dataset=development and development.examples, **kwargs)
+        self._development = development
+        self._began: float | None = None  # so that with a resumed run's seconds it is their sum
         self._sums = dict.fromkeys(LOSS_PARTS, 0.0)
         self._since: int | None = None  # the step before the sums began
 
@@ -36,6 +43,9 @@ class JointTrainer(Trainer):
         What a process divides its sums by is the mean over processes, because gradients are
         averaged over them.
         """
+        if self._began is None:
+            before = max((log.get("seconds", 0.0) for log in self.state.log_history), default=0.0)
+            self._began = time.monotonic() - before
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         counts = torch.zeros(2, dtype=torch.float64)
         for batch in batches:
@@ -76,7 +86,50 @@ class JointTrainer(Trainer):
             means = self.accelerator.reduce(own, reduction="mean") / steps
             logs |= dict(zip(LOSS_PARTS, means.tolist(), strict=True))
             self._sums, self._since = dict.fromkeys(LOSS_PARTS, 0.0), None
+        if self._began is not None:
+            logs["seconds"] = time.monotonic() - self._began
         super().log(logs, start_time)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
+        # A run that has ended, and is started again, would take one step more.
+        ended = self.state.global_step >= self.state.max_steps
+        if not ended and not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """This process's batches of the development set."""
+        development, size = self._development, self.args.eval_batch_size
+        if development is None:
+            raise ValueError("JointTrainer has no development set")
+        rank, world = self.args.process_index, self.args.world_size
+        batches, _ = own_batches(len(development.examples), size, rank, world)
+        return DataLoader(
+            development.examples, batch_sampler=batches, collate_fn=development.collator
+        )
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Both losses and recall@1 over all batches of all processes."""
+        model = cast(Objective, self.model).eval()
+        num_examples, size = len(dataloader.dataset), self.args.eval_batch_size  # type: ignore[arg-type]
+        rank, world = self.args.process_index, self.args.world_size
+        _, num_own = own_batches(num_examples, size, rank, world)
+        tally = Tally(self.args.device)
+        with torch.no_grad():
+            for number, batch in enumerate(dataloader):
+                inputs = self._prepare_inputs(batch)
+                # Divided by 1, the losses are sums.
+                _, outputs = self.compute_loss(model, inputs, True, torch.ones(2))
+                tally.add(inputs, outputs, number < num_own)
+        measured = tally.result(model.settings)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in measured.items()}
+        return EvalLoopOutput(None, None, metrics, num_examples)  # type: ignore[arg-type]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
@@ -86,6 +139,13 @@ class JointTrainer(Trainer):
             # From DeepSpeed, which gathers what the ranks hold; names begin with the wrapper's.
             state_dict = {name.removeprefix("network."): v for name, v in state_dict.items()}
         save_trained(network, Path(output_dir or str(self.args.output_dir)), state_dict)
+
+    def _load_best_model(self) -> None:
+        if self.is_deepspeed_enabled:
+            super()._load_best_model()
+        else:
+            # The file names that the Trainer looks for are not those of `save_trained`.
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         network = self.accelerator.unwrap_model(self.model).network

@@ -1,0 +1,224 @@
+"""The model card of a run: what was trained on what, how long, and what came of it."""
+
+import dataclasses
+import json
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+import yaml
+from huggingface_hub import ModelCardData
+from torch import nn
+from transformers import TrainerState, TrainingArguments
+
+from onegen_model.checkpoint import Base
+from onegen_model.finetune.development import kept_evaluation
+from onegen_model.finetune.recipe import Recipe
+from onegen_model.weights import file_sha256
+
+CARD_FILE = "README.md"
+_MARK = "<!-- Written by onegen at the end of a run; without this line it is left as it is. -->"
+_DEFAULT_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+_HUB_CACHE = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]")
+_LIBRARIES = ("onegen", "torch", "transformers", "peft", "accelerate")
+_LOSSES = ("loss", "language_modeling_loss", "contrastive_loss")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What a card tells. `base` is what was started from, `num_examples` those used of train and
+    of dev.
+    """
+
+    recipe: Recipe
+    base: Base
+    arguments: TrainingArguments
+    state: TrainerState
+    num_examples: tuple[int, int]
+
+
+def write_card(folder: Path, text: str) -> bool:
+    """Whether the card was written: one that somebody wrote by hand stays."""
+    file = folder / CARD_FILE
+    if file.is_file() and _MARK not in file.read_text(encoding="utf-8", errors="replace"):
+        return False
+    file.write_text(text, encoding="utf-8")
+    return True
+
+
+def keep_card(network: nn.Module) -> None:
+    """PEFT writes a card with blanks at every save, also over one that is there: not this one."""
+    if hasattr(network, "create_or_update_model_card"):
+        object.__setattr__(network, "create_or_update_model_card", lambda _folder: None)
+
+
+def describe_run(facts: RunFacts, name: str) -> str:
+    """The Markdown of a card, with the metadata that the hub reads."""
+    sections = {
+        "Load it": _loading(facts, name),
+        "Training": _training(facts),
+        "Data": _data(facts),
+        "Results": _results(facts),
+        "Settings": _settings(facts.recipe),
+        "Limits": _limits(facts.recipe),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    opening = (
+        "A OneGen checkpoint: a language model that writes, and searches with its own hidden state "
+        "at a query token, in one forward pass."
+    )
+    return f"---\n{_metadata(facts)}\n---\n\n{_MARK}\n\n# {name}\n\n{opening}\n\n{body}\n"
+
+
+def hub_id(source: str) -> str | None:
+    """The hub's name of a base; None where only a folder is known."""
+    if source == "default":
+        return _DEFAULT_BASE
+    found = _HUB_CACHE.search(f"{Path(source).resolve().as_posix()}/")
+    return f"{found[1]}/{found[2]}" if found else None
+
+
+def questions_seen(state: TrainerState, arguments: TrainingArguments, num_examples: int) -> int:
+    """How many examples the steps of a run held, each as often as it was seen."""
+    shared = arguments.per_device_train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last:
+        num_examples -= num_examples % shared
+    per_step = shared * arguments.gradient_accumulation_steps
+    per_epoch = max(1, -(-num_examples // per_step))
+    epochs, steps = divmod(state.global_step, per_epoch)
+    return int(epochs * num_examples + min(num_examples, steps * per_step))
+
+
+def _metadata(facts: RunFacts) -> str:
+    data = ModelCardData(
+        license=facts.recipe.license,
+        library_name="onegen",
+        base_model=hub_id(facts.recipe.base),
+        pipeline_tag="text-generation",
+        tags=["onegen", "rag", "retrieval-augmented-generation", facts.recipe.method],
+    )
+    return data.to_yaml().strip()
+
+
+def _loading(facts: RunFacts, name: str) -> str:
+    code = (
+        "```python\nfrom onegen_model import OneGenModel\n\n"
+        f"model = OneGenModel.from_pretrained({name!r})  # the path of this folder, or a hub id\n"
+        "```"
+    )
+    if facts.recipe.method != "lora":
+        return f"{code}\n\nThe folder holds whole weights."
+    return f"{code}\n\nIt is an adapter: the base below is loaded with it, and must be the same."
+
+
+def _training(facts: RunFacts) -> str:
+    state, recipe = facts.state, facts.recipe
+    kept = kept_evaluation(state)
+    seconds = max((log.get("seconds", 0.0) for log in state.log_history), default=0.0)
+    rows = {
+        "Base": f"{_plain_name(recipe.base)}, sha256 `{facts.base.sha256}`",
+        "Went on from": _plain_name(recipe.adapter_from) if recipe.adapter_from else "",
+        "Method": recipe.method,
+        "Losses": f"language modelling and {recipe.contrastive}",
+        "Steps": f"{state.global_step} of {state.max_steps}",
+        "Step that was kept": f"{kept['step']:.0f}, by {recipe.dev_metric} on dev" if kept else "",
+        "Questions seen": f"{questions_seen(state, facts.arguments, facts.num_examples[0]):,}",
+        "Seconds": f"{seconds:,.0f}",
+        "On": _machine(facts.arguments),
+        "With": ", ".join(_versions(facts.arguments)),
+    }
+    return _table(("", ""), [(key, value) for key, value in rows.items() if value])
+
+
+def _data(facts: RunFacts) -> str:
+    recipe = facts.recipe
+    counts = {"train": facts.num_examples[0], "dev": facts.num_examples[1]}
+    rows = []
+    for role in ("train", "passages", "dev", "dev_passages"):
+        if (file := getattr(recipe, role)) is not None:
+            used = f"{counts[role]:,}" if role in counts else ""
+            rows.append((role, f"`{file.name}`", used, f"`{file_sha256(file)}`"))
+    return _table(("", "file", "examples used", "sha256"), rows)
+
+
+def _results(facts: RunFacts) -> str:
+    history = facts.state.log_history
+    last = next((log for log in reversed(history) if "loss" in log), {})
+    kept = kept_evaluation(facts.state)
+    if kept is None:
+        values = [(name, f"{last[name]:.4f}") for name in _LOSSES if name in last]
+        return _table(("", "train, last logged"), values) if values else "No loss was logged."
+    rows = []
+    for name in (*_LOSSES, "recall@1"):
+        if f"eval_{name}" in kept:
+            train = f"{last[name]:.4f}" if name in last else ""
+            rows.append((name, train, f"{kept[f'eval_{name}']:.4f}"))
+    table = _table(("", "train, last logged", "dev, at the step that was kept"), rows)
+    if "eval_passages" not in kept:
+        return table
+    return (
+        f"{table}\n\nrecall@1 is among the {kept['eval_passages']:.0f} positives and negatives of "
+        "the dev examples, which is easier than a whole corpus."
+    )
+
+
+def _settings(recipe: Recipe) -> str:
+    """The recipe, without the folders of the machine that trained."""
+    plain = json.loads(json.dumps(dataclasses.asdict(recipe), default=_short))
+    plain |= {"base": _plain_name(recipe.base), "output": recipe.output.name}
+    if recipe.adapter_from:
+        plain["adapter_from"] = _plain_name(recipe.adapter_from)
+    if isinstance(config := plain["trainer"].get("deepspeed"), str):
+        plain["trainer"]["deepspeed"] = Path(config).name
+    told = {name: value for name, value in plain.items() if value is not None}
+    return f"```yaml\n{yaml.safe_dump(told, sort_keys=False).strip()}\n```"
+
+
+def _limits(recipe: Recipe) -> str:
+    measured = "the losses and the recall above" if recipe.dev else "the training losses above"
+    return "\n".join(
+        (
+            f"- This run measured {measured}, and nothing else: no answers, no other domain, no "
+            "other language than those of its data.",
+            f"- A passage has at most {recipe.max_passage_tokens} tokens, a transcript of the "
+            f"training had at most {recipe.collator.max_length}.",
+            "- What the base does not know or does wrong, and its licence, hold here too.",
+        )
+    )
+
+
+def _machine(arguments: TrainingArguments) -> str:
+    processes = arguments.world_size
+    where = f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"
+    if arguments.device.type == "cuda":
+        where += f", {torch.cuda.get_device_name(arguments.device)}"
+    return f"{where}; {processes} process{'es' if processes > 1 else ''}"
+
+
+def _versions(arguments: TrainingArguments) -> list[str]:
+    found = []
+    for name in (*_LIBRARIES, *(["deepspeed"] if arguments.deepspeed else [])):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain_name(source: str) -> str:
+    """A hub id, "default", or the last part of a path."""
+    return hub_id(source) or Path(source).name
+
+
+def _short(value: object) -> str:
+    return value.name if isinstance(value, Path) else str(value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,0 +1,329 @@
+"""A development set: what is measured on it, what is kept, and when a run ends."""
+
+import json
+import re
+import shutil
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
+
+from onegen_model.cli import main
+from onegen_model.errors import InvalidInputError
+from onegen_model.finetune.data import open_data
+from onegen_model.finetune.development import (
+    EarlyStopping,
+    Patience,
+    evaluations_without_gain,
+    own_batches,
+)
+from onegen_model.finetune.objective import Objective
+from onegen_model.finetune.preview import preview
+from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.run import open_development, run
+from onegen_model.finetune.starting import start
+from onegen_model.finetune.trainer import JointTrainer
+from onegen_model.model import OneGenModel
+from tests.conftest import MakeNetwork
+from tests.test_finetune_methods import EXAMPLES, PASSAGES, make_base, plain, write_recipe
+
+EVERY_STEP = {"eval_steps": 1, "save_steps": 1, "max_steps": 12, "learning_rate": 0.02}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
+    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+
+
+def write_dev(folder: Path, **changes: Any) -> Path:
+    """Five examples: other questions, one of them longer, with the passages of training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [plain(e) | {"id": f"d{e.id}", "question": f"what about {e.id}?"} for e in EXAMPLES[:5]]
+    rows[4]["segments"][1]["text"] = " on the river by the mill\n<FINAL-ANSWER> x</FINAL-ANSWER>"
+    file = folder / "dev.jsonl"
+    file.write_text("".join(json.dumps(row | changes) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def recipe_with_dev(folder: Path, base: Path, **changes: Any) -> Recipe:
+    trainer = {**EVERY_STEP, **changes.pop("trainer", {})}
+    changes = {"dev": str(write_dev(folder)), "dev_metric": "contrastive_loss", **changes}
+    return write_recipe(folder, base, trainer=trainer, **changes)
+
+
+def last_of(output: Path) -> Path:
+    return max(output.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+
+
+def state_of(output: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((last_of(output) / "trainer_state.json").read_text())
+    return state
+
+
+def dev_values(output: Path, metric: str = "contrastive_loss") -> list[float]:
+    return [
+        log[name] for log in state_of(output)["log_history"] if (name := f"eval_{metric}") in log
+    ]
+
+
+def test_both_losses_and_recall_are_over_the_whole_development_set(
+    base: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_with_dev(
+        tmp_path, base, language_modeling_weight=0.5,
+        trainer={"max_steps": 1, "learning_rate": 0.0, "per_device_eval_batch_size": 2},
+    )  # fmt: skip
+    output = run(recipe)
+    (measured,) = (log for log in state_of(output)["log_history"] if "eval_loss" in log)
+    begun = start(recipe)
+    development = open_development(recipe, open_data("transcripts", recipe.train, recipe.passages),
+                                   begun.renderer)  # fmt: skip
+    assert development is not None
+    objective = Objective(begun.network, recipe.losses).eval()
+    sums, queries, keys, found = torch.zeros(4), [], [], []
+    with torch.no_grad():
+        for rows in ([0, 1], [2, 3], [4]):
+            batch = development.collator([development.examples[n] for n in rows])
+            one = objective(**batch, divisors=torch.ones(2))
+            labels = sum(len(chunk["labels"]) for chunk in batch["transcripts"])
+            losses = one["language_modeling_loss"], one["contrastive_loss"]
+            sums += torch.tensor([*losses, labels, len(rows)])
+            queries.append(one["queries"])
+            keys += batch["positive_keys"][:, 0].tolist()
+            found += zip(batch["passage_keys"].tolist(), one["passages"], strict=True)
+    passages = dict(found)
+    vectors = torch.stack(list(passages.values()))
+    nearest = [list(passages)[n] for n in (torch.cat(queries) @ vectors.T).argmax(dim=1).tolist()]
+    writing, searching = float(sums[0] / sums[2]), float(sums[1] / sums[3])
+    assert measured["eval_language_modeling_loss"] == pytest.approx(writing, abs=1e-4)
+    assert measured["eval_contrastive_loss"] == pytest.approx(searching, abs=1e-4)
+    assert measured["eval_loss"] == pytest.approx(0.5 * writing + searching, abs=1e-4)
+    hits = sum(one == two for one, two in zip(nearest, keys, strict=True))
+    assert measured["eval_recall@1"] == pytest.approx(hits / 5)
+    assert measured["eval_passages"] == len(passages) == 6
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_share_the_batches_of_one_and_are_called_equally_often(
+    world: int, size: int
+) -> None:
+    (alone, count) = own_batches(7, size, 0, 1)
+    assert (list(chain(*alone)), len(alone)) == (list(range(7)), count)
+    shares = [own_batches(7, size, rank, world) for rank in range(world)]
+    assert len({len(batches) for batches, _ in shares}) == 1
+    counted = [batch for batches, own in shares for batch in batches[:own]]
+    assert sorted(counted) == alone
+
+
+@pytest.mark.parametrize("min_delta", [0.0, 0.15])
+@pytest.mark.parametrize("larger", [True, False])
+def test_patience_is_counted_as_transformers_counts(
+    tmp_path: Path, larger: bool, min_delta: float
+) -> None:
+    values = [0.5, 0.4, 0.45, 0.6, 0.5, 0.35, 0.35, 0.7, 0.1, 0.2, 0.05]
+    arguments = TrainingArguments(str(tmp_path), greater_is_better=larger, use_cpu=True)
+    reference, state = EarlyStoppingCallback(3, min_delta), TrainerState()
+    for number, value in enumerate(values):
+        reference.check_metric_value(arguments, state, TrainerControl(), value)
+        before = value if state.best_metric is None else state.best_metric
+        state.best_metric = max(before, value) if larger else min(before, value)
+        count = evaluations_without_gain(values[: number + 1], min_delta, larger)
+        assert count == reference.early_stopping_patience_counter
+
+
+@pytest.mark.parametrize(
+    ("method", "rate"), [("lora", 0.02), ("full", 0.003), ("top_layers", 0.003)]
+)
+def test_the_best_step_is_what_ends_up_in_output(
+    base: Path, tmp_path: Path, method: str, rate: float
+) -> None:
+    adapter = {"rank": 4, "alpha": 8, "top_layers": 1 if method == "top_layers" else 0}
+    recipe = recipe_with_dev(
+        tmp_path / "run", base, method=method, adapter=adapter,
+        trainer={"learning_rate": rate, "save_total_limit": 2},
+    )  # fmt: skip
+    output = run(recipe)
+    values = dev_values(output)
+    best = values.index(min(values)) + 1
+    assert best < len(values) == 12, "there is something worse behind it"
+    assert {p.name for p in output.glob("checkpoint-*")} == {f"checkpoint-{best}", "checkpoint-12"}
+    if method == "lora":
+        file = "adapter_model.safetensors"
+        kept, saved, last = (load_file(f / file) for f in (output, output / f"checkpoint-{best}",
+                                                           output / "checkpoint-12"))  # fmt: skip
+    else:
+        kept = load_file(output / "model.safetensors")
+        saved, last = (
+            {name.removeprefix("base_model.model."): value
+             for name, value in load_file(output / f"checkpoint-{n}/trained.safetensors").items()
+             if "token_adapter" not in name and "trainable_tokens" not in name}
+            for n in (best, 12)
+        )  # fmt: skip
+    assert saved
+    assert all(torch.equal(kept[name], value) for name, value in saved.items())
+    assert not all(torch.equal(kept[name], value) for name, value in last.items())
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert f"| Step that was kept | {best}, by contrastive_loss on dev |" in card
+    assert f"{min(values):.4f} |" in card
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_stopped_run_goes_on_counting_and_keeps_the_best_of_before(
+    base: Path, tmp_path: Path, method: str
+) -> None:
+    """Two evaluations without gain end it, also when a kill lies between them."""
+    changes: dict[str, Any] = {"method": method, "early_stopping": {"patience": 2}}
+    changes["trainer"] = {"learning_rate": 0.02 if method == "lora" else 0.003}
+    output = run(recipe_with_dev(tmp_path / "run", base, **changes))
+    values = dev_values(output)
+    best, steps = values.index(min(values)) + 1, len(values)
+    assert steps == best + 2 < 12
+    cut = recipe_with_dev(tmp_path / "cut", base, **changes)
+    for step in (best, best + 1):
+        name = f"checkpoint-{step}"
+        shutil.copytree(output / name, cut.output / name)
+    # As if the run had been here all the time.
+    file = cut.output / f"checkpoint-{best + 1}" / "trainer_state.json"
+    plain_state = json.loads(file.read_text()) | {
+        "best_model_checkpoint": str(cut.output / f"checkpoint-{best}")
+    }
+    file.write_text(json.dumps(plain_state))
+    run(cut)
+    assert dev_values(cut.output) == pytest.approx(values, abs=1e-5)
+    passages = list(PASSAGES.values())
+    one, two = (
+        OneGenModel.from_pretrained(f).embed_passages(passages) for f in (output, cut.output)
+    )
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_a_run_that_was_ended_stays_ended_until_patience_is_raised(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
+    ended = state_of(output)["global_step"]
+    adapter = (output / "adapter_model.safetensors").read_bytes()
+    assert ended < 12
+    run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
+    assert "raise early_stopping.patience to go on" in caplog.text
+    assert state_of(output)["global_step"] == ended
+    assert (output / "adapter_model.safetensors").read_bytes() == adapter
+    run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 9}))
+    assert state_of(output)["global_step"] == 12
+
+
+def test_recall_is_better_when_it_is_larger(base: Path, tmp_path: Path) -> None:
+    output = run(recipe_with_dev(tmp_path, base, dev_metric="recall@1"))
+    values = dev_values(output, "recall@1")
+    assert state_of(output)["best_metric"] == max(values) > min(values)
+    assert state_of(output)["best_global_step"] == values.index(max(values)) + 1
+
+
+def test_epochs_can_be_what_is_evaluated(base: Path, tmp_path: Path) -> None:
+    trainer = {"eval_strategy": "epoch", "max_steps": 6}
+    output = run(recipe_with_dev(tmp_path, base, trainer=trainer))
+    assert len(dev_values(output)) == 2
+
+
+def test_development_passages_may_stand_in_a_file_of_their_own(base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "dev_passages.jsonl"
+    corpus.write_text(
+        "".join(json.dumps({"id": i, "text": f"{i} lies on a hill"}) + "\n" for i in PASSAGES)
+    )
+    recipe = recipe_with_dev(tmp_path, base, dev_passages=str(corpus), trainer={"max_steps": 1})
+    begun = start(recipe)
+    data = open_data(recipe.format, recipe.train, recipe.passages)
+    development = open_development(recipe, data, begun.renderer)
+    assert development is not None
+    found = development.collator.find(development.examples[0], ["alba"])
+    assert found[0].text == "alba lies on a hill"
+    assert data.passages["alba"].text == PASSAGES["alba"].text
+
+
+def test_evaluating_leaves_training_as_it_was(base: Path, tmp_path: Path) -> None:
+    trainer = {"max_steps": 4, "save_steps": 4}
+    quiet = run(write_recipe(tmp_path / "one", base, trainer={**EVERY_STEP, **trainer}
+                             | {"eval_steps": 4}))  # fmt: skip
+    often = run(recipe_with_dev(tmp_path / "two", base, trainer={"max_steps": 4}))
+    one, two = (
+        [log["loss"] for log in state_of(output)["log_history"] if "loss" in log]
+        for output in (quiet, often)
+    )
+    assert two == pytest.approx(one, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dev": None, "early_stopping": {}}, "has early_stopping and no dev; expected the"),
+        ({"dev": None, "dev_passages": "x.jsonl"}, "has dev_passages and no dev"),
+        ({"dev": None, "trainer": {"eval_strategy": "steps"}}, "has trainer.eval_strategy and no"),
+        ({"dev": "nowhere.jsonl"}, "No file nowhere.jsonl"),
+        ({"dev_metric": "recall"}, "dev_metric is 'recall'; expected one of loss, "),
+        ({"early_stopping": {"patience": 0}}, "is patience 0, min_delta 0.0; expected at least 1"),
+        ({"early_stopping": {"min_delta": -1}}, "is patience 3, min_delta -1.0; expected"),
+        ({"early_stopping": {"patients": 2}}, "early_stopping has the key 'patients'.*'patience'"),
+        ({"early_stopping": 3}, "early_stopping is not a mapping"),
+        ({"trainer": {"eval_steps": 2, "save_steps": 4}}, "eval_steps is 2 and trainer.save_steps"),
+        ({"trainer": {"save_strategy": "no"}}, "trainer: --load_best_model_at_end requires"),
+        ({"trainer": {"load_best_model_at_end": False}}, "has the key 'load_best_model_at_end'"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_measured_is_one_line(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    write_recipe(tmp_path, base, dev=str(write_dev(tmp_path)))
+    file = tmp_path / "recipe.yaml"
+    keys = yaml.safe_load(file.read_text())
+    changes = {**changes, "trainer": {"max_steps": 1, **changes.get("trainer", {})}}
+    file.write_text(yaml.safe_dump(keys | changes), encoding="utf-8")
+    assert main(["train", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("onegen: error: ")
+    assert re.search(message, line), line
+
+
+@pytest.mark.parametrize(
+    ("format", "metric", "row", "message"),
+    [
+        ("transcripts", "recall@1", {"segments": [{"text": "x"}]}, "a retrieval with positives"),
+        ("pairs", "language_modeling_loss", {"query": "a", "positive": "b"}, "a written token"),
+    ],
+)
+def test_a_metric_that_nothing_measures_is_refused_before_a_step_is_run(
+    base: Path, tmp_path: Path, format: str, metric: str, row: dict[str, Any], message: str
+) -> None:
+    row = {"id": "1", "question": "q", **row} if format == "transcripts" else row
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    recipe = write_recipe(
+        tmp_path / "run", base, format=format, dev_metric=metric,
+        train=str(tmp_path / "train.jsonl"), dev=str(tmp_path / "dev.jsonl"),
+    )  # fmt: skip
+    for look in (run, preview):
+        with pytest.raises(InvalidInputError, match=message):
+            look(recipe)
+    assert not recipe.output.exists()
+
+
+def test_patience_is_a_setting_of_transformers_own_callback() -> None:
+    callback = Patience(EarlyStopping(4, 0.25))
+    assert (callback.early_stopping_patience, callback.early_stopping_threshold) == (4, 0.25)
+
+
+def test_a_trainer_without_a_development_set_has_nothing_to_evaluate() -> None:
+    trainer = JointTrainer.__new__(JointTrainer)
+    trainer._development = None
+    trainer.args = TrainingArguments("unused", use_cpu=True)
+    with pytest.raises(ValueError, match="no development set"):
+        trainer.get_eval_dataloader()
