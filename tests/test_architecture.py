@@ -55,8 +55,8 @@ CORE = {
     "checkpoint": "errors events presets template text tokens weights",
     "model": f"{BASICS} answer checkpoint conversation driver embedding engine retrieval template",
     "finetune": "checkpoint embedding errors events finetune network template text tokens weights",
-    "evaluation": "checkpoint conversation documents driver errors evaluation events finetune.lines "
-    "index index_input model params retrieval template",
+    "evaluation": "checkpoint conversation documents driver errors evaluation events index "
+    "index_input model params retrieval template finetune.lines",
 }
 ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none
 
