@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.documents import Document, read_file
+from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.pool import pieces
 from onegen_model.evaluation.questions import Question, gold_of_training, read_questions, spaced
 from onegen_model.index_files import is_index
@@ -65,6 +66,11 @@ def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = Non
     wanted = dict.fromkeys(i for one in questions for i in one.hops)
     wanted |= dict.fromkeys(i for one in questions for i in one.candidates)
     wanted |= dict.fromkeys(i for one in everything for i in one.candidates)
+    if missing := [i for i in wanted if i not in corpus]:
+        raise InvalidInputError(
+            f"The corpus in {folder} lacks {len(missing)} paragraphs of the questions (the first: "
+            f"{missing[0]}); expected all; fetch the two files that belong together"
+        )
     size = paragraphs or max(len(wanted), MIN_PARAGRAPHS)
     pool = list(wanted | dict.fromkeys(corpus))[:size]
     return Data(tuple(questions), {i: corpus[i] for i in pool}, _gold_of_training(folder))
@@ -90,7 +96,8 @@ def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> Passag
     path = folder / f"{model.fingerprint[:12]}-{dtype}-{pool[:8]}.index"
     index = PassageIndex.load(model, path) if is_index(path) else PassageIndex(model)
     passages = pieces(model, data.paragraphs.values())
-    missing = [passage for passage in passages if passage.id not in index]
+    held = {one.id: one for one in index.passages}
+    missing = [passage for passage in passages if held.get(passage.id) != passage]
     with tqdm(total=len(missing), desc="Indexing", unit="passage", disable=not missing) as bar:
         for start in range(0, len(missing), PASSAGES_PER_SAVE):
             some = missing[start : start + PASSAGES_PER_SAVE]

@@ -51,7 +51,8 @@ def save(
     RESULTS.mkdir(exist_ok=True)
     cut = "-small" if getattr(options, "data", None) == SMALL_CUT else ""
     path = RESULTS / f"{name}{cut}-{today}.json"
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n"
+    path.write_text(text, encoding="utf-8")
     return path
 
 

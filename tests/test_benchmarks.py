@@ -1,5 +1,6 @@
 """What the benchmarks stand on: the small cut, shares, tables; and the invariants themselves."""
 
+import gzip
 import json
 import os
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from onegen_model import (
     Token,
 )  # fmt: skip
 from onegen_model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointConfig
+from onegen_model.documents import Document
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.harness import OnePass, ask
 from onegen_model.evaluation.ranking import among_candidates, everywhere
@@ -63,6 +65,28 @@ def test_a_cut_can_be_left_with_its_own_candidates() -> None:
 def test_missing_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"multihop_dev\.jsonl\.gz; expected"):
         data.load(tmp_path)
+
+
+def test_a_corpus_that_lacks_a_paragraph_is_named(tmp_path: Path) -> None:
+    for file in data.SMALL_CUT.glob("*.gz"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    corpus = gzip.decompress((tmp_path / "multihop_corpus.jsonl.gz").read_bytes())
+    first = data.load(data.SMALL_CUT).questions[0].hops[0]
+    kept = [line for line in corpus.splitlines(keepends=True) if json.loads(line)["id"] != first]
+    (tmp_path / "multihop_corpus.jsonl.gz").write_bytes(gzip.compress(b"".join(kept)))
+    with pytest.raises(InvalidInputError, match=f"lacks 1 paragraphs .*the first: {first}"):
+        data.load(tmp_path)
+
+
+def test_a_paragraph_that_changed_is_embedded_again(tiny: Runner, tmp_path: Path) -> None:
+    def cut(text: str) -> data.Data:
+        return data.Data((), {"p": Document("p", text, "", "", "")}, None)
+
+    assert isinstance(tiny.model, OneGenModel)
+    before = data.open_index(tiny.model, cut(TEXT[0]), tmp_path)
+    after = data.open_index(tiny.model, cut(TEXT[1]), tmp_path)
+    assert [one.text for one in before.passages] == [TEXT[0]]
+    assert [one.text for one in after.passages] == [TEXT[1]]
 
 
 @pytest.fixture(scope="module")

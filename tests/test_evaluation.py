@@ -175,6 +175,18 @@ def test_a_run_that_was_stopped_asks_only_what_is_missing(
     assert stopped == read_scores("whole")[QUALITY]["whole"]
 
 
+def test_what_a_stopped_run_has_not_ranked_is_left_out(
+    model: OneGenModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    evaluate(model, *BM25)
+    file = Path("run/rankings.jsonl")
+    first, _ = file.read_text().splitlines(keepends=True)
+    file.write_text(first)
+    assert evaluate(None, "--score", "run", "--out", "table") == 0
+    assert "run: 1 questions, not ranked yet, are left out" in caplog.text
+    assert values(QUALITY, "run", "table")["questions"] == 1
+
+
 def test_runs_stand_side_by_side_on_the_questions_they_share(
     model: OneGenModel, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -50,6 +50,8 @@ def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> P
         ({"hops": []}, r"hops: \[\]; expected a gold paragraph for each hop"),
         ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: {'title': 'x'}; expected the id"),
         ({"id": "q1"}, "id: 'q1' stands above already"),
+        ({"question": "half \ud83d"}, "question: .*; expected some text"),
+        ({"dataset": "half \ud83d"}, "dataset: .*; expected text"),
     ],
 )
 def test_a_bad_question_is_named_by_line_and_field(
@@ -83,11 +85,15 @@ def test_a_limit_spreads_over_the_file(here: Path) -> None:
 
 
 def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> None:
-    target = {"positives": ["p7#1", {"text": "no id"}]}
-    write_lines(
-        here / "train.jsonl", [QUESTIONS[0], {"segments": [{"text": "", "target": target}]}]
-    )
-    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7"}
+    target = {"positives": ["p7#1", "page#part", {"text": "no id"}]}
+    rows = [
+        QUESTIONS[0],
+        {"segments": [{"text": "", "target": target}]},
+        {"id": "q3", "answerable": False},
+        {"id": "q4", "answerable": False, "hops": [{"paragraph_id": "p8"}]},
+    ]
+    write_lines(here / "train.jsonl", rows)
+    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part"}
     write_lines(here / "odd.jsonl", [{"query": "x"}])
     with pytest.raises(InvalidInputError, match=r"odd\.jsonl:1: no gold paragraphs"):
         gold_of_training([here / "odd.jsonl"])
@@ -102,7 +108,11 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
         ([*RUN, "--limit", "0"], "limit=0; expected at least 1"),
         ([*RUN, "--batch", "0"], "batch=0; expected at least 1"),
         ([*RUN, "--top-k", "0"], "top_k=0; expected at least 1"),
+        ([*RUN, "--zero-shot", "--top-k", "0"], "top_k=0; expected at least 1"),
         ([*RUN, "--zero-shot", "--query", "span"], "--zero-shot with --searcher own"),
+        ([*RUN, "--zero-shot", "--baselines", "bm25,own"], "--zero-shot with --searcher own"),
+        ([*RUN, "--out", "questions.jsonl"], "questions.jsonl cannot be written"),
+        ([*RUN, "--out", "questions.jsonl/run"], "questions.jsonl/run cannot be written"),
         ([*RUN, "--baselines", "bm25,bert"], "correct 'bert'"),
         (["--task", "multihop", "--out", "run"], "No corpus for --pool corpus"),
         ([*RUN, "--corpus", "absent.jsonl"], "There is no file or folder absent.jsonl"),
@@ -135,6 +145,33 @@ def test_own_candidates_are_needed_to_search_among_them(
     write_lines(here / "questions.jsonl", [{**QUESTIONS[0], "candidates": []}])
     assert evaluate(model, *RUN, "--pool", "own") == 2
     assert "Question q1 has no candidates" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("candidates", "said"),
+    [([], "has no candidates"), (["p1", "p4"], "has no p2 among its candidates")],
+)
+def test_an_index_made_already_needs_the_gold_among_the_candidates_too(
+    candidates: list[str],
+    said: str,
+    model: OneGenModel,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = ("--task", "retrieval", "--pool", "own", "--index", "shared")
+    assert evaluate(model, *task, "--corpus", "corpus.jsonl", "--out", "one") == 0
+    write_lines(here / "questions.jsonl", [{**QUESTIONS[0], "candidates": candidates}])
+    assert evaluate(model, *task, "--out", "two") == 2
+    assert f"Question q1 {said}" in capsys.readouterr().err
+
+
+def test_two_paragraphs_of_one_id_are_refused_by_every_searcher(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (here / "corpus.jsonl").open("a") as file:
+        file.write('{"id": "p1", "text": "another"}\n')
+    assert evaluate(model, *RUN) == 2
+    assert "Two passages have the id 'p1#0'" in capsys.readouterr().err
 
 
 def test_an_empty_index_is_refused(
@@ -210,6 +247,29 @@ def test_looking_at_a_run_changes_nothing_in_it(run: Path) -> None:
     before = (run / "traces.jsonl").read_bytes()
     assert evaluate(None, "--score", "run") == 0
     assert (run / "traces.jsonl").read_bytes() == before
+
+
+def test_a_table_that_cannot_be_written_is_told(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(None, "--score", "run", "--out", "questions.jsonl") == 2
+    assert "questions.jsonl cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_killed_while_it_is_made_leaves_no_half_settings(
+    model: OneGenModel, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def torn(path: Path, text: str, **options: Any) -> int:
+        write(path, text[:9], **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "write_text", torn)
+        assert evaluate(model, *RUN) == 130
+    assert evaluate(model, *RUN) == 0
+    assert sorted(path.name for path in (here / "run").glob("settings*")) == ["settings.json"]
 
 
 def test_settings_that_are_damaged_are_named(run: Path) -> None:

@@ -53,6 +53,11 @@ def test_bm25_finds_by_words_and_nothing_without_them() -> None:
     assert found[2] == []
 
 
+def test_bm25_over_passages_without_words_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="No passage holds a word"):
+        Bm25Retriever([Passage("p", "the a")])
+
+
 def test_bm25_obeys_what_is_excluded_and_filtered() -> None:
     bm25 = Bm25Retriever(PASSAGES)
     asked = [query("Rome", exclude=("p4#0",)), query("Rome", filter={"paragraph": ["p4", "p1"]})]
@@ -151,7 +156,7 @@ def test_the_untrained_pipeline_searches_once_and_answers(
     assert trace.finished.usage.prompt > inserted.num_tokens > 0
     assert trace.finished.usage.retrievals == 0  # none of the model's own
     scores = read_scores("run")
-    name = encoder_folder.name
+    name = f"{encoder_folder.name} {SentenceEncoder(folder=encoder_folder).fingerprint[:8]}"
     assert scores["Answers and retrieval"]["run"]["recall@5"]["value"] == 1  # of four paragraphs
     assert scores["Behaviour and cost"]["run"]["retrievals"]["value"] == 1
     assert "well-formed" not in scores["Behaviour and cost"]["run"]
@@ -178,6 +183,29 @@ def test_a_second_model_finds_what_ours_asks_for(
         assert trace.inserted[0].passages[0].passage.id == best.passage.id
     assert not (here / "run" / "index").exists()  # nobody searched with our own embeddings
     assert read_scores("run")["Behaviour and cost"]["run"]["retrievals"]["value"] == 1.5
+
+
+def test_another_encoder_in_a_folder_of_the_same_name_is_another_run(
+    here: Path,
+    encoder_folder: Path,
+    tiny_network: PreTrainedModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = CheckpointConfig(max_passage_tokens=64)
+    model = OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))
+    other = here / "other" / encoder_folder.name
+    other.mkdir(parents=True)
+    for file in encoder_folder.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    encoder = BertModel.from_pretrained(other)
+    torch.nn.init.normal_(encoder.embeddings.word_embeddings.weight)
+    encoder.save_pretrained(other)
+    options = ["--task", "retrieval", "--corpus", "corpus.jsonl", "--out", "run"]
+    options += ["--searcher", "minilm", "--encoder"]
+    assert evaluate(model, *options, str(encoder_folder)) == 0
+    assert evaluate(model, *options, str(other)) == 2
+    assert "run holds another run (searcher" in capsys.readouterr().err
 
 
 def test_text_of_a_passage_is_no_control_token_for_the_base(base: Path) -> None:

@@ -19,7 +19,13 @@ from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune import mining, searching
 from onegen_model.finetune.collator import Collator, CollatorSettings, content_key
 from onegen_model.finetune.data import open_data
-from onegen_model.finetune.mining import Sources, mine, mining_queries, short_answer
+from onegen_model.finetune.mining import (
+    Sources,
+    _rank,
+    mine,
+    mining_queries,
+    short_answer,
+)
 from onegen_model.finetune.negatives import (
     Known,
     MiningSettings,
@@ -284,6 +290,17 @@ def test_a_positive_of_the_same_query_elsewhere_is_no_negative(
         assert not {"alba-church", "alba-river"} & set(negatives(line))
 
 
+def test_equal_scores_stand_in_the_order_of_the_corpus_up_to_the_last_rank(
+    sources: Sources,
+) -> None:
+    searcher = Bm25Searcher(sources.corpus)
+    scores = np.ones(len(sources.corpus), np.float32)
+    scores[-2] = 2
+    for depth in (1, 2, 5, 13, 100):
+        found = [sources.corpus.row(one.passage) for one in _rank(searcher, scores, depth)]
+        assert found == [22, *range(22), 23][:depth]
+
+
 def test_a_retrieval_without_positive_stays_as_it_is(tmp_path: Path, passages: Path) -> None:
     lines = [transcript(0), transcript(1, positives=[])]
     sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
@@ -311,6 +328,15 @@ def test_passages_inside_the_examples_are_part_of_the_corpus(tmp_path: Path) -> 
         assert all(one in by_id.values() for one in negatives(line))
     again = Sources(open_data("transcripts", tmp_path / "out.jsonl", None))
     assert len(again.corpus) == 8
+
+
+def test_half_a_character_is_mined_for_like_any_other(tmp_path: Path, passages: Path) -> None:
+    line = transcript(0, negatives=[{"text": "half \ud83d"}])
+    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
+    settings = MiningSettings(keep_negatives=True)
+    mine(sources, Bm25Searcher(sources.corpus), settings, tmp_path / "out.jsonl")
+    [mined] = open_data("transcripts", tmp_path / "out.jsonl", passages).examples
+    assert len(mined.targets[0].negatives) == 5
 
 
 def test_pairs_are_mined_too(tmp_path: Path) -> None:

@@ -124,8 +124,12 @@ def _check(options: Namespace) -> None:
         (not options.score and options.task is None, "No task", f"one of {_TASKS}", "add --task"),
         (not options.score and options.out is None, "No folder", "one for the run", "add --out"),
         (
-            options.zero_shot and (options.searcher == "own" or options.query == "span"),
-            "--zero-shot with --searcher own or --query span",
+            options.zero_shot
+            and (
+                "own" in (options.searcher, *options.baselines.split(","))
+                or options.query == "span"
+            ),
+            "--zero-shot with --searcher own, --baselines own or --query span",
             "minilm or bm25, asked with the question: an untrained model has no query token",
             "leave these options out",
         ),
@@ -135,14 +139,12 @@ def _check(options: Namespace) -> None:
             "queries from questions: nothing is written",
             "leave these options out",
         ),
-        (
-            options.limit is not None and options.limit < 1,
-            f"limit={options.limit}",
-            "at least 1",
-            "change --limit",
-        ),
-        (options.batch < 1, f"batch={options.batch}", "at least 1", "change --batch"),
     ]
+    for name in ("limit", "batch", "top_k"):
+        number = getattr(options, name)
+        is_wrong = number is not None and number < 1
+        option = name.replace("_", "-")
+        problems.append((is_wrong, f"{name}={number}", "at least 1", f"change --{option}"))
     for is_wrong, what, expected, advice in problems:
         if is_wrong:
             raise InvalidInputError(f"{what}; expected {expected}; {advice}")
@@ -156,6 +158,7 @@ def _tell(
 ) -> None:
     """Print the tables, and write them into the run's folder."""
     from onegen_model.evaluation.comparison import rows_of
+    from onegen_model.evaluation.run_folder import writing
     from onegen_model.evaluation.scoring import score
     from onegen_model.evaluation.table import report, scores_to_dict
 
@@ -164,7 +167,8 @@ def _tell(
     plain = json.dumps(scores_to_dict(scores), ensure_ascii=False)
     if options.out:
         out = Path(options.out)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "table.md").write_text(text, encoding="utf-8")
-        (out / "scores.json").write_text(plain + "\n", encoding="utf-8")
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "table.md").write_text(text, encoding="utf-8")
+            (out / "scores.json").write_text(plain + "\n", encoding="utf-8")
     sys.stdout.write(plain + "\n" if options.json else text)

@@ -4,6 +4,7 @@ from argparse import Namespace
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,19 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from onegen_model.checkpoint import weights_sha256
 from onegen_model.cli.evaluating import SEARCHERS
 from onegen_model.cli.indexing import Reading, grow
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.encoder import SentenceEncoder
 from onegen_model.evaluation.harness import Asker, OnePass, ask
-from onegen_model.evaluation.pool import digest, pieces, read_paragraphs, require_gold
+from onegen_model.evaluation.pool import (
+    digest,
+    pieces,
+    read_paragraphs,
+    require_candidates,
+    require_gold,
+)
 from onegen_model.evaluation.questions import Question, spaced
 from onegen_model.evaluation.ranking import (
     PARAGRAPH,
@@ -222,6 +230,8 @@ def _prepare(options: Namespace, everything: Sequence[Question], load_model: "Lo
     searchers = Searchers(model, (), index_path, encoder)
     run = Run(options, questions, model, searchers, searcher, query)
     if run.searches or baselines:
+        if options.pool == "own":
+            require_candidates(questions)
         searchers.passages = _passages(options, model, questions)
         require_gold(questions, searchers.passages)
     return run
@@ -257,4 +267,10 @@ def _baselines(options: Namespace) -> list[str]:
 
 
 def _searcher_name(options: Namespace, searcher: str) -> str:
-    return Path(options.encoder).name if searcher == "minilm" and options.encoder else searcher
+    return _encoder_name(options.encoder) if searcher == "minilm" and options.encoder else searcher
+
+
+@cache
+def _encoder_name(folder: str) -> str:
+    """Its folder's name and which weights they are: folders of many encoders are named alike."""
+    return f"{Path(folder).resolve().name} {weights_sha256(Path(folder))[:8]}"

@@ -45,6 +45,10 @@ def _rows(name: str, run: RunFolder, known: Mapping[str, Question]) -> list[Row]
     asked = list(traces) or list(own)
     for question_id in asked:
         _require_known(run, question_id, known, traces[question_id].question if traces else None)
+    # A stopped run has not ranked all yet: what it has not is neither found nor missed.
+    if unranked := [i for i in asked if own and i not in own]:
+        logger.warning("%s: %d questions, not ranked yet, are left out", name, len(unranked))
+        asked = [i for i in asked if i in own]
     cases = [Case(known[i], traces.get(i), own.get(i)) for i in asked]
     rows = [Row(name, cases, settings.frame)]
     for (searcher, query), rankings in ranked.items():

@@ -11,6 +11,7 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.ranking import PARAGRAPH, paragraph_of
 from onegen_model.events import Passage
+from onegen_model.index_input import by_id
 from onegen_model.model import OneGenModel
 
 # All of a corpus, the candidates of all questions together, or each question's own.
@@ -19,12 +20,6 @@ Pool = Literal["corpus", "candidates", "own"]
 
 def read_paragraphs(corpus: Path, questions: Iterable[Question], pool: Pool) -> list[Document]:
     """Paragraphs with their ids, in the order of the corpus; raises InvalidInputError."""
-    questions = list(questions)
-    if pool == "own" and (bare := [one.id for one in questions if not one.candidates]):
-        raise InvalidInputError(
-            f"Question {bare[0]} has no candidates; expected some for --pool own; add them, or "
-            "choose another pool"
-        )
     documents = [one for file in find_files([corpus]).files for one in read_file(file)]
     if pool == "corpus":
         return documents
@@ -32,13 +27,31 @@ def read_paragraphs(corpus: Path, questions: Iterable[Question], pool: Pool) -> 
     return [one for one in documents if one.id in wanted]
 
 
+def require_candidates(questions: Iterable[Question]) -> None:
+    """Raise InvalidInputError unless each question can find its gold among its own candidates."""
+    for one in questions:
+        if not one.candidates:
+            what = "has no candidates; expected some"
+        elif missing := one.gold.difference(one.candidates):
+            what = f"has no {min(missing)} among its candidates; expected all its gold"
+        else:
+            continue
+        raise InvalidInputError(
+            f"Question {one.id} {what} for --pool own; add them, or choose another pool"
+        )
+
+
 def pieces(model: OneGenModel, paragraphs: Iterable[Document]) -> list[Passage]:
-    """Passages "<paragraph>#n" with the paragraph's id in their metadata."""
-    return [
+    """Passages "<paragraph>#n" with the paragraph's id in their metadata.
+
+    Raises InvalidInputError for two paragraphs of one id that differ.
+    """
+    found = (
         Passage(piece.id, piece.text, piece.title, {PARAGRAPH: paragraph.id})
         for paragraph in paragraphs
         for piece in split(paragraph, model.count_tokens, model.max_passage_tokens)
-    ]
+    )
+    return list(by_id(found).values())
 
 
 def require_gold(questions: Sequence[Question], passages: Iterable[Passage]) -> None:

@@ -9,6 +9,7 @@ left out: nothing is gold in it.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.lines import JsonLines
 
 logger = logging.getLogger(__name__)
+
+_PIECE = re.compile(r"(?<=.)#\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,8 @@ def _problems(row: Mapping[str, Any], single_hop: bool) -> Iterator[str]:
         if not _is_text(row.get(name)):
             yield f"{name}: {_shown(row.get(name))}; expected some text"
     for name in ("dataset", "type"):
-        if not isinstance(row.get(name) or "", str):
+        value = row.get(name) or ""
+        if not isinstance(value, str) or not _is_utf8(value):
             yield f"{name}: {_shown(row[name])}; expected text"
     for name in ("aliases", "candidates"):
         values = row.get(name) or []
@@ -100,7 +104,16 @@ def _hop_problems(hops: object, single_hop: bool) -> Iterator[str]:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    """A lone half of a surrogate pair is none: neither tokenizers nor files take it."""
+    return isinstance(value, str) and bool(value.strip()) and _is_utf8(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shown(value: object) -> str:
@@ -132,6 +145,8 @@ def _gold_of(path: Path) -> Iterator[str]:
 
 
 def _gold_of_row(row: Mapping[str, Any]) -> list[str]:
+    if row.get("answerable") is False:
+        return []
     if "segments" not in row:
         found = row.get("supporting") or [hop["paragraph_id"] for hop in row["hops"]]
         return [str(paragraph) for paragraph in found]
@@ -141,4 +156,4 @@ def _gold_of_row(row: Mapping[str, Any]) -> list[str]:
         for name in (segment.get("target") or {}).get("positives", ())
     ]
     # A transcript names pieces of paragraphs: "<paragraph>#<n>".
-    return [name.rpartition("#")[0] or name for name in positives if isinstance(name, str)]
+    return [_PIECE.sub("", name) for name in positives if isinstance(name, str)]

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class JsonLog:
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """All rows in one piece, flushed to disk."""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with self.path.open("ab") as file:
+        with writing(self.path), self.path.open("ab") as file:
             file.write(lines.encode())
             file.flush()
             os.fsync(file.fileno())
@@ -98,13 +99,17 @@ class RunFolder:
                     f"{path} holds another run ({'; '.join(others)}); expected a new folder or the "
                     "same run; choose another --out"
                 )
-            found._traces.mend()
-            found._rankings.mend()
+            with writing(path):
+                found._traces.mend()
+                found._rankings.mend()
             return found
-        path.mkdir(parents=True, exist_ok=True)
         plain = {"format": _FORMAT, **asdict(settings)}
         text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
-        (path / SETTINGS).write_text(text, encoding="utf-8")
+        staged = path / f"{SETTINGS}.new"  # A kill leaves whole settings, or none.
+        with writing(path):
+            path.mkdir(parents=True, exist_ok=True)
+            staged.write_text(text, encoding="utf-8")
+            os.replace(staged, path / SETTINGS)
         return cls(path, settings)
 
     @classmethod
@@ -123,7 +128,10 @@ class RunFolder:
             plain["frame"] = plain["frame"] and tuple(plain["frame"])
             return cls(path, Settings(**plain))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(file, error) from error
+            raise InvalidInputError(
+                f"{file} cannot be read ({type(error).__name__}: {error}); expected what `onegen "
+                "evaluate` writes; choose another folder"
+            ) from error
 
     def traces(self) -> dict[str, Trace]:
         """By question; raises InvalidInputError."""
@@ -166,7 +174,19 @@ def _parse(place: str, row: Mapping[str, Any], parse: Any) -> Any:
         raise _damaged(place, error) from error
 
 
-def _damaged(place: str | Path, error: Exception) -> InvalidInputError:
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises InvalidInputError where the system does not let us write."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be written ({error}); expected a writable folder with room; make room, "
+            "or choose another one"
+        ) from error
+
+
+def _damaged(place: str, error: Exception) -> InvalidInputError:
     return InvalidInputError(
         f"{place} cannot be read ({type(error).__name__}: {error}); expected what `onegen "
         "evaluate` writes; remove the line, and the same command asks that question again"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onegen_model.errors import MissingExtraError
+from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.evaluation.encoder import SentenceEncoder, passage_text
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.index import PassageIndex
@@ -32,7 +32,12 @@ class Bm25Retriever:
         self._passages = list(passages)
         self._bm25 = bm25s.BM25()
         texts = [passage_text(passage) for passage in passages]
-        self._bm25.index(self._words(texts), show_progress=False)
+        words = self._words(texts)
+        if not any(words):
+            raise InvalidInputError(
+                "No passage holds a word; expected some text for BM25; check the corpus"
+            )
+        self._bm25.index(words, show_progress=False)
 
     def _words(self, texts: list[str]) -> list[list[str]]:
         words: list[list[str]] = self._tokenize(

@@ -12,9 +12,10 @@ NOTES = """\
 one batch.
 
 - recall@k: the gold paragraph of a hop is among the first k of that hop's retrieval (a hop for
-  which the model wrote no query is missed). support@k: gold paragraphs that any retrieval of the
-  question has among its first k. any gold@k: the hop's retrieval has any gold paragraph of the
-  question. all gold@k: the retrievals up to the hop have all gold of these hops.
+  which the model wrote no query is missed; a question, where it is the query, stands for each hop).
+  support@k: gold paragraphs that any retrieval of the question has among its first k. any gold@k:
+  the hop's retrieval has any gold paragraph of the question. all gold@k: the retrievals up to the
+  hop have all gold of these hops.
 - MRR, MAP, nDCG: by trec_eval, over the first 10. By hop (and by what was gold in training) with
   the hop's gold paragraph alone; else with all gold paragraphs, over one list (the first of each
   retrieval, then the second of each, …).

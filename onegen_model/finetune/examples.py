@@ -88,7 +88,7 @@ class TrainingExample:
 
 def inline_passage(title: str, text: str) -> Passage:
     """A passage that no corpus names: equal ones have equal ids."""
-    digest = hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{title}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
     return Passage(f"inline-{digest[:16]}", text, title)
 
 

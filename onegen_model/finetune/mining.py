@@ -241,10 +241,10 @@ def _mine_block(
 def _rank(searcher: Searcher, scores: Vector, depth: int) -> list[ScoredPassage]:
     """The best that were found, best first; equal scores in the order of the corpus."""
     depth = min(depth, len(scores))
-    rows = np.argpartition(-scores, depth - 1)[:depth]
-    rows = rows[np.lexsort((rows, -scores[rows]))]
+    # All that tie with the last place: a partition alone would keep any of them.
+    last = np.partition(scores, -depth)[-depth]
+    rows = np.flatnonzero((scores >= last) & (scores > searcher.floor))
+    rows = rows[np.argsort(-scores[rows], kind="stable")][:depth]
     return [
-        ScoredPassage(searcher.corpus.passages[row], float(scores[row]))
-        for row in rows.tolist()
-        if scores[row] > searcher.floor
+        ScoredPassage(searcher.corpus.passages[row], float(scores[row])) for row in rows.tolist()
     ]
