@@ -110,6 +110,8 @@ def load_checkpoint(
     `preset` names the published format of a folder without `onegen.json`; it is found by its
     tokens otherwise.
     """
+    if preset is not None:
+        require_preset(preset)  # a download is long
     folder = DEFAULT_CHECKPOINT if path_or_id is None else _find_folder(path_or_id)
     published = _find_preset(folder, preset)
     if published is not None and published.template is not None:
@@ -143,8 +145,6 @@ def _find_folder(path_or_id: str | Path) -> Path:
 
 
 def _find_preset(folder: Path, name: str | None) -> Preset | None:
-    if name is not None:
-        require_preset(name)
     if not (folder / CONFIG_FILE).is_file():
         return find_preset(_load_tokenizer(folder), folder, name)
     if name is not None:

@@ -218,6 +218,17 @@ def test_a_run_that_was_ended_stays_ended_until_patience_is_raised(
     assert state_of(output)["global_step"] == 12
 
 
+def test_what_a_run_does_not_embed_is_not_called_found_or_missed(
+    base: Path, tmp_path: Path
+) -> None:
+    changes = {"contrastive_weight": 0.0, "dev_metric": "language_modeling_loss"}
+    output = run(recipe_with_dev(tmp_path, base, **changes, trainer={"max_steps": 1}))
+    (measured,) = (log for log in state_of(output)["log_history"] if "eval_loss" in log)
+    assert measured["eval_language_modeling_loss"] > 0
+    assert {"eval_recall@1", "eval_passages"}.isdisjoint(measured)
+    assert "recall@1" not in (output / "README.md").read_text(encoding="utf-8")
+
+
 def test_recall_is_better_when_it_is_larger(base: Path, tmp_path: Path) -> None:
     output = run(recipe_with_dev(tmp_path, base, dev_metric="recall@1"))
     values = dev_values(output, "recall@1")
@@ -272,6 +283,8 @@ def test_evaluating_leaves_training_as_it_was(base: Path, tmp_path: Path) -> Non
         ({"early_stopping": 3}, "early_stopping is not a mapping"),
         ({"trainer": {"eval_steps": 2, "save_steps": 4}}, "eval_steps is 2 and trainer.save_steps"),
         ({"trainer": {"save_strategy": "no"}}, "trainer: --load_best_model_at_end requires"),
+        ({"trainer": {"eval_strategy": "no"}}, "has dev, and trainer.eval_strategy no; expected"),
+        ({"contrastive_weight": 0.0, "dev_metric": "recall@1"}, "contrastive_weight is 0 with dev"),
         ({"trainer": {"load_best_model_at_end": False}}, "has the key 'load_best_model_at_end'"),
     ],
 )  # fmt: skip

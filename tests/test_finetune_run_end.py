@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,18 @@ def test_export_takes_card_and_picture_along(finished: Recipe, tmp_path: Path) -
     export(finished.output, tmp_path / "third")
     assert not (tmp_path / "third" / "run.png").exists()
     (tmp_path / "away.png").rename(finished.output / "run.png")
+
+
+def test_whole_weights_are_no_adapter_to_export(finished: Recipe, tmp_path: Path) -> None:
+    source = tmp_path / "whole"
+    shutil.copytree(finished.output, source, ignore=shutil.ignore_patterns("adapter_*", "check*"))
+    script = Path(__file__).parents[1] / "training" / "export.py"
+    done = subprocess.run(
+        [sys.executable, script, source, tmp_path / "target"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {source} holds no adapter; expected"), done.stderr
+    assert not (tmp_path / "target").exists()
 
 
 def test_the_seconds_of_a_killed_run_count_too(

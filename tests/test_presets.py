@@ -458,6 +458,15 @@ def test_a_wrong_name_is_one_error(published: Path) -> None:
         OneGenModel.from_pretrained(published, preset="onegen-selfrag")
 
 
+def test_a_wrong_name_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: object, **__: object) -> None:
+        raise AssertionError("13 GB for a typing error")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(InvalidInputError, match="preset='multihop'; expected one of the presets"):
+        OneGenModel.from_pretrained("zjunlp/OneGen-MultiHop-Llama2-7B", preset="multihop")
+
+
 def test_a_token_without_an_embedding_is_one_error(folder: Path, tmp_path: Path) -> None:
     write_tokenizer(folder, (*SHIFT, "<dummy_3>", *MULTI_HOP_TOKENS), prefix_space=False)
     with pytest.raises(CheckpointError, match=r"has the id .* embeddings; expected one for each"):

@@ -6,6 +6,7 @@ python training/export.py runs/default onegen_model/default_checkpoint
 import argparse
 from pathlib import Path
 
+from onegen_model.errors import OneGenError
 from onegen_model.finetune.run import export
 
 
@@ -14,7 +15,10 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     args = parser.parse_args()
-    export(args.source, args.target)
+    try:
+        export(args.source, args.target)
+    except OneGenError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":

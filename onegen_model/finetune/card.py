@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,6 +40,12 @@ class RunFacts:
     arguments: TrainingArguments
     state: TrainerState
     num_examples: tuple[int, int]
+
+    @property
+    def kept(self) -> Mapping[str, float] | None:
+        """The log of the evaluation whose model was kept; None where it is the last step's."""
+        # A state may remember one of a time when the recipe had a `dev`.
+        return kept_evaluation(self.state) if self.arguments.load_best_model_at_end else None
 
 
 def write_card(folder: Path, text: str) -> bool:
@@ -117,8 +123,7 @@ def _loading(facts: RunFacts, name: str) -> str:
 
 
 def _training(facts: RunFacts) -> str:
-    state, recipe = facts.state, facts.recipe
-    kept = kept_evaluation(state)
+    state, recipe, kept = facts.state, facts.recipe, facts.kept
     seconds = max((log.get("seconds", 0.0) for log in state.log_history), default=0.0)
     rows = {
         "Base": f"{_plain_name(recipe.base)}, sha256 `{facts.base.sha256}`",
@@ -149,7 +154,7 @@ def _data(facts: RunFacts) -> str:
 def _results(facts: RunFacts) -> str:
     history = facts.state.log_history
     last = next((log for log in reversed(history) if "loss" in log), {})
-    kept = kept_evaluation(facts.state)
+    kept = facts.kept
     if kept is None:
         values = [(name, f"{last[name]:.4f}") for name in _LOSSES if name in last]
         return _table(("", "train, last logged"), values) if values else "No loss was logged."

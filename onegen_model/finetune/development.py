@@ -114,7 +114,8 @@ class Tally:
             "language_modeling_loss": writing,
             "contrastive_loss": searching,
         }
-        if searches:
+        # A run without the contrastive loss embeds no passage.
+        if searches and settings.contrastive_weight:
             measured["recall@1"] = found / searches
             measured["passages"] = len(keys.unique())
         return measured
@@ -136,13 +137,16 @@ class Patience(EarlyStoppingCallback):
 
     def __init__(self, settings: EarlyStopping) -> None:
         super().__init__(settings.patience, settings.min_delta)
+        self._began_at = 0  # `trainer.eval_on_start` measures what nothing was learnt since
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         super().on_train_begin(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
         name = f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
-        values = [log[name] for log in state.log_history if name in log]
+        self._began_at = state.global_step
+        logged = {log["step"]: log[name] for log in state.log_history if name in log}
+        values = [value for step, value in logged.items() if step]
         larger = bool(args.greater_is_better)
         count = evaluations_without_gain(values, self.early_stopping_threshold or 0.0, larger)
         self.early_stopping_patience_counter = count
@@ -152,6 +156,12 @@ class Patience(EarlyStoppingCallback):
                 state.global_step,
             )
             control.should_training_stop = True
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.global_step != self._began_at:
+            super().on_evaluate(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def evaluations_without_gain(

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from peft import LoraConfig, PeftModel, TrainableTokensConfig, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftModel,
+    TrainableTokensConfig,
+    get_peft_model,
+    get_peft_model_state_dict,
+)
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -146,6 +153,21 @@ def load_trained(network: "PreTrainedModel", folder: Path) -> None:
     parameters = dict(network.named_parameters())
     for name, value in load_file(folder / TRAINED_FILE).items():
         parameters[name].data.copy_(value)
+
+
+def learning_shapes(network: "PreTrainedModel") -> dict[str, tuple[int, ...]]:
+    """What `save_trained` would write."""
+    if has_adapter(network):
+        values: dict[str, Tensor] = get_peft_model_state_dict(network, save_embedding_layers=False)
+    else:
+        values = {name: value for name, value in network.named_parameters() if value.requires_grad}
+    return {name: tuple(value.shape) for name, value in values.items()}
+
+
+def saved_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """What `save_trained` has written."""
+    with safe_open(file, "pt") as tensors:
+        return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
 
 
 def merged(network: "PreTrainedModel") -> "PreTrainedModel":

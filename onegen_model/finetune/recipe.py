@@ -99,18 +99,28 @@ class Recipe:
         self._check_development(where)
 
     def _check_development(self, where: str) -> None:
+        never = self.trainer.get("eval_strategy", "no") in ("no", False)
         if self.dev is None:
-            evaluates = self.trainer.get("eval_strategy", "no") not in ("no", False)
             needing = {
                 "dev_passages": self.dev_passages is not None,
                 "early_stopping": self.early_stopping is not None,
-                "trainer.eval_strategy": evaluates or self.trainer.get("eval_on_start", False),
+                "trainer.eval_strategy": not never or self.trainer.get("eval_on_start", False),
             }
             if name := next((name for name, is_set in needing.items() if is_set), None):
                 raise InvalidInputError(
                     f"{where} has {name} and no dev; expected the examples to measure on; add "
                     "`dev: FILE`"
                 )
+        elif never and "eval_strategy" in self.trainer:
+            raise InvalidInputError(
+                f"{where} has dev, and trainer.eval_strategy no; expected steps or epoch; leave it "
+                "out, or leave out dev"
+            )
+        elif not self.contrastive_weight and self.dev_metric in ("contrastive_loss", "recall@1"):
+            raise InvalidInputError(
+                f"{where}: contrastive_weight is 0 with dev_metric {self.dev_metric}; expected a "
+                "metric of what is trained; choose language_modeling_loss"
+            )
         stopping = self.early_stopping
         if stopping is not None and (stopping.patience < 1 or stopping.min_delta < 0):
             raise InvalidInputError(

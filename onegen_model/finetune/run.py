@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from onegen_model.checkpoint import ADAPTER_FILE, CheckpointConfig
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
 from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.data import Data, Examples, open_data
@@ -19,14 +19,19 @@ from onegen_model.finetune.development import (
     Development,
     Patience,
     evaluation_arguments,
-    kept_evaluation,
 )
 from onegen_model.finetune.lines import JsonLines
-from onegen_model.finetune.methods import TRAINED_FILE, has_adapter, merged
+from onegen_model.finetune.methods import (
+    TRAINED_FILE,
+    has_adapter,
+    learning_shapes,
+    merged,
+    saved_shapes,
+)
 from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.plot import PLOT_FILE, draw_run
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.starting import Start, find_recipe_base, start
+from onegen_model.finetune.starting import Start, adapter_problems, find_recipe_base, start
 from onegen_model.finetune.survey import usable
 from onegen_model.finetune.trainer import JointTrainer
 from onegen_model.template import Renderer
@@ -45,6 +50,8 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
     arguments = training_arguments(recipe, max_steps)
     _require_whole_layers(recipe, arguments)
+    if (last := last_checkpoint(recipe.output)) is not None:
+        _require_same_run(begun, recipe, Path(last))
     keep_card(begun.network)
     trainer = JointTrainer(
         model=Objective(begun.network, recipe.losses),
@@ -54,7 +61,7 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
         development=development,
         callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
     )
-    trainer.train(resume_from_checkpoint=last_checkpoint(recipe.output))
+    trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
         finish(begun, recipe.output)
@@ -94,6 +101,30 @@ def last_checkpoint(output: Path) -> str | None:
         else:
             return str(folder)
     return None
+
+
+def _require_same_run(begun: Start, recipe: Recipe, folder: Path) -> None:
+    """Raise CheckpointError for a checkpoint that a changed recipe cannot go on from."""
+    is_adapter = has_adapter(begun.network)
+    file = folder / (ADAPTER_FILE if is_adapter else TRAINED_FILE)
+    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    best = [log for log in state["log_history"] if log["step"] == state.get("best_global_step")]
+    metric = f"eval_{recipe.dev_metric}"
+    problem = ""
+    if not file.is_file():
+        problem = f"has no {file.name}: another method saved it"
+    elif is_adapter:
+        if differing := adapter_problems(begun.network, folder, recipe.adapter):
+            problem = f"has {differing}"
+    elif saved_shapes(file) != learning_shapes(begun.network):
+        problem = "saved other weights than learn now"
+    if recipe.dev and best and all(log.get(metric) != state["best_metric"] for log in best):
+        problem = problem or f"chose its best step by another dev_metric than {recipe.dev_metric}"
+    if problem:
+        raise CheckpointError(
+            f"{folder} {problem}; expected a checkpoint of this recipe, to go on from it; change "
+            "the recipe back, or choose another output"
+        )
 
 
 def training_arguments(recipe: Recipe, max_steps: int | None = None) -> TrainingArguments:
@@ -145,7 +176,7 @@ def finish(begun: Start, output: Path) -> None:
 
 def describe(facts: RunFacts) -> None:
     """Put the picture of the run and its card beside the checkpoint."""
-    output, kept = facts.recipe.output, kept_evaluation(facts.state)
+    output, kept = facts.recipe.output, facts.kept
     draw_run(facts.state.log_history, output / PLOT_FILE, kept["step"] if kept else None)
     if not write_card(output, describe_run(facts, output.resolve().name)):
         logger.warning("%s was written by hand and stays as it is", output / CARD_FILE)
@@ -153,6 +184,11 @@ def describe(facts: RunFacts) -> None:
 
 def export(source: Path, target: Path) -> None:
     """Copy a trained checkpoint with card and picture for shipping, its adapter rounded to fp16."""
+    if not (source / ADAPTER_FILE).is_file():
+        raise CheckpointError(
+            f"{source} holds no adapter; expected a folder with {ADAPTER_FILE}; whole weights are "
+            "shipped as they are"
+        )
     target.mkdir(parents=True, exist_ok=True)
     tensors = load_file(source / ADAPTER_FILE)
     half = {name: tensor.to(torch.float16) for name, tensor in tensors.items()}

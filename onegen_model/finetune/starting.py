@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from peft import get_peft_model_state_dict
-from safetensors import safe_open
 from transformers import AutoTokenizer
 
 from onegen_model.checkpoint import (
@@ -23,7 +21,13 @@ from onegen_model.checkpoint import (
     weights_sha256,
 )
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.finetune.methods import load_trained, prepare_to_learn
+from onegen_model.finetune.methods import (
+    AdapterSettings,
+    learning_shapes,
+    load_trained,
+    prepare_to_learn,
+    saved_shapes,
+)
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.template import Renderer, Template
 from onegen_model.tokens import add_control_tokens, token_id
@@ -79,7 +83,12 @@ def start(recipe: Recipe) -> Start:
         warnings.simplefilter("ignore", FutureWarning)
         learning = prepare_to_learn(network, token_ids, recipe.method, recipe.adapter)
     if recipe.method == "lora" and source.adapter is not None:
-        _require_fit(learning, source.adapter, recipe)
+        if problems := adapter_problems(learning, source.adapter, recipe.adapter):
+            raise CheckpointError(
+                f"adapter_from {recipe.adapter_from} has {problems}; expected the adapter of this "
+                "recipe; set the recipe's adapter.rank, alpha and top_layers to those of the "
+                "adapter"
+            )
         load_trained(learning, source.adapter)
     renderer = Renderer(source.template, tokenizer, recipe.max_passage_tokens)
     return Start(learning, renderer, source.base if recipe.method == "lora" else None)
@@ -143,14 +152,10 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
     return Renderer(config.template, tokenizer, max_passage_tokens or config.max_passage_tokens)
 
 
-def _require_fit(network: "PreTrainedModel", folder: Path, recipe: Recipe) -> None:
-    """Raise CheckpointError unless an adapter has the matrices that the recipe asks for."""
-    wanted = {name: tuple(v.shape) for name, v in _adapter_state(network).items()}
-    with safe_open(folder / ADAPTER_FILE, "pt") as tensors:
-        names = tensors.keys()
-        found = {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+def adapter_problems(network: "PreTrainedModel", folder: Path, settings: AdapterSettings) -> str:
+    """What a saved adapter has that this one has not; empty if it fits."""
+    wanted, found = learning_shapes(network), saved_shapes(folder / ADAPTER_FILE)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    settings = recipe.adapter
     problems = []
     if (rank := config.get("r")) != settings.rank:
         problems.append(f"rank {rank}, not {settings.rank}")
@@ -161,14 +166,4 @@ def _require_fit(network: "PreTrainedModel", folder: Path, recipe: Recipe) -> No
     elif not problems and found != wanted:
         name = next(name for name in wanted if wanted[name] != found[name])
         problems.append(f"{name} {found[name]}, not {wanted[name]}")
-    if problems:
-        raise CheckpointError(
-            f"adapter_from {recipe.adapter_from} has {', '.join(problems)}; expected the adapter "
-            "of this recipe; set the recipe's adapter.rank, alpha and top_layers to those of the "
-            "adapter"
-        )
-
-
-def _adapter_state(network: "PreTrainedModel") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = get_peft_model_state_dict(network, save_embedding_layers=False)
-    return state
+    return ", ".join(problems)

@@ -35,6 +35,12 @@ class JointTrainer(Trainer):
         self._sums = dict.fromkeys(LOSS_PARTS, 0.0)
         self._since: int | None = None  # the step before the sums began
 
+    def _init_training_state(self, max_steps: int, *args: Any) -> Any:
+        trained = super()._init_training_state(max_steps, *args)  # type: ignore[no-untyped-call]
+        # A checkpoint remembers when to log, evaluate and save; the recipe may say otherwise now.
+        self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
+        return trained
+
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
