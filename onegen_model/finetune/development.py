@@ -158,10 +158,10 @@ class Patience(EarlyStoppingCallback):
             control.should_training_stop = True
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
     ) -> None:
         if state.global_step != self._began_at:
-            super().on_evaluate(args, state, control, **kwargs)  # type: ignore[no-untyped-call]
+            super().on_evaluate(args, state, control, metrics, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def evaluations_without_gain(

@@ -36,9 +36,9 @@ class JointTrainer(Trainer):
         self._since: int | None = None  # the step before the sums began
 
     def _init_training_state(self, max_steps: int, *args: Any) -> Any:
-        trained = super()._init_training_state(max_steps, *args)  # type: ignore[no-untyped-call]
+        trained = super()._init_training_state(max_steps, *args)
         # A checkpoint remembers when to log, evaluate and save; the recipe may say otherwise now.
-        self.state.compute_steps(self.args, max_steps)  # type: ignore[no-untyped-call]
+        self.state.compute_steps(self.args, max_steps)
         return trained
 
     def get_batch_samples(
