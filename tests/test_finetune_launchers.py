@@ -97,6 +97,7 @@ def evaluations_of(output: Path) -> list[dict[str, float]]:
         ("torchrun", None),
         ("accelerate", None),
         ("deepspeed", "zero2"),
+        ("torchrun", "zero3"),
     ],
 )
 def test_every_launcher_trains_and_measures_what_one_process_does(
