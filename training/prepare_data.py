@@ -1,6 +1,6 @@
 """Make the training files of the default checkpoint from question sets and corpora.
 
-    python training/prepare_data.py --data ../shared/data --out runs/data
+    python training/prepare_data.py --data ../shared/data --out runs/data3
 
 Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
 `onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.
@@ -28,14 +28,14 @@ MIX = {
     "2wiki_template": 900,
     "hotpotqa": 600,
     "musique": 200,
-    "single": 700,
+    "single": 1400,
 }
 TEMPLATE_RELEASES = 400
 DIRECT_SHARE = 0.15
 TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
-# Retrieval is learned long before reading is: the rest trains the language model only.
-RETRIEVAL_SHARE = 0.25
+# Retrieval is learned before reading is: the rest trains the language model only.
+RETRIEVAL_SHARE = 0.4
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
