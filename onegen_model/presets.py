@@ -186,6 +186,7 @@ def find_preset(
             f"{folder} has {whose}, and no onegen.json; expected those of {name or _names()}; "
             "give a checkpoint of OneGen, or fine-tune the model first (see training/)"
         )
+    _require_whole(found, added, folder)
     if found.obstacle:
         usable = ", ".join(one.name for one in PRESETS.values() if not one.obstacle)
         raise CheckpointError(
@@ -193,6 +194,19 @@ def find_preset(
             f"{found.obstacle}; expected one of {usable}, or of our own; choose another"
         )
     return found
+
+
+def _require_whole(found: Preset, added: frozenset[str], folder: Path) -> None:
+    """Raise CheckpointError for some tokens of a larger preset: taken for the smaller one, the
+    rest would be written as text."""
+    for preset in PRESETS.values():
+        more = preset.tokens - found.tokens
+        if preset.tokens > found.tokens and more & added:
+            missing = ", ".join(sorted(more - added))
+            raise CheckpointError(
+                f"{folder} has some control tokens of {preset.name}, and lacks {missing}; expected "
+                "all of them or none; add them to its tokenizer, or take the published files"
+            )
 
 
 def _names() -> str:

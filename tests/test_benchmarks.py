@@ -2,16 +2,13 @@
 
 import gzip
 import json
-import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from benchmarks import data, invariants, report
+from benchmarks import data, invariants
 from benchmarks.clean import CleanReader, CleanReading
 from benchmarks.hostile import check_hostile, poison_all
 from benchmarks.recording import Run, Runner
@@ -24,7 +21,7 @@ from onegen_model import (
     SamplingParams,
     Token,
 )  # fmt: skip
-from onegen_model.checkpoint import DEFAULT_CHECKPOINT, Checkpoint, CheckpointConfig
+from onegen_model.checkpoint import Checkpoint, CheckpointConfig
 from onegen_model.documents import Document
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.harness import OnePass, ask
@@ -177,31 +174,3 @@ def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runne
     own = make_rows(cut, traces, make_rankers(searchers, among_candidates), frame)
     ranked = {one for case in own[0].cases for hop in case.ranked for one in hop}
     assert ranked == {"p1", "p2"}
-
-
-@pytest.fixture
-def all_cores() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(4, os.cpu_count() or 1))
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.weights
-@pytest.mark.slow
-@pytest.mark.usefixtures("all_cores")
-def test_the_invariants_hold_on_the_small_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    if not DEFAULT_CHECKPOINT.is_dir():
-        pytest.skip("there is no default checkpoint yet")
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
-    # Two of the eight questions over 20 paragraphs: `make invariants` has the minutes for all.
-    code = invariants.main(
-        ["--limit", "2", "--paragraphs", "20", "--batch", "2", "--max-new-tokens", "32"]
-    )
-    assert code == 0, capsys.readouterr().out
-    [file] = tmp_path.iterdir()
-    written = json.loads(file.read_text(encoding="utf-8"))
-    assert {check["passed"] for check in written["checks"]} == {True}
-    assert written["machine"]["threads"] == torch.get_num_threads()

@@ -442,6 +442,13 @@ def test_reflection_tokens_in_a_text_are_text(self_rag_folder: Path, tmp_path: P
     assert OneGenModel.from_pretrained(tmp_path).config == model.config
 
 
+def test_self_rag_without_some_of_its_tokens_is_not_taken_for_multi_hop(tmp_path: Path) -> None:
+    folder = publish(tmp_path / "half", sorted(SELF_RAG.tokens - {"[Utility:3]", "[Relevant]"}))
+    message = r"tokens of onegen-selfrag, and lacks \[Relevant\], \[Utility:3\]; expected all"
+    with pytest.raises(CheckpointError, match=message):
+        OneGenModel.from_pretrained(folder)
+
+
 def test_unknown_tokens_are_one_error_that_names_the_presets(tmp_path: Path) -> None:
     folder = publish(tmp_path / "other", [RQ, "[QUERY]"])
     names = "onegen-multihop, onegen-selfrag, onegen-entity-linking"
