@@ -46,10 +46,6 @@ class Record:
         return [event for event in self.events if isinstance(event, RetrievalRequested)]
 
     @property
-    def inserted(self) -> list[PassagesInserted]:
-        return [event for event in self.events if isinstance(event, PassagesInserted)]
-
-    @property
     def reason(self) -> str:
         last = self.events[-1]
         assert isinstance(last, Finished)

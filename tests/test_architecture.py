@@ -31,6 +31,7 @@ CORE = {
     "tokens": "errors events",
     "text": "errors events tokens",
     "chat": "errors tokens",
+    "bm25": "errors events",
     "template": "chat errors events text tokens",
     "conversation": "chat errors template tool_calls",
     "parts": "template text tool_calls",
@@ -54,8 +55,9 @@ CORE = {
     "presets": "errors template tokens",
     "checkpoint": "errors events presets template text tokens weights",
     "model": f"{BASICS} answer checkpoint conversation driver embedding engine retrieval template",
-    "finetune": "checkpoint embedding errors events finetune network template text tokens weights",
-    "evaluation": "checkpoint conversation documents driver errors evaluation events index "
+    "finetune": "bm25 checkpoint embedding errors events finetune network template text tokens "
+    "weights",
+    "evaluation": "bm25 checkpoint conversation documents driver errors evaluation events index "
     "index_input model params retrieval template finetune.lines",
 }
 ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none

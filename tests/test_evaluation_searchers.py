@@ -54,8 +54,8 @@ def test_bm25_finds_by_words_and_nothing_without_them() -> None:
 
 
 def test_bm25_over_passages_without_words_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="No passage holds a word"):
-        Bm25Retriever([Passage("p", "the a")])
+    with pytest.raises(InvalidInputError, match="No passage of the corpus holds a word"):
+        Bm25Retriever([Passage("p", "?!")])
 
 
 def test_bm25_obeys_what_is_excluded_and_filtered() -> None:

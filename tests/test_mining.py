@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedModel
 
+from onegen_model.bm25 import words
 from onegen_model.cli import main
 from onegen_model.embedding import embed_ids
 from onegen_model.errors import InvalidInputError, MissingExtraError
@@ -40,7 +41,6 @@ from onegen_model.finetune.searching import (
     MiningQuery,
     ModelSearcher,
     Vector,
-    words,
 )
 from onegen_model.template import Renderer
 
@@ -655,7 +655,7 @@ def test_data_that_cannot_be_mined_for_is_refused(tmp_path: Path, passages: Path
 
 def test_without_bm25s_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(MissingExtraError, match=r"onegen\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"onegen\[evaluate\]"):
         Bm25Searcher(Corpus({"a": Passage("a", "text")}))
 
 

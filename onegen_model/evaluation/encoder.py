@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from onegen_model.bm25 import passage_text
 from onegen_model.checkpoint import weights_sha256
 from onegen_model.errors import CheckpointError, MissingExtraError
 from onegen_model.events import Passage
@@ -76,11 +77,6 @@ class SentenceEncoder:
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         pooled = hidden[:, 0] if self._pools_first else mean
         return torch.nn.functional.normalize(pooled, dim=-1)
-
-
-def passage_text(passage: Passage) -> str:
-    """What a text searcher and an encoder read of a passage."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 
 def _find_default() -> Path:

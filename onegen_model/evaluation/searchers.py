@@ -1,15 +1,13 @@
 """Retrievers beside our own index: BM25 and a sentence encoder, over the same passages."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.evaluation.encoder import SentenceEncoder, passage_text
+from onegen_model.bm25 import Bm25
+from onegen_model.evaluation.encoder import SentenceEncoder
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.index import PassageIndex
 from onegen_model.index_input import matches
@@ -20,37 +18,15 @@ class Bm25Retriever:
     """BM25 over titles and texts, asked with `Query.text`; what shares no word is not found."""
 
     def __init__(self, passages: Sequence[Passage]) -> None:
-        try:
-            import bm25s
-        except ImportError as error:
-            raise MissingExtraError(
-                "The package bm25s is not installed; expected it for BM25; "
-                'run `pip install "onegen[evaluate]"`'
-            ) from error
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it tells its debugging to everybody
-        self._tokenize = bm25s.tokenize
         self._passages = list(passages)
-        self._bm25 = bm25s.BM25()
-        texts = [passage_text(passage) for passage in passages]
-        words = self._words(texts)
-        if not any(words):
-            raise InvalidInputError(
-                "No passage holds a word; expected some text for BM25; check the corpus"
-            )
-        self._bm25.index(words, show_progress=False)
-
-    def _words(self, texts: list[str]) -> list[list[str]]:
-        words: list[list[str]] = self._tokenize(
-            texts, stopwords="en", return_ids=False, show_progress=False
-        )
-        return words
+        self._bm25 = Bm25(passages)
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         """Equal scores stand in the order of the passages."""
         return [self._search(query) for query in queries]
 
     def _search(self, query: Query) -> list[ScoredPassage]:
-        scores = self._score(query.text)
+        scores = self._bm25.score(query.text)
         order = np.argsort(-scores, kind="stable")
         found: list[ScoredPassage] = []
         for at in order.tolist():
@@ -60,14 +36,6 @@ class Bm25Retriever:
             if passage.id not in query.exclude and matches(passage, query.filter or {}):
                 found.append(ScoredPassage(passage, score))
         return found
-
-    def _score(self, text: str) -> NDArray[np.float32]:
-        [words] = self._words([text])
-        known = [word for word in words if word in self._bm25.vocab_dict]
-        if not known:
-            return np.zeros(len(self._passages), np.float32)
-        scores: NDArray[np.float32] = self._bm25.get_scores(known)
-        return scores
 
 
 class EncoderRetriever:

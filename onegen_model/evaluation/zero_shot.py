@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from onegen_model.bm25 import passage_text
 from onegen_model.checkpoint import (
     CONFIG_FILE,
     DEFAULT_CHECKPOINT,
@@ -21,7 +22,6 @@ from onegen_model.checkpoint import (
 from onegen_model.conversation import Conversation, Message
 from onegen_model.driver import Driver
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.evaluation.encoder import passage_text
 from onegen_model.evaluation.harness import Submitted
 from onegen_model.evaluation.questions import Question
 from onegen_model.events import PassagesInserted, Query, RetrievalRequested

@@ -15,10 +15,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from onegen_model.bm25 import passage_text, words
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.collator import content_key
-from onegen_model.finetune.searching import content, words
 
 SamplingStrategy = Literal["top", "random"]
 
@@ -132,7 +132,7 @@ def holds_answer(passage: Passage, answer: str) -> bool:
     sought = " ".join(words(answer))
     if not sought or sought in _EMPTY_ANSWERS:
         return False
-    return f" {sought} " in _spaced(content(passage))
+    return f" {sought} " in _spaced(passage_text(passage))
 
 
 @lru_cache(maxsize=2**16)

@@ -2,10 +2,7 @@
 
 import hashlib
 import itertools
-import logging
 import os
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from onegen_model.bm25 import Bm25
 from onegen_model.embedding import BATCH_TOKENS, embed_ids
-from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.collator import Collator, CollatorSettings, TooLongError, content_key
 from onegen_model.finetune.examples import TrainingExample
@@ -34,19 +32,6 @@ Vector = NDArray[np.float32]
 _SHARD = 128
 # Numbers in one block of scores: 128 MB.
 _SCORES = 2**25
-# Chinese and Japanese write no spaces: there each character is a word.
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
-
-
-def words(text: str) -> list[str]:
-    """Words without case and punctuation, as BM25 and the search for answers see them."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-
-
-def content(passage: Passage) -> str:
-    """A passage as one text."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,41 +83,17 @@ class Searcher(Protocol):
 
 
 class Bm25Searcher:
-    """BM25 (the `bm25s` package) over title and text, asked with a query's text.
-
-    Function words of English are left out of queries; of other languages idf takes care.
-    """
+    """BM25 over the corpus, asked with a query's text."""
 
     name = "bm25"
     floor = 0.0
 
     def __init__(self, corpus: Corpus) -> None:
-        try:
-            import bm25s
-            from bm25s.stopwords import STOPWORDS_EN_PLUS
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                f"The package {error.name} is not installed; expected it to search with BM25; "
-                'run `pip install "onegen[train]"`'
-            ) from error
-        # It lets its steps through as if they were warnings.
-        logging.getLogger("bm25s").setLevel(logging.WARNING)
         self.corpus = corpus
-        self._stopwords = frozenset(STOPWORDS_EN_PLUS)
-        self._bm25 = bm25s.BM25()
-        texts = [words(content(passage)) for passage in corpus.passages]
-        if not any(texts):
-            raise InvalidInputError(
-                "No passage of the corpus holds a word; expected some text; check the file"
-            )
-        self._bm25.index(texts, show_progress=False)
+        self._bm25 = Bm25(corpus.passages)
 
     def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector]:
-        for query in queries:
-            known = [word for word in words(query.text) if word in self._bm25.vocab_dict]
-            known = [word for word in known if word not in self._stopwords] or known
-            empty = np.zeros(len(self.corpus), np.float32)
-            yield self._bm25.get_scores(known) if known else empty
+        return (self._bm25.score(query.text) for query in queries)
 
 
 class SearchModel(Protocol):

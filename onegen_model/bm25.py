@@ -1,0 +1,63 @@
+"""BM25 over passages: it finds hard negatives, and every retriever is measured against it."""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.events import Passage
+
+# Chinese and Japanese write no spaces: there each character is a word.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+
+
+def words(text: str) -> list[str]:
+    """Words without case and punctuation, as BM25 and the search for answers see them."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def passage_text(passage: Passage) -> str:
+    """What a text searcher and a sentence encoder read of a passage."""
+    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+
+
+class Bm25:
+    """BM25 (the `bm25s` package) over titles and texts.
+
+    Function words of English are left out of queries; of other languages idf takes care.
+    """
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        try:
+            import bm25s
+            from bm25s.stopwords import STOPWORDS_EN_PLUS
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                f"The package {error.name} is not installed; expected it to search with BM25; "
+                'run `pip install "onegen[evaluate]"`'
+            ) from error
+        # It lets its steps through as if they were warnings.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        texts = [words(passage_text(passage)) for passage in passages]
+        if not any(texts):
+            raise InvalidInputError(
+                "No passage of the corpus holds a word; expected some text; check the file"
+            )
+        self._size = len(texts)
+        self._stopwords = frozenset(STOPWORDS_EN_PLUS)
+        self._bm25 = bm25s.BM25()
+        self._bm25.index(texts, show_progress=False)
+
+    def score(self, text: str) -> NDArray[np.float32]:
+        """(passages,); what shares no word with `text` scores 0."""
+        known = [word for word in words(text) if word in self._bm25.vocab_dict]
+        known = [word for word in known if word not in self._stopwords] or known
+        if not known:
+            return np.zeros(self._size, np.float32)
+        scores: NDArray[np.float32] = self._bm25.get_scores(known)
+        return scores
