@@ -1,0 +1,64 @@
+"""A question that is answered in two hops, what a response to it tells, and odd components."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llama_index.core import QueryBundle
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import NodeWithScore, TextNode
+
+from onegen_model import OneGenModel
+
+QUESTION = "Which mill is larger?"
+TURN = "Wheels of Alba?[RQ]3.\nOf Brig?[RQ]4.\n<FINAL-ANSWER> Brig </FINAL-ANSWER>"
+LONG = "Say it often!"
+TURNS = {QUESTION: TURN, LONG: "Ask.[RQ]" + "la " * 60}
+
+
+def plain(response: Any) -> dict[str, Any]:
+    """What has to be the same on all paths."""
+    nodes = [(one.node.node_id, round(one.score, 4)) for one in response.source_nodes]
+    return {"text": response.response, "nodes": nodes, "metadata": response.metadata}
+
+
+def titles(nodes: Sequence[NodeWithScore]) -> list[str]:
+    return [one.node.metadata["title"] for one in nodes]
+
+
+class Drop(BaseNodePostprocessor):
+    def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
+        return nodes[1:]
+
+
+def context_of(script: OneGenModel, ask: Callable[[str], Any]) -> tuple[Any, str]:
+    """A response, and all that the model has read for it."""
+    read: list[Any] = []
+    submit = script.driver.submit
+
+    def keep(*arguments: Any) -> Any:
+        ticket = submit(*arguments)
+        read.append(ticket)
+        return ticket
+
+    script.driver.submit = keep  # type: ignore[method-assign]
+    try:
+        response = ask(QUESTION)
+    finally:
+        del script.driver.submit  # type: ignore[method-assign]
+    return response, str(script.renderer.tokenizer.decode(read[0].request.ids))
+
+
+class ByText(BaseRetriever):
+    """No vector store; answers two nodes, and knows no scores."""
+
+    asked: list[QueryBundle] = []  # noqa: RUF012
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        self.asked.append(query_bundle)
+        time.sleep(0.1)
+        number = len(self.asked)
+        return [
+            NodeWithScore(node=TextNode(text=f"{n} wheels", id_=f"{number}-{n}")) for n in range(2)
+        ]
