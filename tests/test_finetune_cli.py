@@ -22,7 +22,7 @@ from onegen_model.finetune.run import run, training_arguments
 from onegen_model.finetune.starting import load_renderer
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
-from tests.test_finetune_methods import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
+from tests.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
 
 
 @pytest.fixture(scope="module")

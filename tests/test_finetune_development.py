@@ -30,7 +30,7 @@ from onegen_model.finetune.starting import start
 from onegen_model.finetune.trainer import JointTrainer
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
-from tests.test_finetune_methods import EXAMPLES, PASSAGES, make_base, plain, write_recipe
+from tests.finetuning import EXAMPLES, PASSAGES, make_base, plain, write_recipe
 
 EVERY_STEP = {"eval_steps": 1, "save_steps": 1, "max_steps": 12, "learning_rate": 0.02}
 

@@ -27,7 +27,7 @@ from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.run import run
 from onegen_model.template import Renderer
 from tests.conftest import MakeNetwork
-from tests.test_finetune_methods import losses_of, make_base, write_recipe
+from tests.finetuning import losses_of, make_base, write_recipe
 
 GENERATOR = torch.Generator().manual_seed(0)
 

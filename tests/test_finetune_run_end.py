@@ -19,7 +19,7 @@ from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import export, run
 from onegen_model.finetune.trainer import JointTrainer
 from tests.conftest import MakeNetwork
-from tests.test_finetune_methods import make_base, write_recipe
+from tests.finetuning import make_base, write_recipe
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HISTORY = [
