@@ -1,8 +1,7 @@
-"""A development set: what is measured on it, what is kept, and when a run ends."""
+"""A development set: what is measured on it, what is kept, and what cannot be measured."""
 
 import json
 import re
-import shutil
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,64 +10,25 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainingArguments
 
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data import open_data
-from onegen_model.finetune.development import (
-    EarlyStopping,
-    Patience,
-    evaluations_without_gain,
-    own_batches,
-)
+from onegen_model.finetune.development import own_batches
 from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.preview import preview
-from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import open_development, run
 from onegen_model.finetune.starting import start
 from onegen_model.finetune.trainer import JointTrainer
-from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
-from tests.finetuning import EXAMPLES, PASSAGES, make_base, plain, write_recipe
-
-EVERY_STEP = {"eval_steps": 1, "save_steps": 1, "max_steps": 12, "learning_rate": 0.02}
+from tests.development_sets import EVERY_STEP, dev_values, recipe_with_dev, state_of, write_dev
+from tests.finetuning import PASSAGES, make_base, write_recipe
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
     return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
-
-
-def write_dev(folder: Path, **changes: Any) -> Path:
-    """Five examples: other questions, one of them longer, with the passages of training."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [plain(e) | {"id": f"d{e.id}", "question": f"what about {e.id}?"} for e in EXAMPLES[:5]]
-    rows[4]["segments"][1]["text"] = " on the river by the mill\n<FINAL-ANSWER> x</FINAL-ANSWER>"
-    file = folder / "dev.jsonl"
-    file.write_text("".join(json.dumps(row | changes) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
-def recipe_with_dev(folder: Path, base: Path, **changes: Any) -> Recipe:
-    trainer = {**EVERY_STEP, **changes.pop("trainer", {})}
-    changes = {"dev": str(write_dev(folder)), "dev_metric": "contrastive_loss", **changes}
-    return write_recipe(folder, base, trainer=trainer, **changes)
-
-
-def last_of(output: Path) -> Path:
-    return max(output.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-
-
-def state_of(output: Path) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((last_of(output) / "trainer_state.json").read_text())
-    return state
-
-
-def dev_values(output: Path, metric: str = "contrastive_loss") -> list[float]:
-    return [
-        log[name] for log in state_of(output)["log_history"] if (name := f"eval_{metric}") in log
-    ]
 
 
 def test_both_losses_and_recall_are_over_the_whole_development_set(
@@ -121,22 +81,6 @@ def test_processes_share_the_batches_of_one_and_are_called_equally_often(
     assert sorted(counted) == alone
 
 
-@pytest.mark.parametrize("min_delta", [0.0, 0.15])
-@pytest.mark.parametrize("larger", [True, False])
-def test_patience_is_counted_as_transformers_counts(
-    tmp_path: Path, larger: bool, min_delta: float
-) -> None:
-    values = [0.5, 0.4, 0.45, 0.6, 0.5, 0.35, 0.35, 0.7, 0.1, 0.2, 0.05]
-    arguments = TrainingArguments(str(tmp_path), greater_is_better=larger, use_cpu=True)
-    reference, state = EarlyStoppingCallback(3, min_delta), TrainerState()
-    for number, value in enumerate(values):
-        reference.check_metric_value(arguments, state, TrainerControl(), value)
-        before = value if state.best_metric is None else state.best_metric
-        state.best_metric = max(before, value) if larger else min(before, value)
-        count = evaluations_without_gain(values[: number + 1], min_delta, larger)
-        assert count == reference.early_stopping_patience_counter
-
-
 @pytest.mark.parametrize(
     ("method", "rate"), [("lora", 0.02), ("full", 0.003), ("top_layers", 0.003)]
 )
@@ -171,51 +115,6 @@ def test_the_best_step_is_what_ends_up_in_output(
     card = (output / "README.md").read_text(encoding="utf-8")
     assert f"| Step that was kept | {best}, by contrastive_loss on dev |" in card
     assert f"{min(values):.4f} |" in card
-
-
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_stopped_run_goes_on_counting_and_keeps_the_best_of_before(
-    base: Path, tmp_path: Path, method: str
-) -> None:
-    """Two evaluations without gain end it, also when a kill lies between them."""
-    changes: dict[str, Any] = {"method": method, "early_stopping": {"patience": 2}}
-    changes["trainer"] = {"learning_rate": 0.02 if method == "lora" else 0.003}
-    output = run(recipe_with_dev(tmp_path / "run", base, **changes))
-    values = dev_values(output)
-    best, steps = values.index(min(values)) + 1, len(values)
-    assert steps == best + 2 < 12
-    cut = recipe_with_dev(tmp_path / "cut", base, **changes)
-    for step in (best, best + 1):
-        name = f"checkpoint-{step}"
-        shutil.copytree(output / name, cut.output / name)
-    # As if the run had been here all the time.
-    file = cut.output / f"checkpoint-{best + 1}" / "trainer_state.json"
-    plain_state = json.loads(file.read_text()) | {
-        "best_model_checkpoint": str(cut.output / f"checkpoint-{best}")
-    }
-    file.write_text(json.dumps(plain_state))
-    run(cut)
-    assert dev_values(cut.output) == pytest.approx(values, abs=1e-5)
-    passages = list(PASSAGES.values())
-    one, two = (
-        OneGenModel.from_pretrained(f).embed_passages(passages) for f in (output, cut.output)
-    )
-    assert two == pytest.approx(one, abs=1e-5)
-
-
-def test_a_run_that_was_ended_stays_ended_until_patience_is_raised(
-    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    output = run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
-    ended = state_of(output)["global_step"]
-    adapter = (output / "adapter_model.safetensors").read_bytes()
-    assert ended < 12
-    run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
-    assert "raise early_stopping.patience to go on" in caplog.text
-    assert state_of(output)["global_step"] == ended
-    assert (output / "adapter_model.safetensors").read_bytes() == adapter
-    run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 9}))
-    assert state_of(output)["global_step"] == 12
 
 
 def test_what_a_run_does_not_embed_is_not_called_found_or_missed(
@@ -327,11 +226,6 @@ def test_a_metric_that_nothing_measures_is_refused_before_a_step_is_run(
         with pytest.raises(InvalidInputError, match=message):
             look(recipe)
     assert not recipe.output.exists()
-
-
-def test_patience_is_a_setting_of_transformers_own_callback() -> None:
-    callback = Patience(EarlyStopping(4, 0.25))
-    assert (callback.early_stopping_patience, callback.early_stopping_threshold) == (4, 0.25)
 
 
 def test_a_trainer_without_a_development_set_has_nothing_to_evaluate() -> None:

@@ -21,8 +21,8 @@ from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import last_checkpoint, run
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
+from tests.development_sets import last_of, write_dev
 from tests.finetuning import PASSAGES, losses_of, make_base, write_recipe
-from tests.test_finetune_development import last_of, write_dev
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "training" / "finetune.py"
