@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.collator import Collator, CollatorSettings, TooLongError
+from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.data import Data, load_examples, load_passages, open_data
 from onegen_model.finetune.lines import JsonLines
 from onegen_model.finetune.survey import survey, usable
@@ -84,13 +84,11 @@ def test_what_is_too_long_is_an_error_or_dropped_and_counted(
     collator = Collator(renderer, data.passages, CollatorSettings(max_length=200))
     assert [e.id for e in usable(data, collator, "drop")] == ["1"]
     assert "2 of 3 examples are too long and left out" in caplog.text
-    kept = usable(data, collator, "error")
-    assert len(kept) == 3
-    for example, message in zip(
-        list(kept)[1:], ("Example '2': Passage 'long'", "Example '3' has"), strict=True
-    ):
-        with pytest.raises(TooLongError, match=message):
-            collator([example])
+    with pytest.raises(InvalidInputError, match=r"jsonl:2: Example '2': Passage 'long'"):
+        usable(data, collator, "error")
+    data = transcripts(tmp_path, records[0], records[2])
+    with pytest.raises(InvalidInputError, match=r"jsonl:2: Example '3' has"):
+        usable(data, collator, "error")
     only = transcripts(tmp_path, records[1])
     with pytest.raises(InvalidInputError, match="All 1 examples"):
         usable(only, collator, "drop")

@@ -63,6 +63,36 @@ def test_a_recipe_that_a_begun_run_does_not_fit_is_one_line_and_loses_nothing(
     assert {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contrastive": "bpr", "temperature": 0.1}, "another contrastive, temperature"),
+        ({"collator": {"num_negatives": 2, "max_length": 960}}, "another collator"),
+        ({"max_passage_tokens": 20}, "another max_passage_tokens"),
+    ],
+)
+def test_a_run_does_not_go_on_towards_something_else(
+    folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    assert main(["train", str(change(folder, **changes))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = yaml.safe_load((folder / "recipe.yaml").read_text())
+    lines = Path(keys["train"]).read_text().splitlines(keepends=True)
+    (folder / "mined.jsonl").write_text("".join(reversed(lines)))
+    assert main(["train", str(change(folder, train=str(folder / "mined.jsonl")))]) == 2
+    assert "was begun with another train; expected the same" in capsys.readouterr().err
+    trainer = keys["trainer"] | {"max_steps": 4, "learning_rate": 1e-3}
+    assert main(["train", str(change(folder, train=keys["train"], trainer=trainer))]) == 0
+    (folder / "out" / "run.json").write_text("{")
+    assert main(["train", str(change(folder))]) == 2
+    assert "run.json cannot be read" in capsys.readouterr().err
+
+
 def test_other_layers_than_a_begun_run_opened_are_one_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,9 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -35,8 +37,12 @@ from onegen_model.finetune.starting import Start, adapter_problems, find_recipe_
 from onegen_model.finetune.survey import usable
 from onegen_model.finetune.trainer import JointTrainer
 from onegen_model.template import Renderer
+from onegen_model.weights import file_sha256
 
 logger = logging.getLogger(__name__)
+
+# What is trained on, and towards what, in `output`.
+RUN_FILE = "run.json"
 
 
 def run(recipe: Recipe, max_steps: int | None = None) -> Path:
@@ -52,6 +58,7 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     _require_whole_layers(recipe, arguments)
     if (last := last_checkpoint(recipe.output)) is not None:
         _require_same_run(begun, recipe, Path(last))
+        _require_same_task(recipe)
     keep_card(begun.network)
     trainer = JointTrainer(
         model=Objective(begun.network, recipe.losses),
@@ -61,6 +68,8 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
         development=development,
         callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
     )
+    if last is None and trainer.is_world_process_zero():
+        _write_task(recipe)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
@@ -124,6 +133,46 @@ def _require_same_run(begun: Start, recipe: Recipe, folder: Path) -> None:
         raise CheckpointError(
             f"{folder} {problem}; expected a checkpoint of this recipe, to go on from it; change "
             "the recipe back, or choose another output"
+        )
+
+
+def _task(recipe: Recipe) -> dict[str, Any]:
+    """What must not change within a run: steps, learning rate and what is measured may."""
+    files = {"train": recipe.train, "passages": recipe.passages}
+    names = ("format", "base", "adapter_from", "dtype", "max_passage_tokens")
+    plain = {
+        **{name: file_sha256(path) for name, path in files.items() if path is not None},
+        **{name: getattr(recipe, name) for name in names},
+        **asdict(recipe.losses),
+        "collator": asdict(recipe.collator),
+        "seed": recipe.trainer.get("seed", 0),
+    }
+    return dict(json.loads(json.dumps(plain)))
+
+
+def _write_task(recipe: Recipe) -> None:
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_task(recipe), indent=1) + "\n"
+    (recipe.output / RUN_FILE).write_text(text, encoding="utf-8")
+
+
+def _require_same_task(recipe: Recipe) -> None:
+    """Raise CheckpointError where `output` was begun with other data, losses or seed."""
+    file = recipe.output / RUN_FILE
+    if not file.is_file():  # begun before there was such a file
+        return
+    try:
+        found = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read ({error}); expected what the run was begun with; choose "
+            "another output, or remove the file if you know that nothing has changed"
+        ) from error
+    now = _task(recipe)
+    if others := sorted(name for name in {*found, *now} if found.get(name) != now.get(name)):
+        raise CheckpointError(
+            f"{recipe.output} was begun with another {', '.join(others)}; expected the same to go "
+            "on; change the recipe (or the file) back, or choose another output"
         )
 
 

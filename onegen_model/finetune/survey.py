@@ -65,9 +65,10 @@ def missing_passages(
 
 
 def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Kept:
-    """The examples a run may use; raises InvalidInputError for a passage that is not there.
+    """The examples a run may use; raises InvalidInputError for what it cannot use.
 
-    To drop what is too long everything is tokenised first: the number of steps depends on it.
+    Everything is tokenised first: the number of steps depends on what is dropped, and an error
+    after hours of training would come at the same example each time.
     """
     examples = data.examples.require_sound()
     measures = Measures(collator)
@@ -80,10 +81,11 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
                 "mend the example"
             )
         try:
-            if on_truncation == "drop":
-                measures.add(example)
-        except TooLongError:
-            continue
+            measures.add(example)
+        except InvalidInputError as error:
+            if isinstance(error, TooLongError) and on_truncation == "drop":
+                continue
+            raise InvalidInputError(f"{examples.where(number)}: {error}") from error
         kept.append(number)
     if dropped := len(examples) - len(kept):
         logger.warning("%d of %d examples are too long and left out", dropped, len(examples))
