@@ -79,13 +79,14 @@ def _add_choice(mine: ArgumentParser) -> None:
 def run_mine(options: Namespace, load_model: "LoadModel") -> int:
     # Imported here: the other commands do without the seconds that it takes.
     from onegen_model.finetune.data import open_data
-    from onegen_model.finetune.mining import Sources, mine
+    from onegen_model.finetune.mining import Sources, mine, require_out
 
     settings = _settings(options)
     passages = Path(options.passages) if options.passages else None
     out = Path(options.out)
     if passages is not None and out.resolve() == passages.resolve():
         raise InvalidInputError(f"{out} is the corpus; expected a new file; change --out")
+    require_out(out, Path(options.file), force=options.force)
     sources = Sources(open_data(options.format, Path(options.file), passages))
     searcher = _open_searcher(options, sources.corpus, load_model)
     try:
@@ -142,6 +143,7 @@ def format_summary(out: Path, found: "MiningSummary", asked: int) -> list[str]:
         f"({found.negatives / searched:.2f} each)",
         f"Left out:   {found.holding_answer} candidates hold the answer, {found.scoring_high} "
         "score too near a positive",
-        f"Fewer:      {found.short} retrievals have fewer than {asked}",
+        f"Fewer:      {found.short} retrievals got fewer than {asked}; {found.none} of them none, "
+        "and stay as they were",
         f"Not read:   {found.unread} retrievals, in transcripts too long for the model",
     ]

@@ -152,17 +152,29 @@ def _plain(passage: Passage) -> dict[str, str]:
 @dataclass(frozen=True, slots=True)
 class MiningSummary:
     """What became of a file. `queries` are the retrievals with a positive, `short` those of them
-    that have fewer negatives than asked for, `unread` those whose example is too long for the
-    model: they stay as they were. The last two count candidates.
+    for which fewer negatives were found than asked for. They stay as they were if there were
+    `none`, or if their example is too long for the model (`unread`). The last two count
+    candidates.
     """
 
     examples: int
     queries: int
     negatives: int
     short: int
+    none: int
     unread: int
     holding_answer: int
     scoring_high: int
+
+
+def require_out(out: Path, examples: Path, *, force: bool = False) -> None:
+    """Raise InvalidInputError where `mine` could not write: known before a model is loaded."""
+    if out.resolve() == examples.resolve() or out.suffix == ".gz":
+        raise InvalidInputError(
+            f"{out} cannot be written; expected a .jsonl (no .gz) that is not the one that is "
+            "read; choose another name"
+        )
+    PartialFile.require_place(out, force=force)
 
 
 def mine(
@@ -179,11 +191,7 @@ def mine(
     drops what was begun with other inputs or settings.
     """
     examples = sources.examples
-    if out.resolve() == examples.lines.path.resolve() or out.suffix == ".gz":
-        raise InvalidInputError(
-            f"{out} cannot be written; expected a .jsonl (no .gz) that is not the one that is "
-            "read; choose another name"
-        )
+    require_out(out, examples.lines.path, force=force)
     made_with = {
         "examples": file_sha256(examples.lines.path),
         "corpus": searcher.corpus.digest(),
@@ -201,7 +209,7 @@ def mine(
             written.append(lines, counts, items=len(numbers))
             bar.update(len(numbers))
     written.finish()
-    names = ("queries", "negatives", "short", "unread", "holding_answer", "scoring_high")
+    names = ("queries", "negatives", "short", "none", "unread", "holding_answer", "scoring_high")
     return MiningSummary(total, **{name: written.counts[name] for name in names})
 
 
@@ -226,7 +234,10 @@ def _mine_block(
         ranked = _rank(searcher, scores, settings.range_max)
         rng = random.Random(f"{settings.seed}|{query.example.id}|{query.hop}")
         selection = select_negatives(ranked, known, settings, rng)
-        mined[at][query.hop] = selection.passages
+        if selection.passages:
+            mined[at][query.hop] = selection.passages
+        else:
+            counts["none"] += 1
         counts["negatives"] += len(selection.passages)
         counts["short"] += len(selection.passages) < settings.num_negatives
         counts["holding_answer"] += selection.holding_answer

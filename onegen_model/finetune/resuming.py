@@ -27,6 +27,19 @@ class PartialFile:
         self._settings = json.loads(json.dumps(settings))
         self.done = 0
         self.counts: Counter[str] = Counter()
+        self.require_place(path, force=force)
+        try:
+            size = self._take_over(force=force)
+            if not size:
+                self._state.unlink(missing_ok=True)
+            with self._lines.open("ab") as lines:
+                lines.truncate(size)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    @staticmethod
+    def require_place(path: Path, *, force: bool = False) -> None:
+        """Raise InvalidInputError where no such file can be begun."""
         if path.is_dir() or not path.parent.is_dir():
             raise InvalidInputError(
                 f"{path} cannot be written; expected a file in a folder that exists; choose "
@@ -36,14 +49,6 @@ class PartialFile:
             raise InvalidInputError(
                 f"{path} exists; expected a new file; choose another one, or use --force"
             )
-        try:
-            size = self._take_over(force=force)
-            if not size:
-                self._state.unlink(missing_ok=True)
-            with self._lines.open("ab") as lines:
-                lines.truncate(size)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def _take_over(self, *, force: bool) -> int:
         """Bytes that are good."""

@@ -111,13 +111,13 @@ def test_a_retrieval_without_positive_stays_as_it_is(tmp_path: Path, passages: P
     assert summary.queries == 1
 
 
-def test_a_query_that_finds_no_word_gets_no_negative(tmp_path: Path, passages: Path) -> None:
+def test_a_query_that_finds_no_word_keeps_its_negatives(tmp_path: Path, passages: Path) -> None:
     line = transcript(0)
     line["segments"][0]["text"] = "xyzzy?"
     sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
     summary = mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
-    assert negatives(read(tmp_path / "out.jsonl")[0]) == []
-    assert (summary.negatives, summary.short) == (0, 1)
+    assert negatives(read(tmp_path / "out.jsonl")[0]) == negatives(line) != []
+    assert (summary.negatives, summary.short, summary.none) == (0, 1, 1)
 
 
 def test_passages_inside_the_examples_are_part_of_the_corpus(tmp_path: Path) -> None:
