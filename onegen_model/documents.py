@@ -19,7 +19,7 @@ from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.index_files import is_index
+from onegen_model.index_files import is_ours
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +125,14 @@ def split(document: Document, count_tokens: Callable[[str], int], max_tokens: in
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    if is_index(folder):
+    if is_ours(folder):
         raise InvalidInputError(
             f"{folder} is an index; expected documents; name the folder of the documents"
         )
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and not is_index(here / name)
+            name for name in folders if not name.startswith(".") and not is_ours(here / name)
         )
         yield from (here / name for name in sorted(names) if not name.startswith("."))
 

@@ -137,6 +137,18 @@ def is_index(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is an index or an embedded corpus: other programs have a manifest.json too.
+
+    One whose manifest is damaged is known by its vectors.
+    """
+    try:
+        plain = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return is_index(folder) and any(folder.glob("vectors-*.npy"))
+    return isinstance(plain, dict) and str(plain.get("format", "")).startswith("onegen-")
+
+
 def _parse(lines: Iterable[str]) -> Iterator[tuple[Passage, int]]:
     for line in lines:
         plain = json.loads(line)

@@ -88,6 +88,20 @@ def test_skips_what_is_hidden_unknown_empty_or_an_index(
         find_files(["my.index"])
 
 
+def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:
+    for name, manifest in (("app", '{"name": "an extension"}'), ("odd", "[1]"), ("torn", "{")):
+        (here / name).mkdir()
+        (here / name / "manifest.json").write_text(manifest)
+        (here / name / "readme.md").write_text("read me")
+        assert [doc.id for doc in read_all([name])] == [f"{name}/readme.md"]
+    assert len(read_all(["."])) == 3
+    index = here / "torn" / "my.index"
+    PassageIndex(FakeEmbedder()).save(index)
+    (index / "manifest.json").write_text("{")
+    (index / "notes.txt").write_text("not a document")
+    assert len(read_all(["."])) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
