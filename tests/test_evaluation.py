@@ -17,6 +17,7 @@ from onegen_model.evaluation.scoring import BEHAVIOUR, FAMILIAR, HOPS, KINDS, QU
 from onegen_model.evaluation.trace import Trace, trace_from_dict, trace_to_dict
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
 from tests.evaluation_world import (
+    BORG,
     PARAGRAPHS,
     QUESTIONS,
     SCRIPT,
@@ -185,6 +186,27 @@ def test_what_a_stopped_run_has_not_ranked_is_left_out(
     assert evaluate(None, "--score", "run", "--out", "table") == 0
     assert "run: 1 questions, not ranked yet, are left out" in caplog.text
     assert values(QUALITY, "run", "table")["questions"] == 1
+
+
+def test_a_question_asked_again_is_ranked_again(model: OneGenModel, asked: list[str]) -> None:
+    evaluate(model, *BM25)
+    traces = Path("run/traces.jsonl")
+    first, _ = traces.read_text().splitlines(keepends=True)
+    traces.write_text(first)
+    changed = {**SCRIPT, BORG: "Which city has Borg Tower?[RQ] Rome\n<FINAL-ANSWER> red"}
+    assert evaluate(model, *BM25, script=changed) == 0
+    assert asked == ["q1", "q2", "q2"]
+    rankings = [json.loads(line) for line in Path("run/rankings.jsonl").read_text().splitlines()]
+    assert [one["asked"] for one in rankings if one["question_id"] == "q2"] == [
+        ["Where is Borg Tower?"],
+        ["Which city has Borg Tower?"],
+    ]
+
+
+def test_a_run_over_candidates_grows_in_the_same_pool(model: OneGenModel, asked: list[str]) -> None:
+    for limit in (("--limit", "1"), ()):
+        assert evaluate(model, *RUN, "--pool", "candidates", *limit) == 0
+    assert asked == ["q1", "q2"]
 
 
 def test_runs_stand_side_by_side_on_the_questions_they_share(

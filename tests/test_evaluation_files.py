@@ -89,11 +89,12 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
     rows = [
         QUESTIONS[0],
         {"segments": [{"text": "", "target": target}]},
+        {"segments": [{"text": "", "target": {"positives": [], "inserted": ["p9#0"]}}, {}]},
         {"id": "q3", "answerable": False},
         {"id": "q4", "answerable": False, "hops": [{"paragraph_id": "p8"}]},
     ]
     write_lines(here / "train.jsonl", rows)
-    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part"}
+    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
     write_lines(here / "odd.jsonl", [{"query": "x"}])
     with pytest.raises(InvalidInputError, match=r"odd\.jsonl:1: no gold paragraphs"):
         gold_of_training([here / "odd.jsonl"])

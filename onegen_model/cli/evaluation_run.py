@@ -206,9 +206,14 @@ def carry_out(options: Namespace, everything: Sequence[Question], load_model: "L
 
 def _rank(run: Run, folder: RunFolder) -> None:
     traces = folder.traces()
-    done = {(one.searcher, one.query, one.question_id) for one in folder.rankings()}
+    # Not done is what was ranked for another text: of a question that was asked again, or edited.
+    done = {(one.searcher, one.query, one.question_id): one.asked for one in folder.rankings()}
     for ranker in run.rankers():
-        missing = [one for one in run.questions if (*ranker.key, one.id) not in done]
+        missing = [
+            one
+            for one in run.questions
+            if done.get((*ranker.key, one.id)) != ranker.asks(one, traces.get(one.id))
+        ]
         bar = tqdm(missing, desc=f"{ranker.searcher} ({ranker.query})", disable=None, leave=False)
         found = (ranker.rank(question, traces.get(question.id)) for question in bar)
         while some := list(islice(found, _RANK_BATCH)):
@@ -232,7 +237,7 @@ def _prepare(options: Namespace, everything: Sequence[Question], load_model: "Lo
     if run.searches or baselines:
         if options.pool == "own":
             require_candidates(questions)
-        searchers.passages = _passages(options, model, questions)
+        searchers.passages = _passages(options, model, everything)
         require_gold(questions, searchers.passages)
     return run
 

@@ -44,7 +44,8 @@ def _rows(name: str, run: RunFolder, known: Mapping[str, Question]) -> list[Row]
     own = ranked.pop((settings.searcher, settings.query), {})
     asked = list(traces) or list(own)
     for question_id in asked:
-        _require_known(run, question_id, known, traces[question_id].question if traces else None)
+        text = traces[question_id].question if traces else next(iter(own[question_id].asked), None)
+        _require_known(run, question_id, known, text)
     # A stopped run has not ranked all yet: what it has not is neither found nor missed.
     if unranked := [i for i in asked if own and i not in own]:
         logger.warning("%s: %d questions, not ranked yet, are left out", name, len(unranked))

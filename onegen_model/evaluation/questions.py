@@ -150,10 +150,8 @@ def _gold_of_row(row: Mapping[str, Any]) -> list[str]:
     if "segments" not in row:
         found = row.get("supporting") or [hop["paragraph_id"] for hop in row["hops"]]
         return [str(paragraph) for paragraph in found]
-    positives = [
-        name
-        for segment in row["segments"]
-        for name in (segment.get("target") or {}).get("positives", ())
-    ]
+    targets = [segment["target"] for segment in row["segments"] if segment.get("target")]
+    # Where no retrieval is trained, what was inserted holds the gold, among distractors.
+    names = [n for one in targets for n in one.get("positives") or one.get("inserted", ())]
     # A transcript names pieces of paragraphs: "<paragraph>#<n>".
-    return [_PIECE.sub("", name) for name in positives if isinstance(name, str)]
+    return [_PIECE.sub("", name) for name in names if isinstance(name, str)]

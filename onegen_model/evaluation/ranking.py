@@ -21,13 +21,15 @@ QueryOf = Callable[[Question, Trace | None], list[Query]]
 class Ranking:
     """`hops[h]` are the best paragraphs for retrieval `h`, at most `DEPTH`.
 
-    `query` is "span" (what the model wrote; of our own searcher, its state there) or "question".
+    `query` is "span" (what the model wrote; of our own searcher, its state there) or "question";
+    `asked` are the texts.
     """
 
     question_id: str
     searcher: str
     query: str
     hops: tuple[tuple[str, ...], ...]
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,12 @@ class Ranker:
     def key(self) -> tuple[str, str]:
         return self.searcher, self.query
 
+    def asks(self, question: Question, trace: Trace | None) -> tuple[str, ...]:
+        """The texts of its queries."""
+        if self.query == "question":
+            return (question.text,)
+        return tuple(event.text for event in trace.requested) if trace else ()
+
     def rank(self, question: Question, trace: Trace | None) -> Ranking:
         """The same query is asked once."""
         queries = self.queries(question, trace)
@@ -50,7 +58,8 @@ class Ranker:
         hops = [paragraphs(hit.passage for hit in hits) for hits in answers]
         if self.query == "question":  # the same for every hop
             hops *= len(question.hops)
-        return Ranking(question.id, self.searcher, self.query, tuple(hops))
+        asked = self.asks(question, trace)
+        return Ranking(question.id, self.searcher, self.query, tuple(hops), asked)
 
 
 def queries_of_spans(filter_of: "FilterOf") -> QueryOf:
@@ -113,4 +122,5 @@ def ranking_from_dict(plain: Mapping[str, Any]) -> Ranking:
         str(plain["searcher"]),
         str(plain["query"]),
         tuple(tuple(map(str, hop)) for hop in hops),
+        tuple(map(str, plain.get("asked", ()))),
     )
