@@ -35,7 +35,10 @@ def machine() -> dict[str, Any]:
 def save(
     name: str, model: OneGenModel, options: argparse.Namespace, measured: dict[str, Any]
 ) -> Path:
-    """Write `benchmarks/results/<name>-<date>.json`; of the small cut, `<name>-small-…`."""
+    """Write `benchmarks/results/<name>-<date>.json`.
+
+    `<name>-small-…` is that of the small cut, `…-<fingerprint>.json` that of a named `--model`.
+    """
     today = date.today().isoformat()
     content = {
         "date": today,
@@ -50,7 +53,8 @@ def save(
     }
     RESULTS.mkdir(exist_ok=True)
     cut = "-small" if getattr(options, "data", None) == SMALL_CUT else ""
-    path = RESULTS / f"{name}{cut}-{today}.json"
+    which = f"-{model.fingerprint[:8]}" if getattr(options, "model", None) else ""
+    path = RESULTS / f"{name}{cut}-{today}{which}.json"
     text = json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n"
     path.write_text(text, encoding="utf-8")
     return path

@@ -21,11 +21,6 @@ def words(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-def passage_text(passage: Passage) -> str:
-    """What a text searcher and a sentence encoder read of a passage."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
-
-
 class Bm25:
     """BM25 (the `bm25s` package) over titles and texts.
 
@@ -43,7 +38,7 @@ class Bm25:
             ) from error
         # It lets its steps through as if they were warnings.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
-        texts = [words(passage_text(passage)) for passage in passages]
+        texts = [words(passage.titled_text) for passage in passages]
         if not any(texts):
             raise InvalidInputError(
                 "No passage of the corpus holds a word; expected some text; check the file"

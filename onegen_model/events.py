@@ -21,6 +21,14 @@ class Passage:
     title: str = ""
     metadata: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @property
+    def titled_text(self) -> str:
+        """Title and text as others read them: word search, sentence encoders, chat prompts.
+
+        What the model itself reads is `Template.passage_text`.
+        """
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredPassage:

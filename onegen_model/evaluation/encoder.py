@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onegen_model.bm25 import passage_text
 from onegen_model.checkpoint import weights_sha256
 from onegen_model.errors import CheckpointError, MissingExtraError
 from onegen_model.events import Passage
@@ -54,7 +53,7 @@ class SentenceEncoder:
         self, passages: Sequence[Passage], *, progress: bool = False
     ) -> NDArray[np.float32]:
         """(n, dimension), of title and text."""
-        return self.embed([passage_text(passage) for passage in passages])
+        return self.embed([passage.titled_text for passage in passages])
 
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from onegen_model.bm25 import passage_text
 from onegen_model.checkpoint import (
     CONFIG_FILE,
     DEFAULT_CHECKPOINT,
@@ -83,7 +82,7 @@ class ZeroShot:
     def submit(self, question: Question) -> Submitted:
         query = Query(array("f"), question.text, self.top_k, self.filter_of(question))
         [found] = self.retriever.retrieve([query])
-        context = "\n\n".join(passage_text(hit.passage) for hit in found)
+        context = "\n\n".join(hit.passage.titled_text for hit in found)
         prompt = PROMPT.format(context=context, question=question.text)
         ticket = self.model.submit(
             Conversation((Message("user", prompt),)),

@@ -151,8 +151,8 @@ def _until_last_query(rendered: Rendered) -> Rendered:
 
 def content_key(passage: Passage) -> int:
     """The same for passages that read the same, whatever their ids; fits an int64, never NO_KEY."""
-    content = f"{passage.title}\n{passage.text}" if passage.title else passage.text
-    digest = hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    content = passage.titled_text.encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(content, digest_size=8).digest()
     return (int.from_bytes(digest) >> 2) + 1
 
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from onegen_model.bm25 import passage_text, words
+from onegen_model.bm25 import words
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.collator import content_key
@@ -132,7 +132,7 @@ def holds_answer(passage: Passage, answer: str) -> bool:
     sought = " ".join(words(answer))
     if not sought or sought in _EMPTY_ANSWERS:
         return False
-    return f" {sought} " in _spaced(passage_text(passage))
+    return f" {sought} " in _spaced(passage.titled_text)
 
 
 @lru_cache(maxsize=2**16)
