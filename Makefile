@@ -13,10 +13,8 @@ $(VENV)/.made:
 	@touch $@
 
 # The constraints keep torch at the release that the tests ran with, whatever the registry has.
-# pip compiles on one core, compileall on all (it leaves with 1 where a package carries Python 2).
 $(VENV)/.installed: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e ".[demo,dev]"
-	$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[demo,dev]"
 	@touch $@
 
 $(VENV)/.weights: $(VENV)/.installed

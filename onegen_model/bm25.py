@@ -50,8 +50,9 @@ class Bm25:
 
     def score(self, text: str) -> NDArray[np.float32]:
         """(passages,); what shares no word with `text` scores 0."""
-        known = [word for word in words(text) if word in self._bm25.vocab_dict]
-        known = [word for word in known if word not in self._stopwords] or known
+        asked = words(text)
+        asked = [word for word in asked if word not in self._stopwords] or asked
+        known = [word for word in asked if word in self._bm25.vocab_dict]
         if not known:
             return np.zeros(self._size, np.float32)
         scores: NDArray[np.float32] = self._bm25.get_scores(known)

@@ -107,10 +107,9 @@ def evaluations_of(output: Path) -> list[dict[str, float]]:
     ("name", "zero", "method"),
     [
         ("torchrun", None, "lora"),
-        ("accelerate", None, "lora"),
+        ("accelerate", "zero3", "full"),
         ("deepspeed", "zero2", "top_layers"),
         ("torchrun", "zero3", "lora"),
-        ("torchrun", "zero3", "full"),
     ],
 )
 def test_every_launcher_trains_and_measures_what_one_process_does(
