@@ -93,6 +93,15 @@ def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
     assert "run.json cannot be read" in capsys.readouterr().err
 
 
+def test_an_output_that_is_a_file_is_one_error(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recipe(tmp_path, base, trainer={"max_steps": 1})
+    (tmp_path / "out").write_text("a file")
+    assert main(["train", str(tmp_path / "recipe.yaml")]) == 2
+    assert "out cannot be written" in capsys.readouterr().err
+
+
 def test_other_layers_than_a_begun_run_opened_are_one_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

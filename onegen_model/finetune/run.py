@@ -59,6 +59,8 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     if (last := last_checkpoint(recipe.output)) is not None:
         _require_same_run(begun, recipe, Path(last))
         _require_same_task(recipe)
+    elif arguments.process_index == 0:
+        _write_task(recipe)
     keep_card(begun.network)
     trainer = JointTrainer(
         model=Objective(begun.network, recipe.losses),
@@ -68,8 +70,6 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
         development=development,
         callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
     )
-    if last is None and trainer.is_world_process_zero():
-        _write_task(recipe)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
@@ -151,9 +151,15 @@ def _task(recipe: Recipe) -> dict[str, Any]:
 
 
 def _write_task(recipe: Recipe) -> None:
-    recipe.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_task(recipe), indent=1) + "\n"
-    (recipe.output / RUN_FILE).write_text(text, encoding="utf-8")
+    try:
+        recipe.output.mkdir(parents=True, exist_ok=True)
+        (recipe.output / RUN_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(
+            f"{recipe.output} cannot be written ({error}); expected a folder, or a place for one; "
+            "choose another output"
+        ) from error
 
 
 def _require_same_task(recipe: Recipe) -> None:
