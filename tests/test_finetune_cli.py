@@ -108,6 +108,7 @@ def test_steps_are_counted_as_the_trainer_counts(
         ({"contrastive": "bprr"}, "contrastive is 'bprr'; expected one of info_nce, bpr"),
         ({"temperature": "warm"}, "temperature is 'warm'; expected a float"),
         ({"adapter": {"rank": 1.5}}, "adapter: rank is 1.5; expected a int"),
+        ({"contrastive": "bpr", "cross_batch_negatives": 9}, "is 9 with contrastive bpr"),
         ({"method": "top_layers"}, "adapter.top_layers is 0 with method top_layers"),
         ({"method": "full", "dtype": "bfloat16"}, "dtype is bfloat16 with method full"),
         ({"passages": None}, "has no key 'passages'"),

@@ -124,7 +124,7 @@ def base(tmp_path: Path, make_network: MakeNetwork) -> Path:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"method": "lora"},
+        {"method": "lora", "cross_batch_negatives": 5},
         {"method": "top_layers", "adapter": {"top_layers": 1}},
         {"method": "full", "trainer": {"gradient_accumulation_steps": 2}},
     ],

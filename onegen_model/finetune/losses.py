@@ -24,7 +24,8 @@ class LossSettings:
     one), so its scores are no cosines: they are larger by about width / padded length, 2 to 4 for
     its recipes. `bpr_scale` stands in for that; at 1 the loss cannot fall below 0.13.
 
-    `cross_device_negatives` lets the queries of each process see the passages of all (InfoNCE).
+    `cross_device_negatives` lets the queries of each process see the passages of all, and
+    `cross_batch_negatives` that many passages of the batches before (`PassageMemory`); InfoNCE.
     """
 
     contrastive: Contrastive = "info_nce"
@@ -33,6 +34,7 @@ class LossSettings:
     language_modeling_weight: float = 1.0
     contrastive_weight: float = 1.0
     cross_device_negatives: bool = False
+    cross_batch_negatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)

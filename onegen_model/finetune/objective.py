@@ -20,6 +20,7 @@ from onegen_model.finetune.losses import (
     joint_loss,
     language_modeling_loss,
 )
+from onegen_model.finetune.memory import PassageMemory
 from onegen_model.network import normalise, read, read_hidden
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Objective(nn.Module):
         self.network = network
         self.config = network.config
         self.settings = settings
+        self.memory = PassageMemory(settings.cross_batch_negatives)
 
     def forward(
         self,
@@ -108,6 +110,10 @@ class Objective(nn.Module):
             queries, passages, targets, keys, positive_keys, own = gather_batch(
                 (queries, passages), (targets, keys, positive_keys)
             )
+        if self.training and settings.cross_batch_negatives:
+            fresh, fresh_keys = passages, keys
+            passages, keys = self.memory.behind(fresh, fresh_keys)
+            self.memory.remember(fresh, fresh_keys)
         excluded = excluded_pairs(targets, keys, positive_keys)
         losses = info_nce(queries, passages, targets, excluded, settings.temperature)
         # The gradient of this process's passages comes from the queries of all of them; the value

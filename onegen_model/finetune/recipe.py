@@ -53,6 +53,7 @@ class Recipe:
     language_modeling_weight: float = 1.0
     contrastive_weight: float = 1.0
     cross_device_negatives: bool = False
+    cross_batch_negatives: int = 0
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     collator: CollatorSettings = field(default_factory=CollatorSettings)
     trainer: Mapping[str, Any] = field(default_factory=dict)
@@ -96,7 +97,16 @@ class Recipe:
             raise InvalidInputError(
                 f"{where} has no key 'passages'; expected the corpus of the ids in train; add it"
             )
+        self._check_negatives(where)
         self._check_development(where)
+
+    def _check_negatives(self, where: str) -> None:
+        size = self.cross_batch_negatives
+        if size < 0 or (size and self.contrastive == "bpr"):
+            raise InvalidInputError(
+                f"{where}: cross_batch_negatives is {size} with contrastive {self.contrastive}; "
+                "expected 0, or with info_nce how many passages are remembered; change one of them"
+            )
 
     def _check_development(self, where: str) -> None:
         never = self.trainer.get("eval_strategy", "no") in ("no", False)

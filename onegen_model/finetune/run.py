@@ -140,11 +140,13 @@ def _task(recipe: Recipe) -> dict[str, Any]:
     """What must not change within a run: steps, learning rate and what is measured may."""
     files = {"train": recipe.train, "passages": recipe.passages}
     names = ("format", "base", "adapter_from", "dtype", "max_passage_tokens")
+    collator = asdict(recipe.collator)
+    del collator["chunk_tokens"]  # how much is padded, which no loss sees
     plain = {
         **{name: file_sha256(path) for name, path in files.items() if path is not None},
         **{name: getattr(recipe, name) for name in names},
         **asdict(recipe.losses),
-        "collator": asdict(recipe.collator),
+        "collator": collator,
         "seed": recipe.trainer.get("seed", 0),
     }
     return dict(json.loads(json.dumps(plain)))

@@ -140,11 +140,28 @@ class JointTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
             return
-        network = self.accelerator.unwrap_model(self.model).network
+        network = self._objective.network
         if state_dict is not None:
             # From DeepSpeed, which gathers what the ranks hold; names begin with the wrapper's.
             state_dict = {name.removeprefix("network."): v for name, v in state_dict.items()}
         save_trained(network, Path(output_dir or str(self.args.output_dir)), state_dict)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # Both are a process's own.
+        super()._save_rng_state(output_dir)
+        self._objective.memory.save(self._memory_file(output_dir))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None:
+            self._objective.memory.load(self._memory_file(checkpoint))
+
+    def _memory_file(self, folder: str) -> Path:
+        return Path(folder) / f"passage_memory_{self.args.process_index}.pt"
+
+    @property
+    def _objective(self) -> Objective:
+        return cast(Objective, self.accelerator.unwrap_model(self.model))
 
     def _load_best_model(self) -> None:
         if self.is_deepspeed_enabled:
@@ -154,5 +171,4 @@ class JointTrainer(Trainer):
             self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        network = self.accelerator.unwrap_model(self.model).network
-        load_trained(network, Path(resume_from_checkpoint))
+        load_trained(self._objective.network, Path(resume_from_checkpoint))

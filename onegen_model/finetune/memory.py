@@ -1,0 +1,51 @@
+"""Passages of earlier batches as negatives: a small batch holds too few."""
+
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+
+class _State(TypedDict):
+    vectors: Tensor
+    keys: Tensor
+
+
+class PassageMemory:
+    """The last `size` passages that were embedded: vectors (m, d) without gradient, keys (m,).
+
+    Cross-batch memory (arXiv 1912.06798): a network moves little from step to step, so that what
+    it made of a passage a while ago is still a negative worth having, and costs nothing.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._held: _State | None = None
+
+    def __len__(self) -> int:
+        return len(self._held["keys"]) if self._held else 0
+
+    def behind(self, passages: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        """Passages (p, d) and their keys (p,) with what is remembered behind them."""
+        if self._held is None:
+            return passages, keys
+        vectors = self._held["vectors"].to(passages)
+        return torch.cat([passages, vectors]), torch.cat([keys, self._held["keys"].to(keys)])
+
+    def remember(self, passages: Tensor, keys: Tensor) -> None:
+        """Add a batch; the oldest fall out."""
+        vectors, names = self.behind(passages.detach(), keys)
+        # Cloned, as a view would keep the whole batch alive.
+        self._held = _State(vectors=vectors[: self.size].clone(), keys=names[: self.size].clone())
+
+    def save(self, path: Path) -> None:
+        """Nothing is written where nothing is remembered."""
+        if self._held is not None:
+            torch.save(dict(self._held), path)
+
+    def load(self, path: Path) -> None:
+        """Go on with what `save` wrote, if it wrote anything."""
+        if path.is_file():
+            held = torch.load(path, map_location="cpu", weights_only=True)
+            self._held = _State(vectors=held["vectors"], keys=held["keys"])
