@@ -3,7 +3,8 @@
     $ python examples/03_one_pass_chain.py
     Classic
     found: ['Winter Harbour', 'Olav Brekke']
-    answer: Who is the director of Winter Harbour? to Winter Harbour? to Winter Harbour?
+    answer: Who is the director of Winter Harbour? answer Winter Harbour
+    <FINAL-
     read: 29 positions to search, 122 after
     One pass
     found: ['Winter Harbour', 'Olav Brekke']

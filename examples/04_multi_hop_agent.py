@@ -54,7 +54,8 @@ def weekday(date: str) -> str:
 @wrap_model_call
 def choose_tool(request, handler):
     wanted = request.runtime.context["tool"]
-    return handler(request.override(tools=request.tools if wanted else [], tool_choice=wanted))
+    offered = [tool for tool in request.tools if tool.name == wanted]
+    return handler(request.override(tools=offered, tool_choice=wanted))
 
 
 chat = OneGenChatModel(vectorstore=store, k=1)

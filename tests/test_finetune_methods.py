@@ -228,7 +228,7 @@ def test_a_checkpoint_of_a_run_holds_no_embedding_matrix(base: Path, tmp_path: P
 
 @pytest.mark.weights
 def test_the_default_checkpoint_can_be_trained_on(tmp_path: Path) -> None:
-    adapter = {"rank": 32, "alpha": 32, "top_layers": 10}
+    adapter = {"rank": 16, "alpha": 32}
     recipe = write_recipe(tmp_path, Path("default"), adapter_from="default", adapter=adapter)
     begun = start(recipe)
     ids = torch.tensor([begun.renderer.query_ids("Who wrote it?")])

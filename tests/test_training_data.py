@@ -60,14 +60,19 @@ def test_a_comparison_is_written_out_step_by_step(transcripts: ModuleType) -> No
     assert transcripts.written_texts(younger, {}) == [
         "When was Ada born?",
         " 4 May 1921\nWhen was Bo born?",
-        " 1890\nAda 1921, Bo 1890. 1890 < 1921. Later: Ada\n<FINAL-ANSWER> Ada</FINAL-ANSWER>",
+        " 1890\n1921: Ada, 1890: Bo. 1890 < 1921. Later is 1921: Ada\n"
+        "<FINAL-ANSWER> Ada</FINAL-ANSWER>",
     ]
 
 
 @pytest.mark.parametrize(
     ("question", "answer", "line"),
     [
-        ("Who was born first, Ada or Bo?", "Bo", "Ada 1921, Bo 1890. 1890 < 1921. Earlier: Bo"),
+        (
+            "Who was born first, Ada or Bo?",
+            "Bo",
+            "1921: Ada, 1890: Bo. 1890 < 1921. Earlier is 1890: Bo",
+        ),
         ("Who was born first, Ada or Bo?", "Ada", ""),  # The gold answer says otherwise.
         ("Who is taller, Ada or Bo?", "Ada", ""),
     ],
@@ -93,7 +98,7 @@ def test_lifespans_are_subtracted(transcripts: ModuleType) -> None:
     ]
     longer = row("Who lived longer, Ada or Bo?", "Bo", "comparison", *dates)
     assert transcripts.reasoning_line(longer) == (
-        "Ada 1950 - 1900 = 50, Bo 1990 - 1890 = 100. 50 < 100. Longer: Bo"
+        "1950 - 1900 = 50: Ada, 1990 - 1890 = 100: Bo. 50 < 100. Longer is 100: Bo"
     )
 
 

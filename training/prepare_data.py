@@ -30,7 +30,7 @@ MIX = {
     "musique": 200,
     "single": 1400,
 }
-TEMPLATE_RELEASES = 400
+TEMPLATE_RELEASES = 1200
 DIRECT_SHARE = 0.15
 TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ASKED = (
-    "Who was born later, Piero Calamandrei or Franz Lackner?",
-    "Where was the place of death of Gülnuş Sultan's husband?",
+    "When did Henry Grey, 4Th Earl Of Kent's father die?",
+    "Which film came out first, Kalavar King or Ogro?",
     "When did Margaret Verney's father die?",
 )
 NUM_PARAGRAPHS = 120

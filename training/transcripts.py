@@ -49,7 +49,8 @@ def reasoning_line(row: dict[str, Any]) -> str:
     """The comparison behind the answer, written out; empty where none can be trusted.
 
     Each token of it is one look back: values in the order of the question, then the smaller before
-    the larger, then what was asked for and whose it is.
+    the larger, then what was asked for and whose it is. A value stands before its name, so that
+    whoever has chosen the value only has to go on as it went on above.
     """
     if "comparison" not in row.get("type", "") or not all("triple" in hop for hop in row["hops"]):
         return ""
@@ -70,7 +71,7 @@ def reasoning_line(row: dict[str, Any]) -> str:
     if not all(years) or later == bool(EARLIER.search(row["question"])):
         return ""
     numbers = [int(found[-1]) for found in years]
-    shown = ", ".join(f"{name} {number}" for name, number in zip(names, numbers, strict=True))
+    shown = ", ".join(f"{number}: {name}" for name, number in zip(names, numbers, strict=True))
     return _verdict(
         row, shown, list(zip(numbers, names, strict=True)), "Later" if later else "Earlier"
     )
@@ -86,18 +87,18 @@ def _lifespan_line(row: dict[str, Any]) -> str:
         return ""
     ages = [(span["death"] - span["birth"], name) for name, span in spans.items()]
     shown = ", ".join(
-        f"{name} {spans[name]['death']} - {spans[name]['birth']} = {age}" for age, name in ages
+        f"{spans[name]['death']} - {spans[name]['birth']} = {age}: {name}" for age, name in ages
     )
     return _verdict(row, shown, ages, "Longer")
 
 
 def _verdict(row: dict[str, Any], shown: str, numbered: list[tuple[int, str]], wanted: str) -> str:
     small, large = sorted(numbered)
-    winner = (small if wanted == "Earlier" else large)[1]
+    number, winner = small if wanted == "Earlier" else large
     answer, name = _folded(row["answer"]), _folded(winner)
     if small[0] == large[0] or (name not in answer and answer not in name):
         return ""
-    return f"{shown}. {small[0]} < {large[0]}. {wanted}: {winner}"
+    return f"{shown}. {small[0]} < {large[0]}. {wanted} is {number}: {winner}"
 
 
 def _folded(text: str) -> str:

@@ -194,6 +194,8 @@ def training_arguments(recipe: Recipe, max_steps: int | None = None) -> Training
         )
     if recipe.dev is not None:
         chosen = evaluation_arguments(chosen, recipe.dev_metric)
+    # Whatever learns is in every transcript, so there is nothing to look for.
+    chosen.setdefault("ddp_find_unused_parameters", False)
     try:
         return TrainingArguments(
             output_dir=str(recipe.output),
