@@ -258,9 +258,14 @@ class Renderer:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
         return [*self.question_ids(question), *self.before_query, self.query_id]
 
-    def transcript(self, question: str, segments: Sequence[Segment]) -> Rendered:
-        """A whole, finished transcript, as training sees it and inference produces it."""
-        ids = self.question_ids(question)
+    def transcript(
+        self, question: str, segments: Sequence[Segment], prompt: Sequence[int] | None = None
+    ) -> Rendered:
+        """A whole, finished transcript, as training sees it and inference produces it.
+
+        `prompt` stands for the question where more than it is asked, see `conversation_ids`.
+        """
+        ids = self.question_ids(question) if prompt is None else list(prompt)
         written = [False] * len(ids)
         queries = []
         for segment in segments:

@@ -60,7 +60,7 @@ def test_a_comparison_is_written_out_step_by_step(transcripts: ModuleType) -> No
     assert transcripts.written_texts(younger, {}) == [
         "When was Ada born?",
         " 4 May 1921\nWhen was Bo born?",
-        " 1890\n1921: Ada, 1890: Bo. 1890 < 1921. Later is 1921: Ada\n"
+        " 1890\nA = Ada 1921 A, B = Bo 1890 B. Later: 1921 A > 1890 B, so A = Ada\n"
         "<FINAL-ANSWER> Ada</FINAL-ANSWER>",
     ]
 
@@ -71,7 +71,7 @@ def test_a_comparison_is_written_out_step_by_step(transcripts: ModuleType) -> No
         (
             "Who was born first, Ada or Bo?",
             "Bo",
-            "1921: Ada, 1890: Bo. 1890 < 1921. Earlier is 1890: Bo",
+            "A = Ada 1921 A, B = Bo 1890 B. Earlier: 1890 B < 1921 A, so B = Bo",
         ),
         ("Who was born first, Ada or Bo?", "Ada", ""),  # The gold answer says otherwise.
         ("Who is taller, Ada or Bo?", "Ada", ""),
@@ -98,7 +98,7 @@ def test_lifespans_are_subtracted(transcripts: ModuleType) -> None:
     ]
     longer = row("Who lived longer, Ada or Bo?", "Bo", "comparison", *dates)
     assert transcripts.reasoning_line(longer) == (
-        "1950 - 1900 = 50: Ada, 1990 - 1890 = 100: Bo. 50 < 100. Longer is 100: Bo"
+        "A = Ada 1950 - 1900 = 50 A, B = Bo 1990 - 1890 = 100 B. Longer: 100 B > 50 A, so B = Bo"
     )
 
 
@@ -198,6 +198,7 @@ def test_prepared_data_passes_the_check(
             out.writelines(json.dumps(line) + "\n" for line in lines)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "TEMPLATE_RELEASES", 0)
+        patch.setattr(prepare, "TOOL_REQUESTS", 0)
         patch.setattr("sys.argv", ["prepare", "--data", str(tmp_path), "--out", str(tmp_path)])
         prepare.main()
     train, passages = tmp_path / "train.jsonl", tmp_path / "passages.jsonl"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from semantic_text_splitter import TextSplitter
-from silver import chains, known_facts, releases
+from silver import Fact, chains, known_facts, releases
+from tool_questions import requests, some_tools
 from transcripts import hop_lines, lead, plain_title, written_texts
 from transformers import AutoTokenizer
 
@@ -31,6 +32,9 @@ MIX = {
     "single": 1400,
 }
 TEMPLATE_RELEASES = 1200
+TOOL_REQUESTS = 400
+# Questions that no tool answers, though some are there.
+IDLE_TOOLS_SHARE = 0.04
 DIRECT_SHARE = 0.15
 TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
@@ -109,13 +113,17 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
         }
         segments.append({"text": "" if direct and hop == 0 else text, "target": target})
     segments.append({"text": texts[-1]})
-    return {"id": row["id"], "question": row["question"], "segments": segments}
+    made = {"id": row["id"], "question": row["question"], "segments": segments}
+    return made | {"tools": some_tools(rng)} if rng.random() < IDLE_TOOLS_SHARE else made
 
 
 def pick(
     data: Path, paragraphs: dict[str, dict[str, Any]], rng: random.Random
-) -> list[dict[str, Any]]:
-    """The mix, in a fixed random order; unanswerable and very long chains are left out."""
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Fact]]]:
+    """The mix, in a fixed random order, and the facts that were found for it.
+
+    Unanswerable questions and very long chains are left out.
+    """
     multihop = [
         row
         for name in ("multihop_train", "multihop_silver_train")
@@ -134,7 +142,7 @@ def pick(
             taken[source] += 1
             mix.append(row)
     print(dict(taken))
-    return mix
+    return mix, facts
 
 
 def usable(row: dict[str, Any], paragraphs: dict[str, dict[str, Any]]) -> bool:
@@ -158,7 +166,10 @@ def main() -> None:
     rng = random.Random(args.seed)
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
-    examples = [example(row, pieces, rng) for row in pick(args.data, pieces.paragraphs, rng)]
+    mix, facts = pick(args.data, pieces.paragraphs, rng)
+    examples = [example(row, pieces, rng) for row in mix]
+    examples += requests(facts, rng, TOOL_REQUESTS)
+    rng.shuffle(examples)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, items in (
         ("train", examples),

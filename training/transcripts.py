@@ -5,6 +5,7 @@ spelled out in one line before the answer frame, because a small model cannot co
 """
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -48,9 +49,10 @@ def plain_title(title: str) -> str:
 def reasoning_line(row: dict[str, Any]) -> str:
     """The comparison behind the answer, written out; empty where none can be trusted.
 
-    Each token of it is one look back: values in the order of the question, then the smaller before
-    the larger, then what was asked for and whose it is. A value stands before its name, so that
-    whoever has chosen the value only has to go on as it went on above.
+    Each token of it is one look back, and a small model finds what stood behind something more
+    easily than what stood before it. So a value stands behind the name it belongs to, and its
+    letter behind the value; what was asked for comes first of the two that are compared, and its
+    letter leads back to the name.
     """
     if "comparison" not in row.get("type", "") or not all("triple" in hop for hop in row["hops"]):
         return ""
@@ -65,16 +67,16 @@ def reasoning_line(row: dict[str, Any]) -> str:
         same = values[0].casefold() == values[1].casefold()
         if same != (row["answer"] == "yes"):
             return ""
-        return f"{values[0]} {'=' if same else '!='} {values[1]}"
+        return f"{values[0]}, {values[1]}: {'the same' if same else 'not the same'}"
     years = [YEAR.findall(value) for value in values]
     later = bool(LATER.search(row["question"]))
     if not all(years) or later == bool(EARLIER.search(row["question"])):
         return ""
-    numbers = [int(found[-1]) for found in years]
-    shown = ", ".join(f"{number}: {name}" for name, number in zip(names, numbers, strict=True))
-    return _verdict(
-        row, shown, list(zip(numbers, names, strict=True)), "Later" if later else "Earlier"
-    )
+    compared = [
+        _Compared(label, name, int(found[-1]), found[-1])
+        for label, name, found in zip("AB", names, years, strict=True)
+    ]
+    return _verdict(row, compared, "Later" if later else "Earlier")
 
 
 def _lifespan_line(row: dict[str, Any]) -> str:
@@ -85,20 +87,33 @@ def _lifespan_line(row: dict[str, Any]) -> str:
             spans.setdefault(hop["triple"][0], {})[hop["triple"][1][8:]] = int(years[-1])
     if len(spans) != 2 or any(len(span) != 2 for span in spans.values()):
         return ""
-    ages = [(span["death"] - span["birth"], name) for name, span in spans.items()]
-    shown = ", ".join(
-        f"{spans[name]['death']} - {spans[name]['birth']} = {age}: {name}" for age, name in ages
-    )
-    return _verdict(row, shown, ages, "Longer")
+    compared = []
+    for label, (name, span) in zip("AB", spans.items(), strict=True):
+        age = span["death"] - span["birth"]
+        shown = f"{span['death']} - {span['birth']} = {age}"
+        compared.append(_Compared(label, name, age, shown))
+    return _verdict(row, compared, "Longer")
 
 
-def _verdict(row: dict[str, Any], shown: str, numbered: list[tuple[int, str]], wanted: str) -> str:
-    small, large = sorted(numbered)
-    number, winner = small if wanted == "Earlier" else large
-    answer, name = _folded(row["answer"]), _folded(winner)
-    if small[0] == large[0] or (name not in answer and answer not in name):
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """`shown` ends with `value`."""
+
+    label: str
+    name: str
+    value: int
+    shown: str
+
+
+def _verdict(row: dict[str, Any], compared: list[_Compared], wanted: str) -> str:
+    small, large = sorted(compared, key=lambda one: one.value)
+    won, sign, lost = (small, "<", large) if wanted == "Earlier" else (large, ">", small)
+    answer, name = _folded(row["answer"]), _folded(won.name)
+    if small.value == large.value or (name not in answer and answer not in name):
         return ""
-    return f"{shown}. {small[0]} < {large[0]}. {wanted} is {number}: {winner}"
+    listed = ", ".join(f"{one.label} = {one.name} {one.shown} {one.label}" for one in compared)
+    order = f"{won.value} {won.label} {sign} {lost.value} {lost.label}"
+    return f"{listed}. {wanted}: {order}, so {won.label} = {won.name}"
 
 
 def _folded(text: str) -> str:

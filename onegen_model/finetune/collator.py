@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from onegen_model.conversation import Conversation, Message, conversation_ids
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.finetune.examples import PassageRef, TrainingExample
@@ -79,7 +80,12 @@ class Collator:
             for segment in example.segments
         ]
         try:
-            rendered = self._renderer.transcript(example.question, segments)
+            prompt = None
+            if example.tools:
+                self._renderer.require_turns()
+                asked = Conversation((Message("user", example.question),), example.tools)
+                prompt = conversation_ids(self._renderer, asked)
+            rendered = self._renderer.transcript(example.question, segments, prompt)
         except PassageTooLongError as error:
             raise TooLongError(f"Example {example.id!r}: {error}") from error
         except InvalidInputError as error:

@@ -5,7 +5,8 @@
                                            "inserted": ["p7", "p1"]}},
     {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
 
-Where an id stands a passage itself may stand: {"text": "…", "title": "…"}.
+Where an id stands a passage itself may stand: {"text": "…", "title": "…"}. A list "tools", as
+OpenAI writes them, stands in the prompt; a segment may then be the text of a call.
 """
 
 import hashlib
@@ -13,7 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
+from onegen_model.tool_calls import tool_function
 
 PassageRef = str | Passage
 
@@ -58,14 +61,16 @@ class TrainingSegment:
 class TrainingExample:
     """One question with its whole transcript.
 
-    With `writes` false it trains retrieval alone: the transcript ends at its last query token and
-    none of its tokens is a target.
+    `tools`, as OpenAI writes them, stand in the prompt as they do at inference; a call of one is
+    text, see `render_tool_call`. With `writes` false it trains retrieval alone: the transcript ends
+    at its last query token and none of its tokens is a target.
     """
 
     id: str
     question: str
     segments: tuple[TrainingSegment, ...] = field(default=())
     writes: bool = True
+    tools: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
     @property
     def targets(self) -> tuple[RetrievalTarget, ...]:
@@ -83,7 +88,8 @@ class TrainingExample:
                     **{name: tuple(map(to_ref, refs)) for name, refs in target.items()}
                 )
             segments.append(TrainingSegment(segment["text"], target))
-        return cls(str(plain["id"]), plain["question"], tuple(segments))
+        tools = tuple(plain.get("tools", ()))
+        return cls(str(plain["id"]), plain["question"], tuple(segments), tools=tools)
 
 
 def inline_passage(title: str, text: str) -> Passage:
@@ -101,17 +107,29 @@ def to_ref(plain: Any) -> PassageRef:
 
 def example_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
     """Everything that keeps a record from being a TrainingExample."""
-    yield from _unknown(plain, ("id", "question", "segments"), "")
+    yield from _unknown(plain, ("id", "question", "tools", "segments"), "")
     if not isinstance(plain.get("id"), str | int):
         yield Problem("id", "expected a text or a number")
     if not isinstance(plain.get("question"), str) or not plain["question"].strip():
         yield Problem("question", "expected some text")
+    yield from _tool_problems(plain.get("tools", []))
     segments = plain.get("segments")
     if not isinstance(segments, list) or not segments:
         yield Problem("segments", "expected a list of at least one segment")
         return
     for number, segment in enumerate(segments):
         yield from _segment_problems(segment, f"segments[{number}]")
+
+
+def _tool_problems(tools: Any) -> Iterator[Problem]:
+    if not isinstance(tools, list):
+        yield Problem("tools", "expected a list of tools, as OpenAI writes them")
+        return
+    for number, tool in enumerate(tools):
+        try:
+            tool_function(tool if isinstance(tool, dict) else {})
+        except InvalidInputError:
+            yield Problem(f"tools[{number}]", "expected an object with a function that has a name")
 
 
 def _segment_problems(segment: Any, where: str) -> Iterator[Problem]:

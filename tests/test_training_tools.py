@@ -1,0 +1,73 @@
+"""Tools in training data: rendered as inference renders them, made from real names."""
+
+import importlib
+import json
+import random
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from onegen_model.conversation import Conversation, Message, conversation_ids
+from onegen_model.finetune.collator import Collator
+from onegen_model.finetune.examples import TrainingExample, example_problems
+from onegen_model.template import Renderer
+from onegen_model.tool_calls import ToolCallParser, render_tool_call
+
+TRAINING = Path(__file__).parent.parent / "training"
+
+
+@pytest.fixture
+def tool_questions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TRAINING))
+    return importlib.import_module("tool_questions")
+
+
+@pytest.fixture
+def made(tool_questions: ModuleType) -> list[dict[str, object]]:
+    fact = importlib.import_module("silver").Fact
+    facts = {
+        "p1": {"director": fact("Łódź: a story", "director", "Ada", "Łódź", "p1")},
+        "p2": {
+            "date of birth": fact("Ada Şen", "date of birth", "4 May 1921", "Ada", "p2"),
+            "place of birth": fact("Ada Şen", "place of birth", "Łódź", "Ada", "p2"),
+        },
+    }
+    return list(tool_questions.requests(facts, random.Random(0), 60))
+
+
+def test_a_request_names_what_its_call_is_filled_with(made: list[dict[str, object]]) -> None:
+    assert len(made) == 60
+    for one in made:
+        assert not list(example_problems(json.loads(json.dumps(one))))
+        example = TrainingExample.from_dict(one)
+        parser = ToolCallParser()
+        (call,) = [*parser.feed(example.segments[0].text), *parser.flush()]
+        assert render_tool_call(call) == example.segments[0].text
+        assert all(value in example.question for value in call.arguments.values())
+        functions = [tool["function"] for tool in example.tools]
+        (called,) = (one for one in functions if one["name"] == call.name)
+        assert called["parameters"]["required"] == list(call.arguments)
+
+
+def test_tools_stand_in_the_prompt_as_at_inference(
+    renderer: Renderer, made: list[dict[str, object]]
+) -> None:
+    example = TrainingExample.from_dict(made[0])
+    rendered = Collator(renderer, {}).render(example)
+    asked = Conversation((Message("user", example.question),), example.tools)
+    prompt = conversation_ids(renderer, asked)
+    assert list(rendered.ids[: len(prompt)]) == prompt
+    written = [*renderer.text_ids(example.segments[0].text), renderer.end_id]
+    assert list(rendered.ids[len(prompt) :]) == written
+    assert rendered.written == (False,) * len(prompt) + (True,) * len(written)
+    assert len(prompt) > len(renderer.question_ids(example.question))
+
+
+@pytest.mark.parametrize(
+    ("tools", "field"),
+    [("weekday", "tools"), (["weekday"], "tools[0]"), ([{"function": {}}], "tools[0]")],
+)
+def test_what_is_no_tool_is_named(tools: object, field: str) -> None:
+    plain = {"id": "1", "question": "Who?", "tools": tools, "segments": [{"text": " Ada"}]}
+    assert [problem.field for problem in example_problems(plain)] == [field]
