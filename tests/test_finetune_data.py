@@ -61,7 +61,7 @@ def test_a_survey_names_line_and_field_of_every_problem(tmp_path: Path, renderer
         "segments[1].text: expected a text, which may be empty",
     ]
     assert by_line["7"] == [
-        "extra: unknown; expected one of id, question, segments",
+        "extra: unknown; expected one of id, question, tools, segments",
         "question: expected some text",
     ]
     assert by_line["8"][0].startswith("line: not JSON")

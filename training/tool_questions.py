@@ -11,7 +11,7 @@ from typing import Any
 
 from silver import Fact
 
-from onegen_model.tool_calls import ToolCall, render_tool_call
+from onegen_model import ToolCall, render_tool_call
 
 Tool = dict[str, Any]
 
