@@ -208,7 +208,10 @@ def test_data_check_prints_problems_and_counts(
     recipe.train.write_text(lines, encoding="utf-8")
     assert main([*command, "--limit", "1"]) == 1
     shown = capsys.readouterr().out
-    assert f"{recipe.train}:1: qeustion: unknown; expected one of id, question, segments" in shown
+    assert (
+        f"{recipe.train}:1: qeustion: unknown; expected one of id, question, tools, segments"
+        in shown
+    )
     assert "and 11 more problems (--limit)" in shown
     assert main([*command, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["num_problems"] == 12
