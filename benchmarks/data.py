@@ -52,7 +52,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """What benchmarks that ask in batches over one large pool take as well."""
     parser.add_argument("--paragraphs", type=int, help="at most as many, gold ones first")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--max-new-tokens", type=int, default=160)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
 
 
 def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = None) -> Data:

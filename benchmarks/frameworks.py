@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_options(parser, limit=10)
     parser.add_argument("--framework", choices=FRAMEWORKS, required=True)
     parser.add_argument("--top-k", type=int, default=2, help="passages per search (default: 2)")
-    parser.add_argument("--max-new-tokens", type=int, default=160)
+    parser.add_argument("--max-new-tokens", type=int, default=256)
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model)
     data = own_candidates(load(options.data, limit=options.limit))

@@ -85,7 +85,7 @@ def _add_asking(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--limit", type=int, help="questions, evenly spaced (all)")
     parser.add_argument("--batch", type=int, default=16, help="questions at once (16)")
-    parser.add_argument("--max-new-tokens", type=int, default=160, help="per answer (160)")
+    parser.add_argument("--max-new-tokens", type=int, default=256, help="per answer (256)")
 
 
 def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
