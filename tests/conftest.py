@@ -1,11 +1,15 @@
 """Small models made in memory: no file, no network, one thread."""
 
+import importlib
 import os
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", OMP_NUM_THREADS="1")
 os.environ["ANONYMIZED_TELEMETRY"] = "False"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import pytest
@@ -166,3 +170,10 @@ def liven(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
 def tiny_network(make_network: MakeNetwork) -> PreTrainedModel:
     """A two-layer Llama with untied embeddings."""
     return make_network("llama")
+
+
+@pytest.fixture
+def training_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A module of training/, whose files import each other by their bare names."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "training"))
+    return importlib.import_module

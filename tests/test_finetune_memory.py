@@ -27,8 +27,8 @@ def asked(name: str) -> TrainingExample:
 def test_the_newest_passages_are_remembered_without_their_gradient() -> None:
     memory = PassageMemory(3)
     first = torch.eye(2, requires_grad=True)
-    memory.remember(first, torch.tensor([1, 2]))
-    memory.remember(2 * torch.eye(2), torch.tensor([3, 4]))
+    memory.keep(first, torch.tensor([1, 2]))
+    memory.keep(*memory.behind(2 * torch.eye(2), torch.tensor([3, 4])))
     vectors, keys = memory.behind(torch.zeros(1, 2), torch.tensor([9]))
     assert keys.tolist() == [9, 3, 4, 1]
     assert vectors.tolist() == [[0, 0], [2, 0], [0, 2], [1, 0]]
@@ -41,7 +41,7 @@ def test_what_was_remembered_comes_back(tmp_path: Path) -> None:
     memory.save(tmp_path / "memory.pt")
     again.load(tmp_path / "memory.pt")
     assert len(again) == 0
-    memory.remember(torch.eye(2), torch.tensor([1, 2]))
+    memory.keep(torch.eye(2), torch.tensor([1, 2]))
     memory.save(tmp_path / "memory.pt")
     again.load(tmp_path / "memory.pt")
     nothing = (torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))

@@ -46,4 +46,4 @@ def test_the_files_it_names_exist() -> None:
 
 def test_the_default_checkpoint_is_small() -> None:
     size = sum(file.stat().st_size for file in DEFAULT_CHECKPOINT.iterdir())
-    assert size < 15_000_000
+    assert size < 10_000_000

@@ -1,28 +1,24 @@
 """The scripts that turn question sets into the default checkpoint's training data."""
 
 import gzip
-import importlib
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-TRAINING = Path(__file__).parent.parent / "training"
+
+@pytest.fixture
+def transcripts(training_script: Callable[[str], ModuleType]) -> ModuleType:
+    return training_script("transcripts")
 
 
 @pytest.fixture
-def transcripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TRAINING))
-    return importlib.import_module("transcripts")
-
-
-@pytest.fixture
-def silver(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TRAINING))
-    return importlib.import_module("silver")
+def silver(training_script: Callable[[str], ModuleType]) -> ModuleType:
+    return training_script("silver")
 
 
 def hop(name: str, relation: str, value: str, question: str = "") -> dict[str, Any]:
@@ -180,11 +176,13 @@ def test_the_film_that_came_out_first_has_the_smaller_year(silver: ModuleType) -
 
 @pytest.mark.weights
 def test_prepared_data_passes_the_check(
-    tmp_path: Path, transcripts: ModuleType, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    training_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from onegen_model.cli import main
 
-    prepare = importlib.import_module("prepare_data")
+    prepare = training_script("prepare_data")
     for name, lines in {
         "multihop_train": FILMS[:1],
         "multihop_silver_train": [],

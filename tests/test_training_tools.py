@@ -1,9 +1,8 @@
 """Tools in training data: rendered as inference renders them, made from real names."""
 
-import importlib
 import json
 import random
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -14,18 +13,10 @@ from onegen_model.finetune.examples import TrainingExample, example_problems
 from onegen_model.template import Renderer
 from onegen_model.tool_calls import ToolCallParser, render_tool_call
 
-TRAINING = Path(__file__).parent.parent / "training"
-
 
 @pytest.fixture
-def tool_questions(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TRAINING))
-    return importlib.import_module("tool_questions")
-
-
-@pytest.fixture
-def made(tool_questions: ModuleType) -> list[dict[str, object]]:
-    fact = importlib.import_module("silver").Fact
+def made(training_script: Callable[[str], ModuleType]) -> list[dict[str, object]]:
+    fact = training_script("silver").Fact
     facts = {
         "p1": {"director": fact("Łódź: a story", "director", "Ada", "Łódź", "p1")},
         "p2": {
@@ -33,7 +24,7 @@ def made(tool_questions: ModuleType) -> list[dict[str, object]]:
             "place of birth": fact("Ada Şen", "place of birth", "Łódź", "Ada", "p2"),
         },
     }
-    return list(tool_questions.requests(facts, random.Random(0), 60))
+    return list(training_script("tool_questions").requests(facts, random.Random(0), 60))
 
 
 def test_a_request_names_what_its_call_is_filled_with(made: list[dict[str, object]]) -> None:

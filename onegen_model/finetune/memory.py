@@ -1,15 +1,9 @@
 """Passages of earlier batches as negatives: a small batch holds too few."""
 
 from pathlib import Path
-from typing import TypedDict
 
 import torch
 from torch import Tensor
-
-
-class _State(TypedDict):
-    vectors: Tensor
-    keys: Tensor
 
 
 class PassageMemory:
@@ -21,31 +15,30 @@ class PassageMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._held: _State | None = None
+        self._held: tuple[Tensor, Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self._held["keys"]) if self._held else 0
+        return len(self._held[1]) if self._held else 0
 
     def behind(self, passages: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Passages (p, d) and their keys (p,) with what is remembered behind them."""
         if self._held is None:
             return passages, keys
-        vectors = self._held["vectors"].to(passages)
-        return torch.cat([passages, vectors]), torch.cat([keys, self._held["keys"].to(keys)])
+        vectors, names = self._held
+        return torch.cat([passages, vectors.to(passages)]), torch.cat([keys, names.to(keys)])
 
-    def remember(self, passages: Tensor, keys: Tensor) -> None:
-        """Add a batch; the oldest fall out."""
-        vectors, names = self.behind(passages.detach(), keys)
+    def keep(self, passages: Tensor, keys: Tensor) -> None:
+        """Remember these, newest first, instead of what was remembered."""
         # Cloned, as a view would keep the whole batch alive.
-        self._held = _State(vectors=vectors[: self.size].clone(), keys=names[: self.size].clone())
+        self._held = passages[: self.size].detach().clone(), keys[: self.size].clone()
 
     def save(self, path: Path) -> None:
         """Nothing is written where nothing is remembered."""
         if self._held is not None:
-            torch.save(dict(self._held), path)
+            torch.save(self._held, path)
 
     def load(self, path: Path) -> None:
         """Go on with what `save` wrote, if it wrote anything."""
         if path.is_file():
-            held = torch.load(path, map_location="cpu", weights_only=True)
-            self._held = _State(vectors=held["vectors"], keys=held["keys"])
+            vectors, names = torch.load(path, map_location="cpu", weights_only=True)
+            self._held = vectors, names

@@ -111,9 +111,8 @@ class Objective(nn.Module):
                 (queries, passages), (targets, keys, positive_keys)
             )
         if self.training and settings.cross_batch_negatives:
-            fresh, fresh_keys = passages, keys
-            passages, keys = self.memory.behind(fresh, fresh_keys)
-            self.memory.remember(fresh, fresh_keys)
+            passages, keys = self.memory.behind(passages, keys)
+            self.memory.keep(passages, keys)
         excluded = excluded_pairs(targets, keys, positive_keys)
         losses = info_nce(queries, passages, targets, excluded, settings.temperature)
         # The gradient of this process's passages comes from the queries of all of them; the value
