@@ -191,6 +191,7 @@ def test_prepared_data_passes_the_check(
         "multihop_corpus": [{"id": at, **text} for at, text in PARAGRAPHS.items() if at != "p-Fir"]
         + [{"id": "p-other", "title": "Other", "text": "Other is other."}],
         "singlehop_corpus": [],
+        "decomp_only_train": [FILMS[0], FILMS[0] | {"id": "m1", "dataset": "musique"}],
     }.items():
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
             out.writelines(json.dumps(line) + "\n" for line in lines)
@@ -202,4 +203,4 @@ def test_prepared_data_passes_the_check(
     train, passages = tmp_path / "train.jsonl", tmp_path / "passages.jsonl"
     capsys.readouterr()
     assert main(["data", "check", str(train), "--passages", str(passages)]) == 0
-    assert "Examples:    3" in capsys.readouterr().out
+    assert "Examples:    4" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Make the training files of the default checkpoint from question sets and corpora.
 
-    python training/prepare_data.py --data ../shared/data --out runs/data3
+    python training/prepare_data.py --data ../shared/data --out runs/data
 
 Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
 `onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.
@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from decompositions import decompositions
 from semantic_text_splitter import TextSplitter
 from silver import Fact, chains, known_facts, releases
 from tool_questions import requests, some_tools
@@ -33,6 +34,8 @@ MIX = {
 }
 TEMPLATE_RELEASES = 1200
 TOOL_REQUESTS = 400
+# Hops of MuSiQue without their paragraphs: of 2Wiki's there are enough with them.
+DECOMPOSITIONS = 1500
 # Questions that no tool answers, though some are there.
 IDLE_TOOLS_SHARE = 0.04
 DIRECT_SHARE = 0.15
@@ -169,6 +172,10 @@ def main() -> None:
     mix, facts = pick(args.data, pieces.paragraphs, rng)
     examples = [example(row, pieces, rng) for row in mix]
     examples += requests(facts, rng, TOOL_REQUESTS)
+    decomposed = rows(args.data / "decomp_only_train.jsonl.gz")
+    asked_on = [row for row in decomposed if row["dataset"] == "musique"]
+    others = [cut[0]["id"] for cut in pieces.cut.values()]
+    examples += decompositions(asked_on, others, rng, DECOMPOSITIONS)
     rng.shuffle(examples)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, items in (

@@ -22,7 +22,7 @@ def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str
     """
     hops = row["hops"]
     if all(hop.get("question") for hop in hops):
-        return [(hop["question"].strip(), hop["answer"].strip()) for hop in hops]
+        return [(tidy(hop["question"]), hop["answer"].strip()) for hop in hops]
     titles = [plain_title(hop["title"]) for hop in hops]
     if row.get("type") == "bridge":
         answers = [*titles[1:], row["answer"]]
@@ -32,6 +32,15 @@ def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str
     if _folded(titles[0]) not in _folded(row["question"]):
         asked[0] = ""
     return list(zip(asked, answers, strict=True))
+
+
+def tidy(question: str) -> str:
+    """A sub-question as one would write it: MuSiQue has them in small letters, with stray spaces,
+    and without a question mark.
+    """
+    plain = re.sub(r"\s+(?=[?,.'’])|(?<=\s)\s+", "", question.strip())
+    plain = plain[:1].upper() + plain[1:]
+    return plain if plain.endswith("?") else f"{plain.rstrip('.')}?"
 
 
 def lead(text: str, most: int = 20) -> str:

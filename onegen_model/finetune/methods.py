@@ -72,7 +72,7 @@ def open_top_layers(
     network: "PreTrainedModel", token_ids: list[int], top_layers: int
 ) -> "PreTrainedModel":
     """Wrap the network: the last layers, what follows them and the rows of `token_ids` learn."""
-    layers, behind = _stack(network)
+    layers, behind = stack(network)
     names = _embedding_names(network)
     # PEFT finds the head that is tied to the input rows itself, and fails on one named twice.
     tied = network.get_output_embeddings().weight is network.get_input_embeddings().weight
@@ -89,7 +89,7 @@ def open_top_layers(
     return wrapped
 
 
-def _stack(network: "PreTrainedModel") -> tuple[nn.ModuleList, list[nn.Module]]:
+def stack(network: "PreTrainedModel") -> tuple[nn.ModuleList, list[nn.Module]]:
     """The layers, and what follows them in the decoder."""
     children = list(network.get_decoder().children())
     at = next(

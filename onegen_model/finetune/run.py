@@ -16,6 +16,7 @@ from onegen_model.checkpoint import ADAPTER_FILE, CheckpointConfig
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
 from onegen_model.finetune.collator import Collator
+from onegen_model.finetune.compiling import compile_layers
 from onegen_model.finetune.data import Data, Examples, open_data
 from onegen_model.finetune.development import (
     Development,
@@ -56,6 +57,8 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
     arguments = training_arguments(recipe, max_steps)
     _require_whole_layers(recipe, arguments)
+    if recipe.compile_layers:
+        compile_layers(begun.network, arguments.device)
     if (last := last_checkpoint(recipe.output)) is not None:
         _require_same_run(begun, recipe, Path(last))
         _require_same_task(recipe)

@@ -1,0 +1,30 @@
+"""Layers as compiled code, for a recipe's `compile_layers`."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.finetune.methods import stack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def compile_layers(network: "PreTrainedModel", device: torch.device) -> None:
+    """Let `torch.compile` fuse what a layer does between its matrix products, at its first call.
+
+    All layers share one piece of compiled code, for chunks of any size. Raises InvalidInputError
+    where nothing can be compiled for `device`.
+    """
+    try:
+        torch.compile(torch.square)(torch.ones(8, device=device))
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InvalidInputError(
+            f"compile_layers is true, and torch compiles nothing for {device.type} here "
+            f"({reason}); expected a compiler (on a CPU one of C++); install it, or leave out "
+            "compile_layers"
+        ) from error
+    for layer in stack(network)[0]:
+        layer.compile(dynamic=True)

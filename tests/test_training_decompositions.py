@@ -1,0 +1,72 @@
+"""Questions of which only the hops are known: what their made-up passages hold."""
+
+import random
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from onegen_model.finetune.examples import example_problems
+
+
+def hop(question: str, answer: str, title: str | None = None) -> dict[str, Any]:
+    return {"question": question, "answer": answer, "title": title}
+
+
+ROWS = [
+    {
+        "id": "m1",
+        "type": "2hop",
+        "question": "Who married the director of Elk?",
+        "answer": "Bo",
+        "hops": [hop("who  directed Elk", "Ada", "Elk"), hop("Who married Ada ?", "Bo")],
+    },
+    {
+        "id": "m2",
+        "type": "2hop",
+        "question": "Where was the author of Fir born?",
+        "answer": "Lund",
+        "hops": [hop("Fir >> author", "Cy", "Fir"), hop("Where was Cy born?", "Lund", "Cy")],
+    },
+]
+
+
+@pytest.fixture
+def made(training_script: Callable[[str], ModuleType]) -> list[dict[str, Any]]:
+    script = training_script("decompositions")
+    return list(script.decompositions(ROWS, ["p1"], random.Random(0), 5))
+
+
+def test_what_is_written_are_the_hops_with_tidy_questions(made: list[dict[str, Any]]) -> None:
+    (first,) = (one for one in made if one["id"] == "m1")
+    assert [segment["text"] for segment in first["segments"]] == [
+        "Who directed Elk?",
+        " Ada\nWho married Ada?",
+        " Bo\n<FINAL-ANSWER> Bo</FINAL-ANSWER>",
+    ]
+
+
+def test_each_answer_stands_in_the_passage_behind_its_question(made: list[dict[str, Any]]) -> None:
+    assert len(made) == len(ROWS)
+    for one in made:
+        assert not list(example_problems(one))
+        (row,) = (row for row in ROWS if row["id"] == one["id"])
+        for segment, asked in zip(one["segments"], row["hops"], strict=False):
+            target = segment["target"]
+            assert target["positives"] == target["negatives"] == []
+            (passage,) = (one for one in target["inserted"] if isinstance(one, dict))
+            assert f"? {asked['answer']}." in passage["text"]
+            assert passage["title"] == (asked["title"] or "")
+
+
+def test_questions_without_a_hop_or_with_too_many_are_left_out(
+    training_script: Callable[[str], ModuleType],
+) -> None:
+    script = training_script("decompositions")
+    unusable = [
+        ROWS[0] | {"hops": [hop("Who directed Elk?", "")]},
+        ROWS[0] | {"hops": ROWS[0]["hops"] * 3},
+        ROWS[0] | {"answer": ""},
+    ]
+    assert list(script.decompositions(unusable, ["p1"], random.Random(0), 5)) == []
