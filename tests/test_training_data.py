@@ -116,7 +116,7 @@ def test_without_sub_questions_titles_and_first_sentences_serve(transcripts: Mod
     # Nothing in the question names the first title, so the question itself is what is asked.
     assert transcripts.hop_lines(bridge, leads) == [
         ("", "Ford"),
-        ("What is known about Ford?", "1950"),
+        ("Ford: Which year did it open?", "1950"),
     ]
 
 

@@ -27,13 +27,13 @@ from onegen_model.weights import prepare_base
 MIX = {
     "2wiki": 1400,
     "2wiki_silver": 500,
-    "2wiki_template": 900,
-    "hotpotqa": 600,
+    "2wiki_template": 500,
+    "hotpotqa": 1400,
     "musique": 200,
     "single": 1400,
 }
-TEMPLATE_RELEASES = 1200
-TOOL_REQUESTS = 400
+TEMPLATE_RELEASES = 700
+TOOL_REQUESTS = 250
 # Hops of MuSiQue without their paragraphs: of 2Wiki's there are enough with them.
 DECOMPOSITIONS = 1500
 # Questions that no tool answers, though some are there.

@@ -29,6 +29,9 @@ def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str
     else:
         answers = [leads[hop["paragraph_id"]] for hop in hops]
     asked = [f"What is known about {title}?" for title in titles]
+    if row.get("type") == "bridge":
+        # A small model reads a passage best with the question right before it.
+        asked[-1] = f"{titles[-1]}: {row['question'].strip()}"
     if _folded(titles[0]) not in _folded(row["question"]):
         asked[0] = ""
     return list(zip(asked, answers, strict=True))
@@ -38,7 +41,7 @@ def tidy(question: str) -> str:
     """A sub-question as one would write it: MuSiQue has them in small letters, with stray spaces,
     and without a question mark.
     """
-    plain = re.sub(r"\s+(?=[?,.'’])|(?<=\s)\s+", "", question.strip())
+    plain = re.sub(r"\s+(?=[?,.'\u2019])|(?<=\s)\s+", "", question.strip())
     plain = plain[:1].upper() + plain[1:]
     return plain if plain.endswith("?") else f"{plain.rstrip('.')}?"
 

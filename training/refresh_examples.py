@@ -1,0 +1,56 @@
+"""Run the examples and write what they print into their docstrings, as a new checkpoint needs it.
+
+    python training/refresh_examples.py examples/0*.py
+
+Read the difference before it is committed: an example should still show what it is about.
+"""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_INDENT = "    "
+_COMMAND = re.compile(r"    \$ python (\S+)(.*)")
+
+
+def refreshed(example: Path, docstring: str) -> str:
+    """The docstring with new output behind each command in it."""
+    lines, kept = docstring.splitlines(), []
+    while lines:
+        kept.append(line := lines.pop(0))
+        if not (command := _COMMAND.fullmatch(line)):
+            continue
+        while lines and lines[0].startswith(_INDENT) and not _COMMAND.fullmatch(lines[0]):
+            lines.pop(0)
+        kept += [f"{_INDENT}{one}".rstrip() for one in printed(example, command[2])]
+    return "\n".join([*kept, ""])
+
+
+def printed(example: Path, arguments: str) -> list[str]:
+    """What an example prints in an empty folder; raises CalledProcessError when it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, str(example.resolve()), *shlex.split(arguments)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+    return done.stdout.rstrip().splitlines()
+
+
+def main() -> None:
+    for example in map(Path, sys.argv[1:]):
+        source = example.read_text(encoding="utf-8")
+        docstring = ast.get_docstring(ast.parse(source), clean=False) or ""
+        new = refreshed(example, docstring)
+        example.write_text(source.replace(docstring, new, 1), encoding="utf-8")
+        print(f"{example}: {'as it was' if new == docstring else 'CHANGED'}")
+
+
+if __name__ == "__main__":
+    main()
