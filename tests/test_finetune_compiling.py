@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from onegen_model.cli import main
+from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.run import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import losses_of, make_base, write_recipe
@@ -30,7 +31,12 @@ def test_compiled_layers_learn_what_layers_learn(base: Path, tmp_path: Path) -> 
     assert len(found) == len(expected) == 6
     for one, other in zip(found, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-3)
-    assert len(list((tmp_path / "code").rglob("*.so"))) > 1  # The first one is a try.
+    assert len(list((tmp_path / "code").rglob("*.main.so"))) > 1  # The first one is a try.
+
+
+def test_with_deepspeed_nothing_is_compiled(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"compile_layers is true with trainer\.deepspeed"):
+        write_recipe(tmp_path, base, compile_layers=True, trainer={"deepspeed": "zero3.json"})
 
 
 def test_a_machine_without_a_compiler_is_one_error_before_the_first_step(

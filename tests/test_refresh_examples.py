@@ -7,20 +7,24 @@ from types import ModuleType
 
 import pytest
 
-EXAMPLE = '''"""Adds.
+EXAMPLE = '''"""Adds up all that it was ever given.
 
-    $ python {path} 1 2
+    $ python adds.py 1 2
     something else
 
-    $ python {path} 3
-    3
+    $ python adds.py 3
+    6
 
 Sums are whole.
 """
 
 import sys
+from pathlib import Path
 
-print(sum(map(int, sys.argv[1:])))
+seen = Path("seen.txt")
+before = int(seen.read_text()) if seen.exists() else 0
+seen.write_text(str(before + sum(map(int, sys.argv[1:]))))
+print(seen.read_text())
 '''
 
 
@@ -33,17 +37,17 @@ def test_what_an_example_prints_comes_behind_its_command(
     refresh: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = tmp_path / "adds.py"
-    example.write_text(EXAMPLE.format(path="adds.py"))
+    example.write_text(EXAMPLE)
     monkeypatch.setattr("sys.argv", ["refresh_examples.py", str(example)])
     refresh.main()
-    assert example.read_text() == EXAMPLE.format(path="adds.py").replace("something else", "3")
+    assert example.read_text() == EXAMPLE.replace("something else", "3")
 
 
 def test_an_example_that_fails_stays_as_it_is(
     refresh: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = tmp_path / "adds.py"
-    example.write_text(before := EXAMPLE.format(path="adds.py").replace(" 3\n", " three\n"))
+    example.write_text(before := EXAMPLE.replace(" 3\n", " three\n"))
     monkeypatch.setattr("sys.argv", ["refresh_examples.py", str(example)])
     with pytest.raises(subprocess.CalledProcessError):
         refresh.main()

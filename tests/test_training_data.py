@@ -98,6 +98,21 @@ def test_lifespans_are_subtracted(transcripts: ModuleType) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("given", "tidy"),
+    [
+        ("who  wrote Tucson 's song", "Who wrote Tucson's song?"),
+        ("Who is the mayor of Nanjing .", "Who is the mayor of Nanjing?"),
+        ("Where is Tucson, Texas,", "Where is Tucson, Texas?"),
+        ("Who wrote 'The Rights of Man'?", "Who wrote 'The Rights of Man'?"),
+        ("When was Keep 'Em Rolling released ?", "When was Keep 'Em Rolling released?"),
+        ("Who made ...And Justice for All?", "Who made ...And Justice for All?"),
+    ],
+)
+def test_a_sub_question_is_tidied(transcripts: ModuleType, given: str, tidy: str) -> None:
+    assert transcripts.tidy(given) == tidy
+
+
 def test_without_sub_questions_titles_and_first_sentences_serve(transcripts: ModuleType) -> None:
     hops = [
         {"title": "Elko (airport)", "paragraph_id": "a"},

@@ -27,7 +27,10 @@ ROWS = [
         "type": "2hop",
         "question": "Where was the author of Fir born?",
         "answer": "Lund",
-        "hops": [hop("Fir >> author", "Cy", "Fir"), hop("Where was Cy born?", "Lund", "Cy")],
+        "hops": [
+            hop("Who wrote Fir", "Cy D.", "Fir"),
+            hop("Where was Cy D. 's home?", "Lund", "Cy D."),
+        ],
     },
 ]
 
@@ -56,8 +59,20 @@ def test_each_answer_stands_in_the_passage_behind_its_question(made: list[dict[s
             target = segment["target"]
             assert target["positives"] == target["negatives"] == []
             (passage,) = (one for one in target["inserted"] if isinstance(one, dict))
-            assert f"? {asked['answer']}." in passage["text"]
+            assert f"? {asked['answer'].rstrip('.')}." in passage["text"]
+            assert ".." not in passage["text"]
             assert passage["title"] == (asked["title"] or "")
+
+
+def test_a_distractor_may_stand_beside_it(
+    training_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = training_script("decompositions")
+    monkeypatch.setattr(script, "_DISTRACTOR_SHARE", 1.0)
+    for one in script.decompositions(ROWS, ["p1"], random.Random(0), 5):
+        for segment in one["segments"][:-1]:
+            assert sum(ref == "p1" for ref in segment["target"]["inserted"]) == 1
+            assert len(segment["target"]["inserted"]) == 2
 
 
 def test_questions_without_a_hop_or_with_too_many_are_left_out(
@@ -65,6 +80,7 @@ def test_questions_without_a_hop_or_with_too_many_are_left_out(
 ) -> None:
     script = training_script("decompositions")
     unusable = [
+        ROWS[0] | {"hops": []},
         ROWS[0] | {"hops": [hop("Who directed Elk?", "")]},
         ROWS[0] | {"hops": ROWS[0]["hops"] * 3},
         ROWS[0] | {"answer": ""},

@@ -17,12 +17,12 @@ _MAX_HOPS = 4
 def decompositions(
     rows: Sequence[dict[str, Any]], others: Sequence[str], rng: random.Random, count: int
 ) -> Iterator[dict[str, Any]]:
-    """At most `count` training examples; `others` are ids of passages that answer none of them."""
+    """At most `count` training examples; `others` are ids of passages, as distractors."""
     usable = [
         row
         for row in rows
         if row["answer"]
-        and len(row["hops"]) <= _MAX_HOPS
+        and 1 <= len(row["hops"]) <= _MAX_HOPS
         and all(hop["question"] and hop["answer"] for hop in row["hops"])
     ]
     facts = [hop for row in usable for hop in row["hops"]]
@@ -46,6 +46,7 @@ def decompositions(
 def _passage(
     hop: dict[str, Any], others: Sequence[dict[str, Any]], rng: random.Random
 ) -> dict[str, str]:
-    told = [f"{tidy(one['question'])} {one['answer'].strip()}." for one in (hop, *others)]
+    told = [(tidy(one["question"]), one["answer"].strip().rstrip(".")) for one in (hop, *others)]
     rng.shuffle(told)
-    return {"title": hop["title"] or "", "text": " ".join(told)}
+    text = " ".join(f"{question} {answer}." for question, answer in told)
+    return {"title": hop["title"] or "", "text": text}

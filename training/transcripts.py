@@ -12,6 +12,8 @@ from typing import Any
 LATER = re.compile(r"\b(later|younger|youngest|more recently|last)\b")
 EARLIER = re.compile(r"\b(first|earlier|older|oldest)\b")
 YEAR = re.compile(r"\b(\d{3,4})\b")
+# Before a question mark, a comma and the endings of possessives and contractions; doubled spaces.
+_STRAY = re.compile(r"\s+(?=[?,]|['\u2019](?:s|re|ll|ve|d|m|t)?(?:[\s?,]|$))|(?<=\s)\s+")
 
 
 def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str]]:
@@ -41,9 +43,9 @@ def tidy(question: str) -> str:
     """A sub-question as one would write it: MuSiQue has them in small letters, with stray spaces,
     and without a question mark.
     """
-    plain = re.sub(r"\s+(?=[?,.'\u2019])|(?<=\s)\s+", "", question.strip())
+    plain = _STRAY.sub("", question.strip())
     plain = plain[:1].upper() + plain[1:]
-    return plain if plain.endswith("?") else f"{plain.rstrip('.')}?"
+    return plain if plain.endswith("?") else f"{plain.rstrip(' .,')}?"
 
 
 def lead(text: str, most: int = 20) -> str:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 def compile_layers(network: "PreTrainedModel", device: torch.device) -> None:
     """Let `torch.compile` fuse what a layer does between its matrix products, at its first call.
 
-    All layers share one piece of compiled code, for chunks of any size. Raises InvalidInputError
-    where nothing can be compiled for `device`.
+    Layers of one kind share compiled code, for chunks of any size. Raises InvalidInputError where
+    nothing can be compiled for `device`.
     """
+    some = torch.ones(8, device=device)
     try:
-        torch.compile(torch.square)(torch.ones(8, device=device))
+        torch.compile(torch.square)(some)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise InvalidInputError(
