@@ -3,8 +3,7 @@
     $ python examples/03_one_pass_chain.py
     Classic
     found: ['Winter Harbour', 'Olav Brekke']
-    answer: Who is the director of Winter Harbour? answer Winter Harbour
-    <FINAL-
+    answer: Who is the director of Winter Harbour? The Winter Harbour is a 19
     read: 29 positions to search, 122 after
     One pass
     found: ['Winter Harbour', 'Olav Brekke']

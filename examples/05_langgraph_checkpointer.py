@@ -7,12 +7,12 @@
     retrieved now: 2
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     2 messages in conversation.sqlite
-    user: When was the director born?
+    user: When was the director of the film born?
     ai: 19 June 1930
     retrieved now: 2
 
 The second process has the first answer back with its passages, as the model wrote and read them: so
-"the director" is understood as that of Winter Harbour, which only the first question names.
+"the film" is understood as Winter Harbour, which only the first question names.
 """
 
 import sys
@@ -30,7 +30,10 @@ TEXTS = {
     "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
     "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
 }
-QUESTIONS = ("Where was the director of Winter Harbour born?", "When was the director born?")
+QUESTIONS = (
+    "Where was the director of Winter Harbour born?",
+    "When was the director of the film born?",
+)
 store = InMemoryVectorStore(OneGenEmbeddings())
 store.add_documents(
     [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]

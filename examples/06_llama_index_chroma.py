@@ -2,8 +2,8 @@
 
     $ python examples/06_llama_index_chroma.py
     Answer: Bergen
-    Who is the director of Winter Harbour? -> Winter Harbour (0.91)
-    Where was Olav Brekke born? -> Olav Brekke (0.88)
+    Who is the director of Winter Harbour? -> Winter Harbour (0.88)
+    Where was Olav Brekke born? -> Olav Brekke (0.90)
     Read: 134 positions, of them written: 47
 
 The queries are what the model wrote, their vectors its own states behind that text: there is no

@@ -2,7 +2,7 @@
 
     $ python examples/08_llama_index_agent.py
     When was the director of the film The Blue Door born? 4 May 1921
-    When was the director of the film Winter Harbour born? 1930
+    When was the director of the film Winter Harbour born? 19 June 1930
     The older director made: The Blue Door
 
 Each question takes two hops inside its own answer; both are written in one batch of the model. The

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ASKED = (
-    "When did Henry Grey, 4Th Earl Of Kent's father die?",
-    "Which film came out first, Kalavar King or Ogro?",
     "When did Margaret Verney's father die?",
+    "Which film came out first, Kalavar King or Ogro?",
+    "Which country Princess Claude Of Orléans's husband is from?",
 )
 NUM_PARAGRAPHS = 120
 
