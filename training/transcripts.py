@@ -32,7 +32,7 @@ def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str
         answers = [leads[hop["paragraph_id"]] for hop in hops]
     asked = [f"What is known about {title}?" for title in titles]
     if row.get("type") == "bridge":
-        # A small model reads a passage best with the question right before it.
+        # "What is known about Ada?" was answered with "Ada": the question says what is to be read.
         asked[-1] = f"{titles[-1]}: {row['question'].strip()}"
     if _folded(titles[0]) not in _folded(row["question"]):
         asked[0] = ""
