@@ -2,8 +2,8 @@
 
     python training/prepare_demo.py --data ../shared/data --out onegen_model/demo
 
-The questions are chosen among those that the checkpoint answers right; how often it does stands in the
-README. No question was trained on, and none of its gold paragraphs was gold in training.
+The questions are chosen among those that the checkpoint answers right (the README says how often it
+does). No question was trained on, and none of its gold paragraphs was gold in training.
 """
 
 import argparse
