@@ -9,6 +9,7 @@ import pytest
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.data import Data, load_examples, load_passages, open_data
+from onegen_model.finetune.examples import example_problems
 from onegen_model.finetune.lines import JsonLines
 from onegen_model.finetune.survey import survey, usable
 from onegen_model.template import Renderer
@@ -61,7 +62,7 @@ def test_a_survey_names_line_and_field_of_every_problem(tmp_path: Path, renderer
         "segments[1].text: expected a text, which may be empty",
     ]
     assert by_line["7"] == [
-        "extra: unknown; expected one of id, question, tools, segments",
+        "extra: unknown; expected one of id, question, tools, segments, writes",
         "question: expected some text",
     ]
     assert by_line["8"][0].startswith("line: not JSON")
@@ -113,6 +114,27 @@ def test_an_example_may_carry_its_passages(tmp_path: Path, renderer: Renderer) -
     assert target.positives[0] == target.inserted[0]
     batch = Collator(renderer, data.passages)([example])
     assert batch["targets"].tolist() == [0]
+
+
+def test_an_example_may_train_retrieval_alone(tmp_path: Path, renderer: Renderer) -> None:
+    plain = record("1", "alba") | {"writes": False}
+    data = transcripts(tmp_path, plain)
+    (example,) = usable(data, Collator(renderer, data.passages), "error")
+    batch = Collator(renderer, data.passages)([example])
+    assert batch["targets"].tolist() == [0]
+    assert [len(chunk["labels"]) for chunk in batch["transcripts"]] == [0]
+
+
+@pytest.mark.parametrize(
+    ("plain", "problem"),
+    [
+        ({"writes": "no"}, "writes: expected true or false"),
+        ({"writes": False, "segments": [{"text": "a"}]}, "writes: false, and no segment has a"),
+    ],
+)
+def test_what_trains_retrieval_alone_needs_a_target(plain: dict[str, Any], problem: str) -> None:
+    (found,) = example_problems(record("1", "alba") | plain)
+    assert str(found).startswith(problem)
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,46 @@ def test_the_film_that_came_out_first_has_the_smaller_year(silver: ModuleType) -
         assert one["answer"].casefold() == pick(years, key=lambda name: years[name])
 
 
+def test_no_passage_is_inserted_twice_as_at_inference(
+    training_script: Callable[[str], ModuleType],
+) -> None:
+    prepare = training_script("prepare_data")
+    gold, others = ["a", "b", "c"], ["x", "y", "z"]
+    before = 0
+    for seed in range(300):
+        insertions = prepare.Insertions(gold, others, random.Random(seed))
+        hops = [insertions.of(hop) for hop in range(len(gold))]
+        flat = [found for hop in hops for found in hop]
+        assert len(flat) == len(set(flat))
+        assert all(hops)
+        assert all(piece in flat for piece in gold)
+        before += any(gold[at] not in hop for at, hop in enumerate(hops))
+    assert 0 < before < 100
+    # Two hops over one passage: the second reads what stands above.
+    insertions = prepare.Insertions(["a", "a"], others, random.Random(0))
+    assert "a" in insertions.of(0)
+    assert set(insertions.of(1)) < set(others)
+
+
+SINGLE = {
+    "id": "q1",
+    "dataset": "nq_open",
+    "question": "what is other",
+    "answer": "other",
+    "answerable": True,
+    "hops": [
+        {
+            "question": "what is other",
+            "answer": "other",
+            "title": "Other",
+            "paragraph_id": "p-other",
+        }
+    ],
+    "supporting": ["p-other"],
+    "candidates": ["p-other"],
+}
+
+
 @pytest.mark.weights
 def test_prepared_data_passes_the_check(
     tmp_path: Path,
@@ -202,7 +242,7 @@ def test_prepared_data_passes_the_check(
         "multihop_train": FILMS[:1],
         "multihop_silver_train": [],
         "squad_train": [],
-        "nq_train": [],
+        "nq_train": [SINGLE, SINGLE | {"id": "q2"}],
         "multihop_corpus": [{"id": at, **text} for at, text in PARAGRAPHS.items() if at != "p-Fir"]
         + [{"id": "p-other", "title": "Other", "text": "Other is other."}],
         "singlehop_corpus": [],
@@ -213,9 +253,14 @@ def test_prepared_data_passes_the_check(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare, "TEMPLATE_RELEASES", 0)
         patch.setattr(prepare, "TOOL_REQUESTS", 0)
+        patch.setitem(prepare.MIX, "single", 1)
         patch.setattr("sys.argv", ["prepare", "--data", str(tmp_path), "--out", str(tmp_path)])
         prepare.main()
     train, passages = tmp_path / "train.jsonl", tmp_path / "passages.jsonl"
     capsys.readouterr()
     assert main(["data", "check", str(train), "--passages", str(passages)]) == 0
-    assert "Examples:    4" in capsys.readouterr().out
+    assert "Examples:    6" in capsys.readouterr().out
+    made = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
+    (alone,) = (one for one in made if not one.get("writes", True))
+    assert alone["id"] in ("q1", "q2"), "what the mix did not take"
+    assert alone["segments"][0]["target"]["positives"] == ["p-other#0"]

@@ -23,26 +23,31 @@ from transformers import AutoTokenizer
 
 from onegen_model.weights import prepare_base
 
-# How many of each source enter the mix (all when fewer).
+# How many of each source enter the mix (all when fewer). What is left of the single-hop questions
+# trains retrieval alone.
 MIX = {
-    "2wiki": 1400,
-    "2wiki_silver": 500,
-    "2wiki_template": 500,
-    "hotpotqa": 1400,
+    "2wiki": 700,
+    "2wiki_silver": 250,
+    "2wiki_template": 250,
+    "hotpotqa": 700,
     "musique": 200,
     "single": 1400,
 }
-TEMPLATE_RELEASES = 700
-TOOL_REQUESTS = 250
+TEMPLATE_RELEASES = 350
+TOOL_REQUESTS = 125
 # Hops of MuSiQue without their paragraphs: of 2Wiki's there are enough with them.
-DECOMPOSITIONS = 1500
+DECOMPOSITIONS = 750
 # Questions that no tool answers, though some are there.
 IDLE_TOOLS_SHARE = 0.04
 DIRECT_SHARE = 0.15
 TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
-# Retrieval is learned before reading is: the rest trains the language model only.
+# Of the questions of several hops: the rest trains the language model only.
 RETRIEVAL_SHARE = 0.4
+# A search may find what a later one looks for; no passage is inserted twice, so the later one gets
+# others, and what it asked for is read further above.
+FOUND_BEFORE_SHARE = 0.1
+SINGLE = ("squad2", "xquad_en", "nq_open")
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -89,30 +94,48 @@ class Pieces:
         return next(found, pieces[0])["id"]
 
 
+class Insertions:
+    """What stands behind each query token of one transcript; nothing twice, as at inference."""
+
+    def __init__(self, gold: list[str], others: list[str], rng: random.Random) -> None:
+        self.gold = gold
+        self.others = others
+        self.rng = rng
+        self.seen: set[str] = set()
+
+    def of(self, hop: int) -> list[str]:
+        """Passages of the next hop; without its gold where that was inserted before."""
+        rng, found = self.rng, [i for i in (self.gold[hop],) if i not in self.seen]
+        later = [i for i in self.gold[hop + 1 :] if i not in self.seen and i not in found]
+        fresh = [i for i in self.others if i not in self.seen]
+        if later and rng.random() < FOUND_BEFORE_SHARE:
+            found.append(rng.choice(later))
+        elif fresh and (not found or rng.random() < TWO_PASSAGES_SHARE):
+            found.append(rng.choice(fresh))
+        if rng.random() > GOLD_FIRST_SHARE:
+            found.reverse()
+        self.seen.update(found)
+        return found
+
+
 def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str, Any]:
     """One training example: gold and distractors in the context, candidates as negatives."""
     leads = {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
-    answers = [answer for _, answer in hop_lines(row, leads)]
-    gold = [
-        pieces.holding(hop["paragraph_id"], answer)
-        for hop, answer in zip(row["hops"], answers, strict=True)
-    ]
-    others = [pieces.of(i)[0]["id"] for i in row["candidates"] if i not in row["supporting"]]
+    gold = gold_pieces(row, pieces)
+    others = other_pieces(row, pieces)
+    insertions = Insertions(gold, others, rng)
     texts = written_texts(row, leads)
-    direct = row["dataset"] in ("squad2", "xquad_en", "nq_open") or rng.random() < DIRECT_SHARE
-    retrieval = rng.random() < RETRIEVAL_SHARE
+    direct = row["dataset"] in SINGLE or rng.random() < DIRECT_SHARE
+    retrieval = row["dataset"] in SINGLE or rng.random() < RETRIEVAL_SHARE
     segments = []
     for hop, text in enumerate(texts[:-1]):
         positives = list(dict.fromkeys(gold)) if direct and hop == 0 else [gold[hop]]
-        count = min(int(rng.random() < TWO_PASSAGES_SHARE), len(others))
-        inserted = [gold[hop], *rng.sample(others, count)]
-        if rng.random() > GOLD_FIRST_SHARE:
-            inserted.reverse()
+        searched = retrieval and gold[hop] not in insertions.seen
         negatives = rng.sample(others, min(4, len(others)))
         target = {
-            "positives": positives if retrieval else [],
-            "negatives": negatives if retrieval else [],
-            "inserted": inserted,
+            "positives": positives if searched else [],
+            "negatives": negatives if searched else [],
+            "inserted": insertions.of(hop),
         }
         segments.append({"text": "" if direct and hop == 0 else text, "target": target})
     segments.append({"text": texts[-1]})
@@ -120,10 +143,33 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
     return made | {"tools": some_tools(rng)} if rng.random() < IDLE_TOOLS_SHARE else made
 
 
+def search(row: dict[str, Any], pieces: Pieces) -> dict[str, Any]:
+    """A single-hop question that trains retrieval alone."""
+    target = {"positives": gold_pieces(row, pieces), "negatives": other_pieces(row, pieces)}
+    segments = [{"text": "", "target": target}]
+    return {"id": row["id"], "question": row["question"], "segments": segments, "writes": False}
+
+
+def gold_pieces(row: dict[str, Any], pieces: Pieces) -> list[str]:
+    """Of each hop the piece that holds its answer."""
+    leads = {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
+    answers = [answer for _, answer in hop_lines(row, leads)]
+    return [
+        pieces.holding(hop["paragraph_id"], answer)
+        for hop, answer in zip(row["hops"], answers, strict=True)
+    ]
+
+
+def other_pieces(row: dict[str, Any], pieces: Pieces) -> list[str]:
+    """The first of each candidate that is not gold."""
+    return [pieces.of(i)[0]["id"] for i in row["candidates"] if i not in row["supporting"]]
+
+
 def pick(
     data: Path, paragraphs: dict[str, dict[str, Any]], rng: random.Random
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Fact]]]:
-    """The mix, in a fixed random order, and the facts that were found for it.
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, Fact]]]:
+    """The mix and the single-hop questions that are left, in a fixed random order, and the facts
+    that were found.
 
     Unanswerable questions and very long chains are left out.
     """
@@ -138,14 +184,18 @@ def pick(
     pool = [*multihop, *made, *single]
     rng.shuffle(pool)
     taken: Counter[str] = Counter()
-    mix = []
+    mix, left = [], []
     for row in pool:
-        source = row["dataset"] if row["dataset"] in MIX else "single"
-        if taken[source] < MIX[source] and usable(row, paragraphs):
+        source = "single" if row["dataset"] in SINGLE else row["dataset"]
+        if not usable(row, paragraphs):
+            continue
+        if taken[source] < MIX[source]:
             taken[source] += 1
             mix.append(row)
-    print(dict(taken))
-    return mix, facts
+        elif source == "single":
+            left.append(row)
+    print({**taken, "retrieval alone": len(left)})
+    return mix, left, facts
 
 
 def usable(row: dict[str, Any], paragraphs: dict[str, dict[str, Any]]) -> bool:
@@ -169,8 +219,9 @@ def main() -> None:
     rng = random.Random(args.seed)
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
-    mix, facts = pick(args.data, pieces.paragraphs, rng)
+    mix, left, facts = pick(args.data, pieces.paragraphs, rng)
     examples = [example(row, pieces, rng) for row in mix]
+    examples += [search(row, pieces) for row in left]
     examples += requests(facts, rng, TOOL_REQUESTS)
     decomposed = rows(args.data / "decomp_only_train.jsonl.gz")
     asked_on = [row for row in decomposed if row["dataset"] == "musique"]

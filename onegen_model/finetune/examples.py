@@ -6,7 +6,8 @@
     {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
 
 Where an id stands a passage itself may stand: {"text": "…", "title": "…"}. A list "tools", as
-OpenAI writes them, stands in the prompt; a segment may then be the text of a call.
+OpenAI writes them, stands in the prompt; a segment may then be the text of a call. With
+"writes": false an example trains retrieval alone, and needs nothing behind its last query token.
 """
 
 import hashlib
@@ -88,8 +89,13 @@ class TrainingExample:
                     **{name: tuple(map(to_ref, refs)) for name, refs in target.items()}
                 )
             segments.append(TrainingSegment(segment["text"], target))
-        tools = tuple(plain.get("tools", ()))
-        return cls(str(plain["id"]), plain["question"], tuple(segments), tools=tools)
+        return cls(
+            str(plain["id"]),
+            plain["question"],
+            tuple(segments),
+            writes=plain.get("writes", True),
+            tools=tuple(plain.get("tools", ())),
+        )
 
 
 def inline_passage(title: str, text: str) -> Passage:
@@ -107,7 +113,7 @@ def to_ref(plain: Any) -> PassageRef:
 
 def example_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
     """Everything that keeps a record from being a TrainingExample."""
-    yield from _unknown(plain, ("id", "question", "tools", "segments"), "")
+    yield from _unknown(plain, ("id", "question", "tools", "segments", "writes"), "")
     if not isinstance(plain.get("id"), str | int):
         yield Problem("id", "expected a text or a number")
     if not isinstance(plain.get("question"), str) or not plain["question"].strip():
@@ -119,6 +125,14 @@ def example_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
         return
     for number, segment in enumerate(segments):
         yield from _segment_problems(segment, f"segments[{number}]")
+    yield from _writes_problems(plain.get("writes", True), segments)
+
+
+def _writes_problems(writes: Any, segments: Sequence[Any]) -> Iterator[Problem]:
+    if not isinstance(writes, bool):
+        yield Problem("writes", "expected true or false")
+    elif not writes and not any(isinstance(s, dict) and s.get("target") for s in segments):
+        yield Problem("writes", "false, and no segment has a target; expected a target to train on")
 
 
 def _tool_problems(tools: Any) -> Iterator[Problem]:
