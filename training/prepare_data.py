@@ -105,8 +105,9 @@ class Insertions:
 
     def of(self, hop: int) -> list[str]:
         """Passages of the next hop; without its gold where that was inserted before."""
-        rng, found = self.rng, [i for i in (self.gold[hop],) if i not in self.seen]
-        later = [i for i in self.gold[hop + 1 :] if i not in self.seen and i not in found]
+        rng, gold = self.rng, self.gold[hop]
+        found = [] if gold in self.seen else [gold]
+        later = [i for i in self.gold[hop + 1 :] if i not in self.seen and i != gold]
         fresh = [i for i in self.others if i not in self.seen]
         if later and rng.random() < FOUND_BEFORE_SHARE:
             found.append(rng.choice(later))
@@ -120,11 +121,9 @@ class Insertions:
 
 def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str, Any]:
     """One training example: gold and distractors in the context, candidates as negatives."""
-    leads = {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
-    gold = gold_pieces(row, pieces)
-    others = other_pieces(row, pieces)
+    gold, others = gold_pieces(row, pieces), other_pieces(row, pieces)
     insertions = Insertions(gold, others, rng)
-    texts = written_texts(row, leads)
+    texts = written_texts(row, leads(row, pieces))
     direct = row["dataset"] in SINGLE or rng.random() < DIRECT_SHARE
     retrieval = row["dataset"] in SINGLE or rng.random() < RETRIEVAL_SHARE
     segments = []
@@ -150,10 +149,14 @@ def search(row: dict[str, Any], pieces: Pieces) -> dict[str, Any]:
     return {"id": row["id"], "question": row["question"], "segments": segments, "writes": False}
 
 
+def leads(row: dict[str, Any], pieces: Pieces) -> dict[str, str]:
+    """The first sentence of each gold paragraph."""
+    return {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
+
+
 def gold_pieces(row: dict[str, Any], pieces: Pieces) -> list[str]:
     """Of each hop the piece that holds its answer."""
-    leads = {i: lead(pieces.paragraphs[i]["text"]) for i in row["supporting"]}
-    answers = [answer for _, answer in hop_lines(row, leads)]
+    answers = [answer for _, answer in hop_lines(row, leads(row, pieces))]
     return [
         pieces.holding(hop["paragraph_id"], answer)
         for hop, answer in zip(row["hops"], answers, strict=True)
