@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import OneGenModel
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
+from onegen_model.cli import main
 from onegen_model.evaluation import harness
 from onegen_model.evaluation.harness import Asker
 from onegen_model.evaluation.questions import Question
@@ -289,6 +290,18 @@ def test_an_index_is_made_once_and_shared(
     assert evaluate(model, *RUN[:2], "--index", "shared", "--out", "third") == 0
     assert values(QUALITY, "third", "third")["questions"] == 2
     assert not (here / "other" / "index").exists()
+
+
+def test_a_corpus_embedded_before_is_the_index(
+    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_path: str | None, _dtype: str) -> OneGenModel:
+        return model
+
+    assert main(["embed", "corpus.jsonl", "--out", "embedded"], load) == 0
+    monkeypatch.setattr(OneGenModel, "embed_passages", None)  # nothing is embedded again
+    assert evaluate(model, *RUN, "--index", "embedded") == 0
+    assert values(QUALITY, "run")["questions"] == 2
 
 
 def test_a_whole_table_as_json(model: OneGenModel, capsys: pytest.CaptureFixture[str]) -> None:
