@@ -26,17 +26,17 @@ from onegen_model.weights import prepare_base
 # How many of each source enter the mix (all when fewer). What is left of the single-hop questions
 # trains retrieval alone.
 MIX = {
-    "2wiki": 700,
-    "2wiki_silver": 250,
-    "2wiki_template": 250,
-    "hotpotqa": 700,
+    "2wiki": 1400,
+    "2wiki_silver": 500,
+    "2wiki_template": 500,
+    "hotpotqa": 1400,
     "musique": 200,
     "single": 1400,
 }
-TEMPLATE_RELEASES = 350
-TOOL_REQUESTS = 125
+TEMPLATE_RELEASES = 700
+TOOL_REQUESTS = 250
 # Hops of MuSiQue without their paragraphs: of 2Wiki's there are enough with them.
-DECOMPOSITIONS = 750
+DECOMPOSITIONS = 1500
 # Questions that no tool answers, though some are there.
 IDLE_TOOLS_SHARE = 0.04
 DIRECT_SHARE = 0.15
