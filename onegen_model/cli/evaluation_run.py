@@ -48,7 +48,9 @@ from onegen_model.retrieval import Retriever
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
 
-_INDEX_BATCH, _RANK_BATCH = 32, 32
+# Enough passages to sort by length, and few enough for Ctrl-C.
+_INDEX_BATCH = 256
+_RANK_BATCH = 32
 
 
 @dataclass(slots=True)

@@ -57,12 +57,13 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def embed(self, texts: list[str]) -> NDArray[np.float32]:
-        """(n, dimension)."""
-        if not texts:
-            return np.zeros((0, self.dimension), np.float32)
+        """(n, dimension), in the order of `texts`; sorted by length inside: little is padded."""
+        vectors = np.zeros((len(texts), self.dimension), np.float32)
         start = time.perf_counter()
-        rows = [self._embed(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
-        vectors: NDArray[np.float32] = torch.cat(rows).cpu().numpy()
+        order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
+        for first in range(0, len(order), _BATCH):
+            some = order[first : first + _BATCH]
+            vectors[some] = self._embed([texts[at] for at in some]).cpu().numpy()
         self.seconds += time.perf_counter() - start
         return vectors
 
