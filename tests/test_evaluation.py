@@ -1,6 +1,7 @@
 """`onegen evaluate` on a random model that answers by script: all scores are known by hand."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -290,6 +291,16 @@ def test_an_index_is_made_once_and_shared(
     assert evaluate(model, *RUN[:2], "--index", "shared", "--out", "third") == 0
     assert values(QUALITY, "third", "third")["questions"] == 2
     assert not (here / "other" / "index").exists()
+
+
+def test_a_baseline_is_added_without_the_index(model: OneGenModel, here: Path) -> None:
+    evaluate(model, *RUN)
+    before = values(QUALITY, "run")
+    shutil.rmtree(here / "run" / "index")
+    assert evaluate(model, *RUN, "--baselines", "bm25") == 0
+    assert not (here / "run" / "index").exists()
+    assert values(QUALITY, "run") == before
+    assert values(HOPS, "run: BM25 (span), hop 1")["recall@1"] == 1
 
 
 def test_a_corpus_embedded_before_is_the_index(

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -32,6 +32,7 @@ from onegen_model.evaluation.ranking import (
     FilterOf,
     Ranker,
     among_candidates,
+    asked_texts,
     everywhere,
     queries_of_questions,
     queries_of_spans,
@@ -177,21 +178,24 @@ class Run:
         vector = self.searchers.embed(self.searcher)(question.text)
         return Instead(retriever, question.text, vector if len(vector) else None)
 
-    def rankers(self) -> Iterator[Ranker]:
-        """The run's own searcher first, then the baselines."""
+    def ranked_by(self) -> Iterable[tuple[str, str]]:
+        """Names of searchers and what they are asked with: the run's own, then the baselines."""
         wanted = [(self.searcher, self.query)] if self.searches else []
         spans = ["span"] if self.searches and self.query == "span" else []
         for name in _baselines(self.options):
             wanted += [(name, query) for query in ["question", *spans]]
-        for name, query in dict.fromkeys(wanted):
-            embed, filter_of = self.searchers.embed(name), self.filter_of
-            queries = (
-                queries_of_spans(filter_of)
-                if query == "span"
-                else queries_of_questions(filter_of, embed)
-            )
-            label = _searcher_name(self.options, name)
-            yield Ranker(label, query, self.searchers.open(name), queries)
+        return dict.fromkeys(wanted)
+
+    def ranker(self, name: str, query: str) -> Ranker:
+        """Opens the searcher."""
+        embed, filter_of = self.searchers.embed(name), self.filter_of
+        queries = (
+            queries_of_spans(filter_of)
+            if query == "span"
+            else queries_of_questions(filter_of, embed)
+        )
+        label = _searcher_name(self.options, name)
+        return Ranker(label, query, self.searchers.open(name), queries)
 
 
 def carry_out(options: Namespace, everything: Sequence[Question], load_model: "LoadModel") -> None:
@@ -210,13 +214,17 @@ def _rank(run: Run, folder: RunFolder) -> None:
     traces = folder.traces()
     # Not done is what was ranked for another text: of a question that was asked again, or edited.
     done = {(one.searcher, one.query, one.question_id): one.asked for one in folder.rankings()}
-    for ranker in run.rankers():
+    for name, query in run.ranked_by():
+        label = _searcher_name(run.options, name)
         missing = [
             one
             for one in run.questions
-            if done.get((*ranker.key, one.id)) != ranker.asks(one, traces.get(one.id))
+            if done.get((label, query, one.id)) != asked_texts(query, one, traces.get(one.id))
         ]
-        bar = tqdm(missing, desc=f"{ranker.searcher} ({ranker.query})", disable=None, leave=False)
+        if not missing:  # A searcher may have a whole corpus to load.
+            continue
+        ranker = run.ranker(name, query)
+        bar = tqdm(missing, desc=f"{label} ({query})", disable=None, leave=False)
         found = (ranker.rank(question, traces.get(question.id)) for question in bar)
         while some := list(islice(found, _RANK_BATCH)):
             folder.add_rankings(some)

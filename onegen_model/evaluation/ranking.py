@@ -41,16 +41,6 @@ class Ranker:
     retriever: Retriever
     queries: QueryOf
 
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.searcher, self.query
-
-    def asks(self, question: Question, trace: Trace | None) -> tuple[str, ...]:
-        """The texts of its queries."""
-        if self.query == "question":
-            return (question.text,)
-        return tuple(event.text for event in trace.requested) if trace else ()
-
     def rank(self, question: Question, trace: Trace | None) -> Ranking:
         """The same query is asked once."""
         queries = self.queries(question, trace)
@@ -58,8 +48,15 @@ class Ranker:
         hops = [paragraphs(hit.passage for hit in hits) for hits in answers]
         if self.query == "question":  # the same for every hop
             hops *= len(question.hops)
-        asked = self.asks(question, trace)
+        asked = asked_texts(self.query, question, trace)
         return Ranking(question.id, self.searcher, self.query, tuple(hops), asked)
+
+
+def asked_texts(query: str, question: Question, trace: Trace | None) -> tuple[str, ...]:
+    """What a ranker of this `query` is asked."""
+    if query == "question":
+        return (question.text,)
+    return tuple(event.text for event in trace.requested) if trace else ()
 
 
 def queries_of_spans(filter_of: "FilterOf") -> QueryOf:
