@@ -66,6 +66,25 @@ def test_a_dry_run_tells_every_token_of_the_transcript(base: Path, tmp_path: Pat
     assert len(written) == sum(rendered.written), "exactly the loss mask"
 
 
+def test_a_dry_run_of_mixed_examples_shows_and_measures_those_that_write(
+    base: Path, tmp_path: Path
+) -> None:
+    recipe = write_recipe(tmp_path, base)
+    lines = [json.loads(line) for line in recipe.train.read_text().splitlines()]
+    for line in lines[:4]:  # the longest, and what comes first
+        line["writes"] = False
+        line["segments"][0]["text"] = "where is it, and what? "
+    recipe.train.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = preview(recipe)
+    assert found.example == lines[4]["id"]
+    assert found.memory.activations > preview(_only(recipe, lines[:4])).memory.activations
+
+
+def _only(recipe: Recipe, lines: list[Any]) -> Recipe:
+    recipe.train.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return recipe
+
+
 def test_train_trains_and_dry_run_promised_its_steps(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

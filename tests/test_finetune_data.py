@@ -129,7 +129,11 @@ def test_an_example_may_train_retrieval_alone(tmp_path: Path, renderer: Renderer
     ("plain", "problem"),
     [
         ({"writes": "no"}, "writes: expected true or false"),
-        ({"writes": False, "segments": [{"text": "a"}]}, "writes: false, and no segment has a"),
+        ({"writes": False, "segments": [{"text": "a"}]}, "writes: false, and no target has a"),
+        (
+            {"writes": False, "segments": [{"text": "a", "target": {"positives": []}}]},
+            "writes: false, and no target has a positive",
+        ),
     ],
 )
 def test_what_trains_retrieval_alone_needs_a_target(plain: dict[str, Any], problem: str) -> None:

@@ -23,8 +23,7 @@ from transformers import AutoTokenizer
 
 from onegen_model.weights import prepare_base
 
-# How many of each source enter the mix (all when fewer). What is left of the single-hop questions
-# trains retrieval alone.
+# How many of each source enter the mix (all when fewer).
 MIX = {
     "2wiki": 1400,
     "2wiki_silver": 500,
@@ -145,7 +144,9 @@ def example(row: dict[str, Any], pieces: Pieces, rng: random.Random) -> dict[str
 def search(row: dict[str, Any], pieces: Pieces) -> dict[str, Any]:
     """A single-hop question that trains retrieval alone."""
     target = {"positives": gold_pieces(row, pieces), "negatives": other_pieces(row, pieces)}
-    segments = [{"text": "", "target": target}]
+    # Not read in training: mining leaves passages out that hold the answer.
+    end = {"text": written_texts(row, leads(row, pieces))[-1]}
+    segments = [{"text": "", "target": target}, end]
     return {"id": row["id"], "question": row["question"], "segments": segments, "writes": False}
 
 
@@ -197,7 +198,7 @@ def pick(
             mix.append(row)
         elif source == "single":
             left.append(row)
-    print({**taken, "retrieval alone": len(left)})
+    print({**taken, "single-hop, left": len(left)})
     return mix, left, facts
 
 
@@ -218,13 +219,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--max-passage-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--retrieval-alone",
+        action="store_true",
+        help="add the single-hop questions that the mix leaves, to train retrieval alone",
+    )
     args = parser.parse_args()
     rng = random.Random(args.seed)
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
     mix, left, facts = pick(args.data, pieces.paragraphs, rng)
     examples = [example(row, pieces, rng) for row in mix]
-    examples += [search(row, pieces) for row in left]
+    if args.retrieval_alone:
+        examples += [search(row, pieces) for row in left]
     examples += requests(facts, rng, TOOL_REQUESTS)
     decomposed = rows(args.data / "decomp_only_train.jsonl.gz")
     asked_on = [row for row in decomposed if row["dataset"] == "musique"]

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
 
 # Enough passages to sort by length, and few enough for Ctrl-C.
-_INDEX_BATCH = 256
+_INDEX_BATCH = 128
 _RANK_BATCH = 32
 
 

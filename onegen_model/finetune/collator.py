@@ -91,7 +91,7 @@ class Collator:
         except InvalidInputError as error:
             raise InvalidInputError(f"Example {example.id!r}: {error}") from error
         if not example.writes:
-            rendered = _until_last_query(rendered)
+            rendered = _until_last_query(rendered)  # nothing behind it is ever read
         if len(rendered.ids) > self._settings.max_length:
             raise TooLongError(
                 f"Example {example.id!r} has {len(rendered.ids)} tokens; expected at most "
@@ -138,7 +138,7 @@ class Collator:
             key=lambda row: len(row[0]),
         )
         limit = self._settings.chunk_tokens
-        transcripts = chunks([rendered for rendered, _ in pairs], lambda r: len(r.ids), limit)
+        transcripts = chunks(pairs, lambda pair: len(pair[0].ids), limit)
         return {
             "transcripts": [_transcript_chunk(chunk) for chunk in transcripts],
             "passages": [
@@ -150,9 +150,8 @@ class Collator:
 
 
 def _until_last_query(rendered: Rendered) -> Rendered:
-    """The transcript up to its last query token; none of it is a target."""
     end = rendered.query_positions[-1] + 1
-    return Rendered(rendered.ids[:end], (False,) * end, rendered.query_positions)
+    return Rendered(rendered.ids[:end], rendered.written[:end], rendered.query_positions)
 
 
 def content_key(passage: Passage) -> int:
@@ -234,11 +233,16 @@ def chunks(items: Sequence[T], length: Callable[[T], int], limit: int) -> list[l
     return cut
 
 
-def _transcript_chunk(rows: Sequence[Rendered]) -> dict[str, Tensor]:
-    """Ids, and where to read: first the positions that predict `labels`, then the queries."""
+def _transcript_chunk(pairs: Sequence[tuple[Rendered, TrainingExample]]) -> dict[str, Tensor]:
+    """Ids, and where to read: first the positions that predict `labels`, then the queries.
+
+    An example that trains retrieval alone has no labels.
+    """
+    rows = [rendered for rendered, _ in pairs]
     predict = [
         (row, column - 1)
-        for row, rendered in enumerate(rows)
+        for row, (rendered, example) in enumerate(pairs)
+        if example.writes
         for column, written in enumerate(rendered.written)
         if written
     ]

@@ -7,7 +7,8 @@
 
 Where an id stands a passage itself may stand: {"text": "…", "title": "…"}. A list "tools", as
 OpenAI writes them, stands in the prompt; a segment may then be the text of a call. With
-"writes": false an example trains retrieval alone, and needs nothing behind its last query token.
+"writes": false an example trains retrieval alone; what stands behind its last query token is not
+read, but `onegen mine` finds the short answer there that keeps false negatives out.
 """
 
 import hashlib
@@ -131,8 +132,13 @@ def example_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
 def _writes_problems(writes: Any, segments: Sequence[Any]) -> Iterator[Problem]:
     if not isinstance(writes, bool):
         yield Problem("writes", "expected true or false")
-    elif not writes and not any(isinstance(s, dict) and s.get("target") for s in segments):
-        yield Problem("writes", "false, and no segment has a target; expected a target to train on")
+    elif not writes and not any(_has_positive(segment) for segment in segments):
+        yield Problem("writes", "false, and no target has a positive; expected something to train")
+
+
+def _has_positive(segment: Any) -> bool:
+    target = segment.get("target") if isinstance(segment, dict) else None
+    return isinstance(target, dict) and bool(target.get("positives"))
 
 
 def _tool_problems(tools: Any) -> Iterator[Problem]:

@@ -78,8 +78,11 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     alone = {name: value for name, value in recipe.trainer.items() if name != "deepspeed"}
     arguments = training_arguments(replace(recipe, trainer=alone), max_steps)
     sample = [examples[n] for n in range(min(_SAMPLE, len(examples)))]
-    shown = next((e for e in sample if any(t.positives for t in e.targets)), sample[0])
-    batch = _largest_batch(sample, collator, arguments.per_device_train_batch_size)
+    shown = max(sample, key=lambda e: (e.writes, any(t.positives for t in e.targets)))
+    size = arguments.per_device_train_batch_size
+    batch = _largest_batch(sample, collator, size)
+    # Longer ones that train retrieval alone may take less: they have no logits.
+    writing = _largest_batch([e for e in sample if e.writes] or sample, collator, size)
     parameters = list(begun.network.parameters())
     steps, epochs = count_steps(len(examples), arguments)
     return Preview(
@@ -94,7 +97,10 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
         trainable=sum(p.numel() for p in parameters if p.requires_grad),
         parameters=sum(p.numel() for p in parameters),
         batch_tokens=sum(_size(chunk) for chunk in _chunks(batch)),
-        memory=estimate_memory(begun.network, batch, arguments),
+        memory=max(
+            (estimate_memory(begun.network, one, arguments) for one in (batch, writing)),
+            key=lambda memory: memory.total,
+        ),
         steps=steps,
         epochs=epochs,
     )
