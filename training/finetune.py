@@ -17,6 +17,8 @@ training/configs in the recipe (`trainer: {deepspeed: …}`), whichever launcher
 import argparse
 from pathlib import Path
 
+import torch.distributed as dist
+
 from onegen_model.errors import OneGenError
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import run
@@ -40,6 +42,9 @@ def main() -> None:
         run(Recipe.read(args.config or args.recipe), args.max_steps)
     except OneGenError as error:
         raise SystemExit(f"error: {error}") from error
+    if dist.is_available() and dist.is_initialized():
+        # Left to the interpreter, its threads may end a process that has done all its work.
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":
