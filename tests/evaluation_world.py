@@ -75,3 +75,9 @@ def read_scores(path: str | Path) -> dict[str, dict[str, dict[str, dict[str, flo
     """Table, row, column, value."""
     found: dict[str, Any] = json.loads((Path(path) / "scores.json").read_text())
     return found
+
+
+def values(table: str, row: str, path: str = "run") -> dict[str, float]:
+    """What a row of a saved table holds, by column."""
+    columns = read_scores(path)[table][row]
+    return {name: round(column["value"], 3) for name, column in columns.items()}

@@ -5,6 +5,7 @@ from functools import partial
 
 from onegen_model.evaluation.answer_scores import score_answers, score_behaviour
 from onegen_model.evaluation.cases import Case, Columns, Row
+from onegen_model.evaluation.differences import score_differences
 from onegen_model.evaluation.estimate import Estimate
 from onegen_model.evaluation.retrieval_scores import (
     CUTS,
@@ -20,6 +21,7 @@ from onegen_model.evaluation.retrieval_scores import (
 Scores = dict[str, dict[str, Columns]]
 QUALITY, BEHAVIOUR = "Answers and retrieval", "Behaviour and cost"
 HOPS, KINDS, FAMILIAR = "Retrieval by hop", "By kind of question", "Gold in training or not"
+DIFFERENCES = "Less the first row, question by question"
 
 
 def score(rows: Sequence[Row], trained: frozenset[str] | None = None) -> Scores:
@@ -27,6 +29,7 @@ def score(rows: Sequence[Row], trained: frozenset[str] | None = None) -> Scores:
     kinds = [part for row in rows for part in _by_kind(row)]
     tables: Scores = {
         QUALITY: {row.name: _quality(row) for row in rows},
+        DIFFERENCES: score_differences(rows),
         BEHAVIOUR: {row.name: score_behaviour(row) for row in rows},
         HOPS: {name: columns for row in rows for name, columns in _by_hop(row)},
         KINDS: {part.name: _quality(part) | _emission(part) for part in kinds},

@@ -7,29 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import OneGenModel
-from onegen_model.checkpoint import Checkpoint, CheckpointConfig
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.evaluation.questions import gold_of_training, read_questions, spaced
 from onegen_model.evaluation.run_folder import RunFolder, find_runs
-from tests.evaluation_world import QUESTIONS, evaluate, write_lines, write_world
+from tests.evaluation_world import QUESTIONS, evaluate, write_lines
+
+pytestmark = pytest.mark.usefixtures("here")
 
 RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--searcher", "bm25", "--out", "run")
-
-
-@pytest.fixture(scope="module")
-def model(tiny_network: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> OneGenModel:
-    config = CheckpointConfig(max_passage_tokens=64)
-    return OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_world(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,21 +1,17 @@
 """`onegen evaluate` on a random model that answers by script: all scores are known by hand."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import OneGenModel
-from onegen_model.checkpoint import Checkpoint, CheckpointConfig
-from onegen_model.cli import main
 from onegen_model.evaluation import harness
 from onegen_model.evaluation.harness import Asker
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.run_folder import RunFolder
-from onegen_model.evaluation.scoring import BEHAVIOUR, FAMILIAR, HOPS, KINDS, QUALITY
+from onegen_model.evaluation.scoring import BEHAVIOUR, DIFFERENCES, FAMILIAR, HOPS, KINDS, QUALITY
 from onegen_model.evaluation.trace import Trace, trace_from_dict, trace_to_dict
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
 from tests.evaluation_world import (
@@ -25,25 +21,14 @@ from tests.evaluation_world import (
     SCRIPT,
     evaluate,
     read_scores,
+    values,
     write_lines,
-    write_world,
 )
+
+pytestmark = pytest.mark.usefixtures("here")
 
 RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--top-k", "1", "--out", "run")
 BM25 = (*RUN, "--searcher", "bm25")
-
-
-@pytest.fixture
-def model(tiny_network: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> OneGenModel:
-    config = CheckpointConfig(max_passage_tokens=64)
-    return OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_world(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -58,11 +43,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(harness, "_ask_batch", count)
     return ids
-
-
-def values(table: str, row: str, path: str = "run") -> dict[str, float]:
-    columns = read_scores(path)[table][row]
-    return {name: round(column["value"], 3) for name, column in columns.items()}
 
 
 def test_answers_and_retrieval_are_scored_as_by_hand(model: OneGenModel) -> None:
@@ -223,6 +203,8 @@ def test_runs_stand_side_by_side_on_the_questions_they_share(
     assert values(BEHAVIOUR, "never", "both")["retrievals"] == 0
     assert "recall@1" not in values(QUALITY, "never", "both")
     assert values(QUALITY, "bm25", "both")["questions"] == 2
+    answers = values(QUALITY, "never", "both")["EM"] - values(QUALITY, "bm25", "both")["EM"]
+    assert values(DIFFERENCES, "never", "both")["EM"] == answers
     assert "Scored" not in caplog.text
     assert evaluate(None, "--score", "runs", "--out", "all") == 0
     assert values(QUALITY, "bm25", "all")["questions"] == 1
@@ -280,39 +262,6 @@ def test_the_retrieval_task_ranks_and_writes_nothing(
     first = capsys.readouterr().out
     assert evaluate(None, "--score", "run") == 0
     assert capsys.readouterr().out == first
-
-
-def test_an_index_is_made_once_and_shared(
-    model: OneGenModel, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluate(model, *RUN, "--index", "shared")
-    monkeypatch.setattr(OneGenModel, "embed_passages", None)  # nothing is embedded again
-    assert evaluate(model, *RUN[:-1], "other", "--index", "shared") == 0
-    assert evaluate(model, *RUN[:2], "--index", "shared", "--out", "third") == 0
-    assert values(QUALITY, "third", "third")["questions"] == 2
-    assert not (here / "other" / "index").exists()
-
-
-def test_a_baseline_is_added_without_the_index(model: OneGenModel, here: Path) -> None:
-    evaluate(model, *RUN)
-    before = values(QUALITY, "run")
-    shutil.rmtree(here / "run" / "index")
-    assert evaluate(model, *RUN, "--baselines", "bm25") == 0
-    assert not (here / "run" / "index").exists()
-    assert values(QUALITY, "run") == before
-    assert values(HOPS, "run: BM25 (span), hop 1")["recall@1"] == 1
-
-
-def test_a_corpus_embedded_before_is_the_index(
-    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(_path: str | None, _dtype: str) -> OneGenModel:
-        return model
-
-    assert main(["embed", "corpus.jsonl", "--out", "embedded"], load) == 0
-    monkeypatch.setattr(OneGenModel, "embed_passages", None)  # nothing is embedded again
-    assert evaluate(model, *RUN, "--index", "embedded") == 0
-    assert values(QUALITY, "run")["questions"] == 2
 
 
 def test_a_whole_table_as_json(model: OneGenModel, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from onegen_model.evaluation.cases import Case
+from onegen_model.evaluation.cases import Case, Row
+from onegen_model.evaluation.differences import score_differences
 from onegen_model.evaluation.estimate import Estimate
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.ranking import Ranking
@@ -48,8 +49,8 @@ def test_a_table_is_markdown() -> None:
     ]
 
 
-def case(*hops: tuple[str, ...]) -> Case:
-    question = Question("q", "2wiki", "comparison", "Who?", ("A",), ("p1", "p2"), ("p1", "p2"))
+def case(*hops: tuple[str, ...], name: str = "q") -> Case:
+    question = Question(name, "2wiki", "comparison", "Who?", ("A",), ("p1", "p2"), ("p1", "p2"))
     return Case(question, None, Ranking("q", "bm25", "span", hops))
 
 
@@ -87,3 +88,23 @@ def test_a_case_without_any_retrieval_counts_as_missed() -> None:
     assert columns["recall@1"].value == 0.5
     assert columns[MAP].value == 0.5
     assert score_rankings([]) == {}
+
+
+def test_a_difference_is_taken_question_by_question() -> None:
+    none, one, both = (), (("p1",), ()), (("p1",), ("p2",))
+    first = Row("a", [case(*none, name="q"), case(*one, name="r"), case(*one, name="s")])
+    other = Row("b", [case(*both, name="s"), case(*one, name="q"), case(*both, name="r")])
+    found = score_differences([first, other])
+    # Each question has one hop more: nothing is left to be uncertain of.
+    assert {name: columns["recall@1"] for name, columns in found.items()} == {
+        "b": Estimate(0.5, 0.0, 6),
+        "b, hop 1": Estimate(1 / 3, pytest.approx((2 / 9 / 3) ** 0.5), 3),
+        "b, hop 2": Estimate(2 / 3, pytest.approx((2 / 9 / 3) ** 0.5), 3),
+    }
+    assert score_differences([first]) == {}
+    assert score_differences([]) == {}
+
+
+def test_what_only_one_row_has_is_no_difference() -> None:
+    found = score_differences([Row("a", [case()]), Row("b", [Case(case().question)])])
+    assert found == {}

@@ -19,7 +19,7 @@ from onegen_model.evaluation.run_folder import RunFolder
 from onegen_model.evaluation.searchers import Bm25Retriever, EncoderRetriever, Instead
 from onegen_model.evaluation.zero_shot import load_base
 from tests.conftest import make_tokenizer
-from tests.evaluation_world import BORG, PARAGRAPHS, evaluate, read_scores, write_world
+from tests.evaluation_world import BORG, PARAGRAPHS, evaluate, read_scores
 
 PASSAGES = [Passage(f"{i}#0", text, title, {"paragraph": i}) for i, title, text in PARAGRAPHS]
 
@@ -123,13 +123,6 @@ def test_pieces_of_a_paragraph_count_once() -> None:
     assert [paragraph_of(one) for one in pieces] == ["p", "p", "q#7", "p"]
     assert paragraphs(pieces) == ("p", "q#7")
     assert paragraphs(pieces, depth=1) == ("p",)
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    write_world(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -1,0 +1,58 @@
+"""Each row less the first, question by question: how hard a question is counts as no error."""
+
+from collections.abc import Mapping, Sequence
+
+from onegen_model.evaluation.answer_scores import score_answers
+from onegen_model.evaluation.cases import Case, Columns, Row
+from onegen_model.evaluation.estimate import Estimate
+from onegen_model.evaluation.retrieval_scores import hop_recall
+
+_CUTS = (1, 5)
+
+
+def score_differences(rows: Sequence[Row]) -> dict[str, Columns]:
+    """A row for each but the first; of hops too, where a question has several."""
+    if not rows:
+        return {}
+    first, *others = map(_by_question, rows)
+    return {
+        f"{row.name}{part}": columns
+        for row, other in zip(rows[1:], others, strict=True)
+        for part, columns in _less(other, first).items()
+    }
+
+
+def _by_question(row: Row) -> dict[str, dict[str, Columns]]:
+    """What each question scores by itself: of its answer and all its hops, and of each hop."""
+    return {case.question.id: _parts(case, row) for case in row.cases}
+
+
+def _parts(case: Case, row: Row) -> dict[str, Columns]:
+    parts = {"": score_answers([case], row.frame)}
+    if case.ranking is None:
+        return parts
+    parts[""] |= {f"recall@{cut}": hop_recall([case], cut) for cut in _CUTS}
+    hops = range(len(case.question.hops))
+    return parts | {f", hop {at + 1}": _at(case, at) for at in hops if len(hops) > 1}
+
+
+def _at(case: Case, hop: int) -> Columns:
+    return {f"recall@{cut}": hop_recall([case], cut, lambda at, _: at == hop) for cut in _CUTS}
+
+
+def _less(
+    other: Mapping[str, Mapping[str, Columns]], first: Mapping[str, Mapping[str, Columns]]
+) -> dict[str, Columns]:
+    groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for question, parts in other.items():
+        for part, columns in parts.items():
+            theirs = first[question].get(part, {})
+            for name in columns.keys() & theirs.keys():
+                count = columns[name].count
+                group = ((columns[name].value - theirs[name].value) * count, count)
+                groups.setdefault(part, {}).setdefault(name, []).append(group)
+    names = ("EM", "F1", "substring", *(f"recall@{cut}" for cut in _CUTS))
+    return {
+        part: {name: Estimate.of(found[name]) for name in names if name in found}
+        for part, found in sorted(groups.items())
+    }
