@@ -156,7 +156,10 @@ class Run:
         )
 
     def asker(self) -> Asker:
+        """Opens the searcher: a corpus to embed is no part of what a question costs."""
         options = self.options
+        if self.searches:
+            self.searchers.open(self.searcher)
         sampling = SamplingParams(max_new_tokens=options.max_new_tokens)
         if options.zero_shot:
             retriever = self.searchers.open(self.searcher)

@@ -64,6 +64,7 @@ def score_behaviour(row: Row) -> Columns:
         "finished": share(lambda _, trace: trace.finished.reason == "end"),
         "retrievals": share(lambda _, trace: len(trace.requested)),
         "repeated": Estimate.of(_repeated(trace) for _, trace in traced),
+        **_same_first(row.cases),
         "gold inserted": Estimate.of(_gold_inserted(*pair) for pair in traced),
         "forwarded": share(lambda _, trace: trace.finished.usage.forwarded),
         "reused": share(lambda _, trace: trace.finished.usage.reused),
@@ -76,6 +77,20 @@ def _repeated(trace: Trace) -> tuple[int, int]:
     """Retrievals with the text of an earlier one of their question."""
     texts = [event.text.casefold() for event in trace.requested]
     return len(texts) - len(set(texts)), len(texts)
+
+
+def _same_first(cases: Iterable[Case]) -> Columns:
+    """Retrievals whose first paragraph was the first of an earlier one; asked by what was written.
+
+    Rankings leave nothing out, where a request leaves out what it has read.
+    """
+    firsts = [
+        [hop[0] for hop in case.ranked if hop]
+        for case in cases
+        if case.ranking and case.ranking.query == "span"
+    ]
+    groups = [(len(some) - len(set(some)), len(some)) for some in firsts]
+    return {"same first": Estimate.of(groups)} if groups else {}
 
 
 def _gold_inserted(question: Question, trace: Trace) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from tqdm import tqdm
 
 from onegen_model.driver import Driver, Ticket
@@ -86,6 +87,8 @@ def _submit(asker: Asker, question: Question) -> Submitted:
 
 
 def peak_memory() -> float:
-    """Of this process so far, in MiB."""
+    """Of this process so far, in MiB; where there is a GPU, what torch took of it."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated() / 2**20)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak / (2**20 if sys.platform == "darwin" else 2**10))

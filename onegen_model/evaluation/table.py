@@ -21,10 +21,13 @@ one batch.
 - MRR, MAP, nDCG: by trec_eval, over the first 10. By hop (and by what was gold in training) with
   the hop's gold paragraph alone; else with all gold paragraphs, over one list (the first of each
   retrieval, then the second of each, …).
-- retrieves: wrote the query token at least once. well-formed: wrote an answer frame, both ends.
-  repeated: retrievals with an earlier query text. gold inserted: gold paragraphs that were read.
+- retrieves: asked for passages at least once. well-formed: wrote an answer frame, both ends.
+  repeated: retrievals with an earlier query text. same first: retrievals that rank the first
+  paragraph of an earlier one first, where what was read is not left out (in a request it is). gold
+  inserted: gold paragraphs that were read.
 - forwarded: positions that the network computed; reused: taken from the cache. seconds: of a
-  batch, divided by its questions. peak MiB: of the whole process, loading included.
+  batch, divided by its questions. peak MiB: of the whole process, loading included; on a GPU, of
+  its memory. A largest value has no error.
 """
 
 

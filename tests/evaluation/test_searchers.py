@@ -159,11 +159,8 @@ def test_the_untrained_pipeline_searches_once_and_answers(
 def test_a_second_model_finds_what_ours_asks_for(
     here: Path,
     encoder_folder: Path,
-    tiny_network: PreTrainedModel,
-    tiny_tokenizer: PreTrainedTokenizerFast,
+    model: OneGenModel,
 ) -> None:
-    config = CheckpointConfig(max_passage_tokens=64)
-    model = OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))
     options = ["--task", "multihop", "--corpus", "corpus.jsonl", "--out", "run", "--top-k", "1"]
     options += ["--searcher", "minilm", "--encoder", str(encoder_folder)]
     assert evaluate(model, *options) == 0
@@ -178,15 +175,28 @@ def test_a_second_model_finds_what_ours_asks_for(
     assert read_scores("run")["Behaviour and cost"]["run"]["retrievals"]["value"] == 1.5
 
 
+def test_every_searcher_ranks_for_the_question_and_for_the_span(
+    here: Path, encoder_folder: Path, model: OneGenModel
+) -> None:
+    options = ["--task", "multihop", "--corpus", "corpus.jsonl", "--out", "run"]
+    options += ["--baselines", "bm25,minilm", "--encoder", str(encoder_folder)]
+    assert evaluate(model, *options) == 0
+    name = f"{encoder_folder.name} {SentenceEncoder(folder=encoder_folder).fingerprint[:8]}"
+    assert list(read_scores("run")["Answers and retrieval"]) == [
+        "run",
+        "run: BM25 (question)",
+        "run: BM25 (span)",
+        f"run: {name} (question)",
+        f"run: {name} (span)",
+    ]
+
+
 def test_another_encoder_in_a_folder_of_the_same_name_is_another_run(
     here: Path,
     encoder_folder: Path,
-    tiny_network: PreTrainedModel,
-    tiny_tokenizer: PreTrainedTokenizerFast,
+    model: OneGenModel,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = CheckpointConfig(max_passage_tokens=64)
-    model = OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))
     other = here / "other" / encoder_folder.name
     other.mkdir(parents=True)
     for file in encoder_folder.iterdir():
