@@ -12,7 +12,13 @@ from transformers import PreTrainedModel
 from onegen_model.checkpoint import CheckpointConfig, load_checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError
 from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.methods import AdapterSettings, Method, merged, prepare_to_learn
+from onegen_model.finetune.methods import (
+    AdapterSettings,
+    Method,
+    load_trained,
+    merged,
+    prepare_to_learn,
+)
 from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.run import export, run
 from onegen_model.finetune.starting import start
@@ -115,12 +121,21 @@ def test_checkpointed_activations_change_no_gradient(
         assert torch.allclose(value, gradients[1][key], atol=1e-9), key
 
 
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> dict[bool, Path]:
+    """Plain bases without control tokens, as somebody would have them on disk; tied or not."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        tied: make_base(folder / f"tied-{tied}", make_network, tied=tied) for tied in (True, False)
+    }
+
+
 @pytest.fixture
-def base(tmp_path: Path, make_network: MakeNetwork) -> Path:
-    """A plain base without control tokens, as somebody would have it on disk."""
-    return make_base(tmp_path / "base", make_network)
+def base(bases: dict[bool, Path]) -> Path:
+    return bases[False]
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -131,12 +146,12 @@ def base(tmp_path: Path, make_network: MakeNetwork) -> Path:
     ids=lambda changes: changes["method"],
 )
 def test_a_killed_run_goes_on_with_the_same_losses(
-    base: Path, tmp_path: Path, changes: dict[str, Any]
+    bases: dict[bool, Path], tmp_path: Path, changes: dict[str, Any], tied: bool
 ) -> None:
-    recipe = write_recipe(tmp_path / "run", base, **changes)
+    recipe = write_recipe(tmp_path / "run", bases[tied], **changes)
     output = run(recipe)
     straight, weights = losses_of(output), OneGenModel.from_pretrained(output)
-    cut = write_recipe(tmp_path / "cut", base, **changes)
+    cut = write_recipe(tmp_path / "cut", bases[tied], **changes)
     # What a kill after the third step leaves behind.
     shutil.copytree(output / "checkpoint-3", cut.output / "checkpoint-3")
     resumed = losses_of(run(cut))
@@ -151,26 +166,37 @@ def test_a_killed_run_goes_on_with_the_same_losses(
     )
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(("method", "adapter"), [("top_layers", {"top_layers": 1}), ("full", {})])
 def test_whole_weights_load_as_a_model(
-    base: Path, tmp_path: Path, method: str, adapter: dict[str, int]
+    bases: dict[bool, Path], tmp_path: Path, method: str, adapter: dict[str, int], tied: bool
 ) -> None:
     recipe = write_recipe(
-        tmp_path / "run", base, method=method, adapter=adapter, trainer={"max_steps": 2}
+        tmp_path / "run", bases[tied], method=method, adapter=adapter, trainer={"max_steps": 2}
     )
     output = run(recipe)
     assert CheckpointConfig.read(output).base is None
+    assert not (output / "trained.safetensors").exists()
+    begun = start(recipe)
+    ids = torch.tensor([begun.renderer.query_ids("what is number 3?")])
+    with torch.no_grad():
+        untrained = begun.network.eval()(ids).logits
+        load_trained(begun.network, output / "checkpoint-2")
+        learnt = begun.network(ids).logits
+        network = load_checkpoint(output, torch.float32, "cpu").network
+        assert (network(ids).logits - learnt).abs().max() < 1e-4
+    assert (learnt - untrained).abs().max() > 0.1, "there is something to save"
+    head, rows = network.get_output_embeddings().weight, network.get_input_embeddings().weight
+    assert (head.data_ptr() == rows.data_ptr()) == tied
     model = OneGenModel.from_pretrained(output)
     assert model.generate("what is number 3?").usage.written > 0
-    assert not (output / "trained.safetensors").exists()
-    size = sum(f.stat().st_size for f in (output / "checkpoint-2").glob("*.safetensors"))
-    assert size > 0
 
 
-def test_merged_equals_unmerged(base: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "run", base, trainer={"learning_rate": 0.05})
+@pytest.mark.parametrize("tied", [True, False])
+def test_merged_equals_unmerged(bases: dict[bool, Path], tmp_path: Path, tied: bool) -> None:
+    recipe = write_recipe(tmp_path / "run", bases[tied], trainer={"learning_rate": 0.05})
     output = run(recipe)
-    begun = start(write_recipe(tmp_path / "again", base, adapter_from=str(output)))
+    begun = start(write_recipe(tmp_path / "again", bases[tied], adapter_from=str(output)))
     ids = torch.tensor([begun.renderer.query_ids("what is number 3?")])
     with torch.no_grad():
         unmerged = begun.network.eval()(ids).logits
@@ -180,8 +206,13 @@ def test_merged_equals_unmerged(base: Path, tmp_path: Path) -> None:
     assert (unmerged - untrained).abs().max() > 0.1, "there is something to merge"
 
 
-@pytest.mark.parametrize("method", ["lora", "top_layers", "full"])
-def test_training_goes_on_from_a_shipped_adapter(base: Path, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "tied"), [("lora", True), ("top_layers", True), ("full", False)]
+)
+def test_training_goes_on_from_a_shipped_adapter(
+    bases: dict[bool, Path], tmp_path: Path, method: str, tied: bool
+) -> None:
+    base = bases[tied]
     first = run(write_recipe(tmp_path / "first", base))
     shipped = tmp_path / "shipped"
     export(first, shipped)
