@@ -35,3 +35,11 @@ class RetrievalError(OneGenError):
 
 class MissingExtraError(OneGenError, ImportError):
     """An optional dependency is needed; the message names the extra to install."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, a GPU or torch's CPU allocator has no room left."""
+    # By name, as torch is unknown here; the CPU's allocator has no error class of its own.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)

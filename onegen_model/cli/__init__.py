@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from argparse import ArgumentParser, _SubParsersAction
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
@@ -15,7 +15,7 @@ from onegen_model.cli.indexing import run_index
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.cli.mining import add_mine
 from onegen_model.cli.training import run_data_check, run_train
-from onegen_model.errors import InvalidInputError, OneGenError
+from onegen_model.errors import InvalidInputError, OneGenError, is_out_of_memory
 from onegen_model.params import RetrievalMode
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ def main(argv: Sequence[str] | None = None, load_model: LoadModel | None = None)
         if options.debug:
             raise
         return _fail(f"error: {error}", _FAILED)
+    except (MemoryError, RuntimeError) as error:
+        if options.debug or not is_out_of_memory(error):
+            raise
+        return _fail(
+            f"error: Out of memory; expected it to fit; {_what_takes_less(options)}", _FAILED
+        )
+
+
+def _what_takes_less(options: Namespace) -> str:
+    if hasattr(options, "batch"):
+        return f"lower --batch (now {options.batch}) and run the same command again"
+    return "choose a smaller model, or free some memory"
 
 
 def _fail(message: str, status: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from onegen_model import PassageIndex
 from tests.embed_command.conftest import ARGV, ROOT, FakeModel, fails, ids, run, vectors
@@ -35,13 +36,36 @@ def test_ctrl_c_costs_one_shard_at_most(
     assert len(ids()) == 100
 
 
-def test_a_failure_keeps_the_shards_before_it(model: FakeModel, docs: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_names_the_batch_and_keeps_the_shards_before_it(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
     def fail() -> None:
         if len(model.embedded) >= 50:
-            raise MemoryError
+            raise error
 
     model.on_embed = fail
-    with pytest.raises(MemoryError):
+    line = fails(capsys, model, *ARGV, "--batch", "40")
+    assert "error: Out of memory; expected it to fit; lower --batch (now 40)" in line
+    assert len(vectors()) > 1
+    with pytest.raises(type(error)):
+        run(model, *ARGV, "--debug")
+
+
+def test_another_failure_keeps_the_shards_before_it(model: FakeModel, docs: Path) -> None:
+    def fail() -> None:
+        if len(model.embedded) >= 50:
+            raise RuntimeError("something else")
+
+    model.on_embed = fail
+    with pytest.raises(RuntimeError, match="something else"):
         run(model, *ARGV)
     assert len(vectors()) > 1
 
