@@ -134,6 +134,14 @@ def _check(options: Namespace) -> None:
             "leave these options out",
         ),
         (
+            options.retrieval == "never"
+            and not options.zero_shot
+            and bool(options.searcher or options.query),
+            "--retrieval never with --searcher or --query",
+            "one of them: without a retrieval nobody is asked",
+            "leave --retrieval out, or the others (--baselines may stay)",
+        ),
+        (
             options.task == "retrieval" and (options.zero_shot or options.query == "span"),
             "--task retrieval with --zero-shot or --query span",
             "queries from questions: nothing is written",

@@ -99,6 +99,7 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
         ([*RUN, "--zero-shot", "--top-k", "0"], "top_k=0; expected at least 1"),
         ([*RUN, "--zero-shot", "--query", "span"], "--zero-shot with --searcher own"),
         ([*RUN, "--zero-shot", "--baselines", "bm25,own"], "--zero-shot with --searcher own"),
+        ([*RUN, "--retrieval", "never"], "--retrieval never with --searcher or --query"),
         ([*RUN, "--out", "questions.jsonl"], "questions.jsonl cannot be written"),
         ([*RUN, "--out", "questions.jsonl/run"], "questions.jsonl/run cannot be written"),
         ([*RUN, "--baselines", "bm25,bert"], "correct 'bert'"),
