@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import RawValue
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.finetune.examples import PassageRef, TrainingExample
 from onegen_model.finetune.losses import NO_TARGET
+from onegen_model.finetune.settings import require_at_least
 from onegen_model.network import pad_rows
 from onegen_model.template import Rendered, Renderer, Segment
 
@@ -36,6 +38,10 @@ class CollatorSettings:
     chunk_tokens: int = 2048
     seed: int = 0
     on_truncation: Literal["error", "drop"] = "error"
+
+    def __post_init__(self) -> None:
+        for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):
+            require_at_least(least, name, getattr(self, name))
 
 
 class TooLongError(InvalidInputError):
@@ -68,6 +74,12 @@ class Collator:
         self._renderer = renderer
         self._passages = passages
         self._settings = settings
+        # Shared memory: dataloader workers that live on from epoch to epoch read it too.
+        self._epoch = RawValue("q", 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """From now on draw what belongs to this epoch (0 before the first call)."""
+        self._epoch.value = epoch
 
     def render(self, example: TrainingExample) -> Rendered:
         """The transcript of one example; raises InvalidInputError where it cannot be used."""
@@ -130,8 +142,11 @@ class Collator:
             for t in example.targets
         ]
         ids = [example.id for _, example in pairs]
-        # Seeded by the batch itself: a resumed run, or another worker, draws the same.
-        rng = random.Random("|".join([str(self._settings.seed), *ids]))
+        # Seeded by the batch itself: a resumed run, or another worker, draws the same. By the
+        # epoch too, as a batch of one example comes back in each.
+        epoch = self._epoch.value
+        seeds = [str(self._settings.seed), *([f"epoch {epoch}"] if epoch else [])]
+        rng = random.Random("|".join([*seeds, *ids]))
         drawn = draw(queries, self._settings.num_negatives, rng)
         rows = sorted(
             ((self.passage_ids(owners[n], passage), key) for key, (n, passage) in drawn.used()),

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from onegen_model.finetune.settings import require_at_least
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -36,6 +38,10 @@ class AdapterSettings:
     rank: int = 16
     alpha: int = 32
     top_layers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0)):
+            require_at_least(least, name, getattr(self, name))
 
 
 def prepare_to_learn(

@@ -114,6 +114,12 @@ class Recipe:
                 f"{where}: cross_batch_negatives is {size} with contrastive {self.contrastive}; "
                 "expected 0, or with info_nce how many passages are remembered; change one of them"
             )
+        if self.cross_device_negatives and self.contrastive == "bpr":
+            raise InvalidInputError(
+                f"{where}: cross_device_negatives is true with contrastive bpr, which compares a "
+                "query with its own negatives alone; expected false, or info_nce; change one of "
+                "them"
+            )
 
     def _check_development(self, where: str) -> None:
         never = self.trainer.get("eval_strategy", "no") in ("no", False)

@@ -30,7 +30,10 @@ def build(cls: type[S], plain: object, where: str) -> S:
         name: _converted(value, fields[name].type, f"{where}: {name}")
         for name, value in checked.items()
     }
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from error
 
 
 def require_mapping(plain: object, where: str) -> dict[str, Any]:
@@ -48,6 +51,12 @@ def require_known(plain: Mapping[str, Any], known: Collection[str], where: str) 
                 f"{where} has the key {name!r}; expected one of the known ones; did you mean "
                 f"{near[0]!r}?"
             )
+
+
+def require_at_least(least: int, name: str, value: int) -> None:
+    """Raise InvalidInputError for a setting that is below its least value."""
+    if value < least:
+        raise InvalidInputError(f"{name} is {value}; expected {least} or more; change the value")
 
 
 def as_number(value: Any) -> Any:
