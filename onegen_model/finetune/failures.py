@@ -1,11 +1,13 @@
-"""What stops a run: losses that are no numbers, and memory that runs out."""
+"""What stops a run: losses and gradients that are no numbers, and memory that runs out."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
+from typing import Any
 
-import torch
+from transformers import TrainerCallback
 
-from onegen_model.errors import OneGenError
+from onegen_model.errors import OneGenError, is_out_of_memory
 
 _SHOWN = 8
 
@@ -15,9 +17,9 @@ class TrainingError(OneGenError, RuntimeError):
 
 
 def require_finite(parts: dict[str, float], step: int, ids: Sequence[str]) -> None:
-    """Raise TrainingError for a loss that is no number, with the examples it comes from."""
+    """Raise TrainingError for a part that is no number, with the examples it comes from."""
     for name, value in parts.items():
-        if value != value or value in (float("inf"), float("-inf")):
+        if not isfinite(value):
             raise TrainingError(
                 f"The {name} is {value} at step {step}, in a batch of the examples {_named(ids)}; "
                 "expected a number; lower trainer.learning_rate, compute in float32 or bfloat16 "
@@ -30,8 +32,8 @@ def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
     """Raise TrainingError, which says what to turn, where memory runs out."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise TrainingError(
             f"Out of memory at step {step}, in a batch of the examples {_named(ids)}; expected it "
@@ -41,11 +43,32 @@ def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
         ) from error
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU's allocator has no error class of its own.
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
+class OptimizerMemory(TrainerCallback):
+    """Knows when the optimizer is at work, whose memory depends on what learns, not on a batch."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None  # while it is at work
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step = state.global_step + 1
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._step = None
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Raise TrainingError, which says what to turn, where the optimizer's memory runs out."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if self._step is None or not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"Out of memory in the optimizer, at step {self._step}; expected what it keeps of "
+                "each learning parameter to fit; lower adapter.rank or adapter.top_layers, choose "
+                "method lora, set trainer.optim (adafactor keeps less), or share it out with "
+                "trainer.deepspeed"
+            ) from error
 
 
 def _named(ids: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """A Hugging Face Trainer around `Objective`."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,11 +12,14 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.development import Development, Tally, own_batches
-from onegen_model.finetune.failures import memory_named, require_finite
+from onegen_model.finetune.failures import OptimizerMemory, memory_named, require_finite
 from onegen_model.finetune.losses import count_targets
 from onegen_model.finetune.methods import load_trained, save_trained
 from onegen_model.finetune.objective import Objective
+
+logger = logging.getLogger(__name__)
 
 LOSS_PARTS = ("language_modeling_loss", "contrastive_loss")
 
@@ -34,6 +38,9 @@ class JointTrainer(Trainer):
         self._began: float | None = None  # so that with a resumed run's seconds it is their sum
         self._sums = dict.fromkeys(LOSS_PARTS, 0.0)
         self._since: int | None = None  # the step before the sums began
+        self._ids: list[str] = []  # the examples of the step
+        self._optimizer_memory = OptimizerMemory()
+        self.add_callback(self._optimizer_memory)
 
     def _init_training_state(self, max_steps: int, *args: Any) -> Any:
         trained = super()._init_training_state(max_steps, *args)
@@ -53,6 +60,7 @@ class JointTrainer(Trainer):
             before = max((log.get("seconds", 0.0) for log in self.state.log_history), default=0.0)
             self._began = time.monotonic() - before
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._ids = [name for batch in batches for name in batch["ids"]]
         counts = torch.zeros(2, dtype=torch.float64)
         for batch in batches:
             labels = torch.cat([chunk["labels"] for chunk in batch["transcripts"]])
@@ -85,6 +93,18 @@ class JointTrainer(Trainer):
         with memory_named(self.state.global_step + 1, inputs["ids"]):
             return super().training_step(model, inputs, num_items_in_batch)
 
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """What is called before each step of the optimizer (DeepSpeed has taken its own by then,
+        and is stopped before it saves); raises TrainingError for a norm that is no number.
+        """
+        norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        # In float16 such a step is left out, and the loss scaled down.
+        if norm is not None and self.accelerator.mixed_precision != "fp16":
+            # DeepSpeed says -1 instead of inf or nan.
+            value = float(norm) if norm >= 0 else float("nan")
+            require_finite({"gradient norm": value}, self.state.global_step + 1, self._ids)
+        return norm
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self._since is not None:
             steps = self.state.global_step - self._since
@@ -100,7 +120,10 @@ class JointTrainer(Trainer):
         # A run that has ended, and is started again, would take one step more.
         ended = self.state.global_step >= self.state.max_steps
         if not ended and not self.control.should_training_stop:
-            super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
+            # A run that goes on within an epoch has its fraction.
+            cast(Collator, self.data_collator).set_epoch(int(self.state.epoch or 0))
+            with self._optimizer_memory.named():
+                super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
         """This process's batches of the development set."""
@@ -150,11 +173,23 @@ class JointTrainer(Trainer):
         # Both are a process's own.
         super()._save_rng_state(output_dir)
         self._objective.memory.save(self._memory_file(output_dir))
+        # What is written next marks a whole checkpoint, and the others may still be writing.
+        self.accelerator.wait_for_everyone()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
-        if checkpoint is not None:
-            self._objective.memory.load(self._memory_file(checkpoint))
+        if checkpoint is None:
+            return
+        rank, memory = self.args.process_index, self._objective.memory
+        rng = f"rng_state_{rank}.pth" if self.args.world_size > 1 else "rng_state.pth"
+        wanted = [Path(checkpoint) / rng, *([self._memory_file(checkpoint)] if memory.size else [])]
+        if missing := [file.name for file in wanted if not file.is_file()]:
+            logger.warning(
+                "%s has no %s: other processes than now saved it, or it was removed; process %d "
+                "goes on without",
+                *(checkpoint, " and no ".join(missing), rank),
+            )
+        memory.load(self._memory_file(checkpoint))
 
     def _memory_file(self, folder: str) -> Path:
         return Path(folder) / f"passage_memory_{self.args.process_index}.pt"
