@@ -55,8 +55,8 @@ CORE = {
     "presets": "errors template tokens",
     "checkpoint": "errors events presets template text tokens weights",
     "model": f"{BASICS} answer checkpoint conversation driver embedding engine retrieval template",
-    "finetune": "bm25 checkpoint conversation embedding errors events finetune network template "
-    "text tokens tool_calls weights",
+    "finetune": "bm25 checkpoint conversation embedding engine.forward errors events finetune "
+    "network template text tokens tool_calls weights",
     "evaluation": "bm25 checkpoint conversation documents driver errors evaluation events index "
     "index_input model params retrieval template finetune.lines",
 }

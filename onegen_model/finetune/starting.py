@@ -20,6 +20,7 @@ from onegen_model.checkpoint import (
     prepare_tokens,
     weights_sha256,
 )
+from onegen_model.engine.forward import probe
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.methods import (
     AdapterSettings,
@@ -65,14 +66,19 @@ class _Source:
 
 
 def start(recipe: Recipe) -> Start:
-    """Load what a recipe names; raises CheckpointError or InvalidInputError."""
+    """Load what a recipe names; raises CheckpointError, also for what could be trained and then
+    not be served, or InvalidInputError.
+    """
     source = find_source(recipe)
     if recipe.method != "lora" and source.adapter is not None:
         # Whole weights go on from what base and adapter are together.
         loaded = load_checkpoint(source.adapter, torch.float32, "cpu")
-        network, tokenizer = loaded.network.train(), loaded.tokenizer
+        network, tokenizer = loaded.network, loaded.tokenizer
+        probe(network)
+        network.train()
     else:
         network, tokenizer = load_weights(source.folder)
+        probe(network)
         network = network.to(getattr(torch, recipe.dtype))
         prepare_tokens(network, tokenizer, source.template)
     # Eager attention: the fused kernel's backward is the slowest operation of a step on a CPU.
