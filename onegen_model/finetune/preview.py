@@ -10,7 +10,7 @@ from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.data import open_data
 from onegen_model.finetune.examples import TrainingExample
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import open_development, training_arguments
+from onegen_model.finetune.run import open_development, require_batch, training_arguments
 from onegen_model.finetune.starting import start
 from onegen_model.finetune.survey import usable
 from onegen_model.template import Rendered, Renderer
@@ -52,7 +52,8 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Preview:
     """`passages` are the example's, as they are embedded; a batch has `batch_tokens` at most (of
-    the examples looked at), padding included.
+    the examples looked at), padding included. `steps` and `epochs` are those of so many
+    `processes`.
     """
 
     example: str
@@ -65,6 +66,7 @@ class Preview:
     memory: Memory
     steps: int
     epochs: float
+    processes: int
 
 
 def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
@@ -77,6 +79,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     # Looking needs no launcher.
     alone = {name: value for name, value in recipe.trainer.items() if name != "deepspeed"}
     arguments = training_arguments(replace(recipe, trainer=alone), max_steps)
+    require_batch(len(examples), arguments)
     sample = [examples[n] for n in range(min(_SAMPLE, len(examples)))]
     shown = max(sample, key=lambda e: (e.writes, any(t.positives for t in e.targets)))
     size = arguments.per_device_train_batch_size
@@ -103,6 +106,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
         ),
         steps=steps,
         epochs=epochs,
+        processes=arguments.world_size,
     )
 
 
@@ -150,10 +154,13 @@ def _size(chunk: dict[str, Any]) -> int:
 
 
 def count_steps(num_examples: int, arguments: "TrainingArguments") -> tuple[int, float]:
-    """Optimizer steps of a run, and how often it sees each example."""
-    shared = arguments.per_device_train_batch_size * arguments.world_size
-    accumulated = arguments.gradient_accumulation_steps
-    per_epoch = max(1, math.ceil(math.ceil(num_examples / shared) / accumulated))
+    """Optimizer steps of a run with as many processes as this one, and how often it sees each
+    example.
+    """
+    shared = arguments.train_batch_size * arguments.world_size
+    batches = num_examples / shared
+    batches = math.floor(batches) if arguments.dataloader_drop_last else math.ceil(batches)
+    per_epoch = max(1, math.ceil(batches / arguments.gradient_accumulation_steps))
     if arguments.max_steps > 0:
         return arguments.max_steps, arguments.max_steps / per_epoch
     return math.ceil(arguments.num_train_epochs * per_epoch), float(arguments.num_train_epochs)

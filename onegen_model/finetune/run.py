@@ -4,19 +4,20 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from onegen_model.checkpoint import ADAPTER_FILE, CheckpointConfig
-from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.errors import CheckpointError, InvalidInputError, MissingExtraError
 from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
 from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.compiling import compile_layers
+from onegen_model.finetune.continuing import require_same_run, require_same_task, write_task
 from onegen_model.finetune.data import Data, Examples, open_data
 from onegen_model.finetune.development import (
     Development,
@@ -24,26 +25,16 @@ from onegen_model.finetune.development import (
     evaluation_arguments,
 )
 from onegen_model.finetune.lines import JsonLines
-from onegen_model.finetune.methods import (
-    TRAINED_FILE,
-    has_adapter,
-    learning_shapes,
-    merged,
-    saved_shapes,
-)
+from onegen_model.finetune.methods import TRAINED_FILE, has_adapter, merged
 from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.plot import PLOT_FILE, draw_run
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.starting import Start, adapter_problems, find_recipe_base, start
-from onegen_model.finetune.survey import usable
+from onegen_model.finetune.starting import Start, find_recipe_base, start
+from onegen_model.finetune.survey import Kept, usable
 from onegen_model.finetune.trainer import JointTrainer
 from onegen_model.template import Renderer
-from onegen_model.weights import file_sha256
 
 logger = logging.getLogger(__name__)
-
-# What is trained on, and towards what, in `output`.
-RUN_FILE = "run.json"
 
 
 def run(recipe: Recipe, max_steps: int | None = None) -> Path:
@@ -56,23 +47,17 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     development = open_development(recipe, data, begun.renderer)
     # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
     arguments = training_arguments(recipe, max_steps)
+    require_batch(len(examples), arguments)
     _require_whole_layers(recipe, arguments)
     if recipe.compile_layers:
         compile_layers(begun.network, arguments.device)
     if (last := last_checkpoint(recipe.output)) is not None:
-        _require_same_run(begun, recipe, Path(last))
-        _require_same_task(recipe)
+        require_same_run(begun, recipe, Path(last))
+        require_same_task(recipe)
     elif arguments.process_index == 0:
-        _write_task(recipe)
+        write_task(recipe)
     keep_card(begun.network)
-    trainer = JointTrainer(
-        model=Objective(begun.network, recipe.losses),
-        args=arguments,
-        train_dataset=examples,
-        data_collator=collator,
-        development=development,
-        callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
-    )
+    trainer = _make_trainer(begun, recipe, arguments, (examples, collator), development)
     trainer.train(resume_from_checkpoint=last)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
@@ -81,6 +66,30 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
         base = begun.base or find_recipe_base(recipe.base)[1]
         describe(RunFacts(recipe, base, arguments, trainer.state, counts))
     return recipe.output
+
+
+def _make_trainer(
+    begun: Start,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    data: tuple[Kept, Collator],
+    development: Development | None,
+) -> JointTrainer:
+    """Raises InvalidInputError for what the Trainer finds wrong with its arguments only now."""
+    try:
+        return JointTrainer(
+            model=Objective(begun.network, recipe.losses),
+            args=arguments,
+            train_dataset=data[0],
+            data_collator=data[1],
+            development=development,
+            callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
+        )
+    except (ImportError, RuntimeError, ValueError) as error:
+        # A reporter's missing package is a RuntimeError, as much else is.
+        if isinstance(error, RuntimeError) and "installed" not in str(error):
+            raise
+        raise _refused(error) from error
 
 
 def open_development(recipe: Recipe, data: Data, renderer: Renderer) -> Development | None:
@@ -115,78 +124,6 @@ def last_checkpoint(output: Path) -> str | None:
     return None
 
 
-def _require_same_run(begun: Start, recipe: Recipe, folder: Path) -> None:
-    """Raise CheckpointError for a checkpoint that a changed recipe cannot go on from."""
-    is_adapter = has_adapter(begun.network)
-    file = folder / (ADAPTER_FILE if is_adapter else TRAINED_FILE)
-    state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    best = [log for log in state["log_history"] if log["step"] == state.get("best_global_step")]
-    metric = f"eval_{recipe.dev_metric}"
-    problem = ""
-    if not file.is_file():
-        problem = f"has no {file.name}: another method saved it"
-    elif is_adapter:
-        if differing := adapter_problems(begun.network, folder, recipe.adapter):
-            problem = f"has {differing}"
-    elif saved_shapes(file) != learning_shapes(begun.network):
-        problem = "saved other weights than learn now"
-    if recipe.dev and best and all(log.get(metric) != state["best_metric"] for log in best):
-        problem = problem or f"chose its best step by another dev_metric than {recipe.dev_metric}"
-    if problem:
-        raise CheckpointError(
-            f"{folder} {problem}; expected a checkpoint of this recipe, to go on from it; change "
-            "the recipe back, or choose another output"
-        )
-
-
-def _task(recipe: Recipe) -> dict[str, Any]:
-    """What must not change within a run: steps, learning rate and what is measured may."""
-    files = {"train": recipe.train, "passages": recipe.passages}
-    names = ("format", "base", "adapter_from", "dtype", "max_passage_tokens")
-    collator = asdict(recipe.collator)
-    del collator["chunk_tokens"]  # how much is padded, which no loss sees
-    plain = {
-        **{name: file_sha256(path) for name, path in files.items() if path is not None},
-        **{name: getattr(recipe, name) for name in names},
-        **asdict(recipe.losses),
-        "collator": collator,
-        "seed": recipe.trainer.get("seed", 0),
-    }
-    return dict(json.loads(json.dumps(plain)))
-
-
-def _write_task(recipe: Recipe) -> None:
-    text = json.dumps(_task(recipe), indent=1) + "\n"
-    try:
-        recipe.output.mkdir(parents=True, exist_ok=True)
-        (recipe.output / RUN_FILE).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidInputError(
-            f"{recipe.output} cannot be written ({error}); expected a folder, or a place for one; "
-            "choose another output"
-        ) from error
-
-
-def _require_same_task(recipe: Recipe) -> None:
-    """Raise CheckpointError where `output` was begun with other data, losses or seed."""
-    file = recipe.output / RUN_FILE
-    if not file.is_file():  # begun before there was such a file
-        return
-    try:
-        found = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{file} cannot be read ({error}); expected what the run was begun with; choose "
-            "another output, or remove the file if you know that nothing has changed"
-        ) from error
-    now = _task(recipe)
-    if others := sorted(name for name in {*found, *now} if found.get(name) != now.get(name)):
-        raise CheckpointError(
-            f"{recipe.output} was begun with another {', '.join(others)}; expected the same to go "
-            "on; change the recipe (or the file) back, or choose another output"
-        )
-
-
 def training_arguments(recipe: Recipe, max_steps: int | None = None) -> TrainingArguments:
     """The arguments of a run; raises InvalidInputError where the Trainer refuses them."""
     chosen = dict(recipe.trainer) | ({"max_steps": max_steps} if max_steps else {})
@@ -195,22 +132,45 @@ def training_arguments(recipe: Recipe, max_steps: int | None = None) -> Training
             "trainer.deepspeed is set, and this is a single process; expected a launcher; start "
             "with `torchrun --nproc_per_node N training/finetune.py CONFIG.yaml`"
         )
+    if chosen.get("deepspeed") and find_spec("deepspeed") is None:
+        raise MissingExtraError(
+            "trainer.deepspeed is set, and the package deepspeed is not installed; expected it; "
+            'run `pip install "onegen[deepspeed]"`, or leave trainer.deepspeed out'
+        )
     if recipe.dev is not None:
         chosen = evaluation_arguments(chosen, recipe.dev_metric)
     # Whatever learns is in every transcript, so there is nothing to look for.
     chosen.setdefault("ddp_find_unused_parameters", False)
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=str(recipe.output),
             remove_unused_columns=False,
             label_names=["targets"],
             disable_tqdm=True,
             **chosen,
         )
-    except (TypeError, ValueError) as error:
+        get_reporting_integration_callbacks(arguments.report_to)  # an unknown name
+    except (ImportError, TypeError, ValueError) as error:
+        raise _refused(error) from error
+    return arguments
+
+
+def _refused(error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"trainer: {error}; expected arguments of transformers.TrainingArguments, and the packages "
+        "that they name; mend the one"
+    )
+
+
+def require_batch(num_examples: int, arguments: TrainingArguments) -> None:
+    """Raise InvalidInputError where `dataloader_drop_last` leaves nothing to train on."""
+    size = arguments.train_batch_size * arguments.world_size
+    if arguments.dataloader_drop_last and num_examples < size:
         raise InvalidInputError(
-            f"trainer: {error}; expected arguments of transformers.TrainingArguments; mend the one"
-        ) from error
+            f"trainer.dataloader_drop_last is true, and {num_examples} examples fill no batch of "
+            f"{size}; expected at least as many; lower trainer.per_device_train_batch_size, or "
+            "leave dataloader_drop_last out"
+        )
 
 
 def _require_whole_layers(recipe: Recipe, arguments: TrainingArguments) -> None:
