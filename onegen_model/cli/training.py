@@ -72,6 +72,7 @@ def format_preview(found: "Preview") -> list[str]:
     memory = found.memory
     parts = ("weights", "gradients", "optimizer", "activations")
     shares = ", ".join(f"{name} {_bytes(getattr(memory, name))}" for name in parts)
+    processes = "one process" if found.processes == 1 else f"{found.processes} processes"
     return [
         f"Example {found.example}",
         *(_format_run(run) for run in found.transcript),
@@ -83,7 +84,7 @@ def format_preview(found: "Preview") -> list[str]:
         f"({found.trainable / found.parameters:.2%})",
         f"Memory:     about {_bytes(memory.total)} ({shares})",
         f"            for a batch of {found.batch_tokens:,} tokens, the largest one looked at",
-        f"Steps:      {found.steps} ({found.epochs:.2f} epochs)",
+        f"Steps:      {found.steps} ({found.epochs:.2f} epochs) with {processes}",
     ]
 
 

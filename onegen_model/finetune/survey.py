@@ -121,10 +121,15 @@ def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) ->
     problems = [f"{lines.where(number)}: {problem}" for number, problem in examples.problems()]
     measures = Measures(collator)
     too_long = queries = 0
+    named: dict[str, int] = {}
     for number in range(len(examples)):
         example = examples[number]
         queries += len(example.targets)
         where = f"{examples.where(number)}: example {example.id!r}"
+        if (first := named.setdefault(example.id, number)) != number:
+            problems.append(
+                f"{where}: its id stands in {examples.where(first)} already; expected each once"
+            )
         if missing := [f"{where}: {p}" for p in missing_passages(example, data.passages)]:
             problems += missing
             continue
