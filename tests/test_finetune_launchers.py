@@ -1,14 +1,14 @@
 """The same recipe under every launcher is the same run, ZeRO-2 and ZeRO-3 included; a killed one
-goes on under ZeRO-2."""
+goes on, with the passages that its processes remember."""
 
 import json
 import os
-import runpy
 import shutil
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from typing import Any
 import psutil
 import pytest
 
-from onegen_model.finetune import run as run_module
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import last_checkpoint, run
 from onegen_model.model import OneGenModel
@@ -37,8 +36,17 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+def bases(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> dict[bool, Path]:
+    """By whether the output head is tied to the input embeddings, as it is in the default base."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        tied: make_base(folder / f"tied-{tied}", make_network, tied=tied) for tied in (True, False)
+    }
+
+
+@pytest.fixture
+def base(bases: dict[bool, Path]) -> Path:
+    return bases[False]
 
 
 def launcher(name: str) -> list[str]:
@@ -85,15 +93,19 @@ def uncompiled(folder: Path) -> Path:
     return script
 
 
-def with_dev(folder: Path, base: Path, method: str, size: int, **trainer: Any) -> Recipe:
-    """Each query against its own negatives, so that a batch may be cut anywhere."""
-    layers = 1 if method == "top_layers" else 0
-    steps = {"max_steps": 4, "save_steps": 1, "per_device_eval_batch_size": 2}
-    return write_recipe(
-        folder, base, contrastive="bpr", dev=str(write_dev(folder)), dev_metric="contrastive_loss",
-        method=method, adapter={"rank": 4, "alpha": 8, "top_layers": layers},
-        trainer={**steps, "per_device_train_batch_size": size, **trainer},
+def with_dev(folder: Path, base: Path, size: int, **changes: Any) -> Recipe:
+    """Six examples of 1 to 21 times the same words, so that no process has the mean of all."""
+    trainer = {"max_steps": 4, "save_steps": 1, "per_device_eval_batch_size": 2,
+               "per_device_train_batch_size": size, **changes.pop("trainer", {})}  # fmt: skip
+    recipe = write_recipe(
+        folder, base, dev=str(write_dev(folder)), dev_metric="contrastive_loss", **changes,
+        trainer=trainer,
     )  # fmt: skip
+    lines = [json.loads(line) for line in recipe.train.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line["segments"][1]["text"] = " by the sea" * (1 + 4 * number)
+    recipe.train.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return recipe
 
 
 def evaluations_of(output: Path) -> list[dict[str, float]]:
@@ -102,29 +114,52 @@ def evaluations_of(output: Path) -> list[dict[str, float]]:
     return [{name: log[name] for name in names} for log in history if "eval_loss" in log]
 
 
+@dataclass(frozen=True)
+class Case:
+    """A launcher, what is trained under it, and what only its two processes are told."""
+
+    launcher: str
+    changes: dict[str, Any]
+    zero: str | None = None
+    tied: bool = False
+    accumulated: int = 1
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        learnt = self.changes.get("method", "lora")
+        return f"{self.launcher}-{self.zero}-{learnt}{'-tied' * self.tied}"
+
+
+# Of queries against their own negatives a batch may be cut anywhere, in time as well.
+BPR = {"contrastive": "bpr"}
+SHARED = {"contrastive": "info_nce", "cross_device_negatives": True}
+CASES = [
+    Case("torchrun", BPR, accumulated=2, trainer={"activation_checkpointing": True}),
+    Case("accelerate", BPR | {"method": "full"}, "zero3", tied=True),
+    Case("deepspeed", BPR | {"method": "top_layers", "adapter": {"top_layers": 1}}, "zero2"),
+    Case("torchrun", SHARED, "zero3", tied=True),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "zero", "method"),
-    [
-        ("torchrun", None, "lora"),
-        ("accelerate", "zero3", "full"),
-        ("deepspeed", "zero2", "top_layers"),
-        ("torchrun", "zero3", "lora"),
-    ],
-)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_launcher_trains_and_measures_what_one_process_does(
-    base: Path, tmp_path: Path, name: str, zero: str | None, method: str
+    bases: dict[bool, Path], tmp_path: Path, case: Case
 ) -> None:
-    if zero:
+    """A batch in one process, and in two that take one example at a time, of unequal lengths."""
+    if case.zero:
         pytest.importorskip("deepspeed")
-    alone = with_dev(tmp_path / "one", base, method, 2)
+    base = bases[case.tied]
+    alone = with_dev(tmp_path / "one", base, 2 * case.accumulated, **case.changes)
     run(alone)
-    config = {"deepspeed": str(config_of(zero, tmp_path))} if zero else {}
-    both = with_dev(tmp_path / "two", base, method, 1, **config)
-    script = uncompiled(tmp_path) if zero else SCRIPT
-    launch([*launcher(name), str(script), "--config", str(tmp_path / "two/recipe.yaml")], tmp_path)
+    trainer = {"gradient_accumulation_steps": case.accumulated, **case.trainer}
+    if case.zero:
+        trainer["deepspeed"] = str(config_of(case.zero, tmp_path))
+    both = with_dev(tmp_path / "two", base, 1, **case.changes, trainer=trainer)
+    script = [str(uncompiled(tmp_path) if case.zero else SCRIPT), "--config"]
+    launch([*launcher(case.launcher), *script, str(tmp_path / "two/recipe.yaml")], tmp_path)
     states = list(last_of(both.output).glob("global_step*/*optim_states*"))
-    assert len(states) == (2 if zero else 0), "each process holds its share"
+    assert len(states) == (2 if case.zero else 0), "each process holds its share"
     for one, two in zip(losses_of(alone.output), losses_of(both.output), strict=True):
         assert two == pytest.approx(one, abs=1e-3)
     for one, two in zip(evaluations_of(alone.output), evaluations_of(both.output), strict=True):
@@ -150,29 +185,46 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed")
-def test_a_run_killed_under_zero2_goes_on_with_the_same_losses(base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("zero", "changes"),
+    [
+        pytest.param(
+            "zero2", BPR,
+            marks=pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed"),
+        ),
+        # With room for all passages of the run, two processes remember what one does.
+        (None, SHARED | {"cross_batch_negatives": 64}),
+    ],
+    ids=["zero2", "passages of other processes and batches"],
+)  # fmt: skip
+def test_a_run_killed_in_two_processes_goes_on_with_the_same_losses(
+    base: Path, tmp_path: Path, zero: str | None, changes: dict[str, Any]
+) -> None:
     steps = {"max_steps": 14, "save_steps": 2}
-    straight = write_recipe(tmp_path / "straight", base, contrastive="bpr", trainer=steps)
-    shared = {"per_device_train_batch_size": 1, "deepspeed": str(config_of("zero2", tmp_path))}
-    killed = write_recipe(tmp_path / "killed", base, contrastive="bpr", trainer=steps | shared)
+    straight = write_recipe(tmp_path / "straight", base, **changes, trainer=steps)
+    shared: dict[str, Any] = {"per_device_train_batch_size": 1}
+    if zero:
+        shared["deepspeed"] = str(config_of(zero, tmp_path))
+    killed = write_recipe(tmp_path / "killed", base, **changes, trainer=steps | shared)
     run(straight)
-    command = [*TORCHRUN, str(uncompiled(tmp_path)), str(killed.output.parent / "recipe.yaml")]
+    # Each process remembers its own passages.
+    files = ["trainer_state.json", *([] if zero else [f"passage_memory_{n}.pt" for n in range(2)])]
+    script = uncompiled(tmp_path) if zero else SCRIPT
+    command = [*TORCHRUN, str(script), str(killed.output.parent / "recipe.yaml")]
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(tmp_path),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         end = time.monotonic() + 400
-        while not (killed.output / "checkpoint-4" / "trainer_state.json").is_file():
+        while not all((killed.output / "checkpoint-4" / name).is_file() for name in files):
             assert process.poll() is None, "it ended by itself"
             assert time.monotonic() < end, "it never got to step 4"
             time.sleep(0.01)
     finally:
         stop(process)
     assert not (killed.output / "onegen.json").exists(), "it was killed on its way"
-    before = last_checkpoint(killed.output)
-    assert before is not None
+    assert last_checkpoint(killed.output) is not None
     launch(command, tmp_path)
     one, two = losses_of(straight.output), losses_of(killed.output)
     assert len(one) == len(two) == 14
@@ -183,58 +235,6 @@ def test_a_run_killed_under_zero2_goes_on_with_the_same_losses(base: Path, tmp_p
         OneGenModel.from_pretrained(r.output).embed_passages(passages) for r in (straight, killed)
     ]
     assert vectors[1] == pytest.approx(vectors[0], abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "steps"),
-    [
-        (["{recipe}"], None),
-        (["--config", "{recipe}"], None),
-        (["--local_rank=1", "--config", "{recipe}"], None),
-        (["--local-rank", "0", "{recipe}", "--max-steps", "3"], 3),
-    ],
-)
-def test_the_recipe_may_be_named_either_way_and_a_launcher_may_add_the_rank(
-    base: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    steps: int | None,
-) -> None:
-    recipe = write_recipe(tmp_path, base)
-    asked: list[tuple[Recipe, int | None]] = []
-    monkeypatch.setattr(run_module, "run", lambda *given: asked.append(given))
-    file = str(tmp_path / "recipe.yaml")
-    monkeypatch.setattr(sys, "argv", ["finetune.py", *(a.format(recipe=file) for a in arguments)])
-    runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert asked == [(recipe, steps)]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "expected one recipe; give its path, or --config PATH"),
-        (["a.yaml", "--config", "b.yaml"], "expected one recipe"),
-        (["a.yaml", "--max-steps", "0"], "--max-steps is 0; expected at least 1"),
-        (["--local_rank", "first", "a.yaml"], "invalid int value: 'first'"),
-    ],
-)
-def test_arguments_that_name_no_run_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
-    message: str,
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["finetune.py", *arguments])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert message in capsys.readouterr().err
-
-
-def test_a_recipe_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["finetune.py", "--config", "nowhere.yaml"])
-    with pytest.raises(SystemExit, match=r"^error: No recipe nowhere.yaml; expected a YAML file"):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "no number"])
