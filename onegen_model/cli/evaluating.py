@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SEARCHERS = ("own", "bm25", "minilm")
 _TASKS = ("multihop", "singlehop", "retrieval")
+# Whether it is one, what is wrong, what was expected, what to do.
+Problem = tuple[bool, str, str, str]
 
 
 def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
@@ -114,7 +116,19 @@ def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
 
 def _check(options: Namespace) -> None:
     """Raise InvalidInputError for options that do not go together."""
-    problems = [
+    problems = [*_purpose_problems(options), *_search_problems(options)]
+    for name in ("limit", "batch", "top_k"):
+        number = getattr(options, name)
+        is_wrong = number is not None and number < 1
+        option = name.replace("_", "-")
+        problems.append((is_wrong, f"{name}={number}", "at least 1", f"change --{option}"))
+    for is_wrong, what, expected, advice in problems:
+        if is_wrong:
+            raise InvalidInputError(f"{what}; expected {expected}; {advice}")
+
+
+def _purpose_problems(options: Namespace) -> list[Problem]:
+    return [
         (
             bool(options.score) and options.task is not None,
             "--score with --task",
@@ -123,12 +137,14 @@ def _check(options: Namespace) -> None:
         ),
         (not options.score and options.task is None, "No task", f"one of {_TASKS}", "add --task"),
         (not options.score and options.out is None, "No folder", "one for the run", "add --out"),
+    ]
+
+
+def _search_problems(options: Namespace) -> list[Problem]:
+    searchers = (options.searcher, *options.baselines.split(","))
+    return [
         (
-            options.zero_shot
-            and (
-                "own" in (options.searcher, *options.baselines.split(","))
-                or options.query == "span"
-            ),
+            options.zero_shot and ("own" in searchers or options.query == "span"),
             "--zero-shot with --searcher own, --baselines own or --query span",
             "minilm or bm25, asked with the question: an untrained model has no query token",
             "leave these options out",
@@ -148,14 +164,6 @@ def _check(options: Namespace) -> None:
             "leave these options out",
         ),
     ]
-    for name in ("limit", "batch", "top_k"):
-        number = getattr(options, name)
-        is_wrong = number is not None and number < 1
-        option = name.replace("_", "-")
-        problems.append((is_wrong, f"{name}={number}", "at least 1", f"change --{option}"))
-    for is_wrong, what, expected, advice in problems:
-        if is_wrong:
-            raise InvalidInputError(f"{what}; expected {expected}; {advice}")
 
 
 def _tell(
