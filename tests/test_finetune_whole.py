@@ -38,6 +38,16 @@ def test_a_run_does_not_go_on_over_other_base_weights_of_the_same_name(
         run(longer)
 
 
+def test_bpr_goes_on_though_it_was_begun_with_negatives_that_it_never_had(
+    base: Path, tmp_path: Path
+) -> None:
+    run(write_recipe(tmp_path, base, contrastive="bpr", trainer={"max_steps": 1}))
+    (file,) = tmp_path.rglob("run.json")
+    begun = json.loads(file.read_text(encoding="utf-8")) | {"cross_device_negatives": True}
+    file.write_text(json.dumps(begun), encoding="utf-8")
+    run(write_recipe(tmp_path, base, contrastive="bpr", trainer={"max_steps": 2}))
+
+
 def test_whole_weights_do_not_go_on_over_another_adapter_of_the_same_name(
     base: Path, tmp_path: Path
 ) -> None:

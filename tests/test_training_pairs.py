@@ -14,6 +14,7 @@ LONG = "The mill grinds rye. " * 40 + "In 1921 a lighthouse was built on its roo
 CORPUS = (
     {"id": "p-mill", "title": "Mill", "text": LONG},
     {"id": "p-rye", "title": "Rye", "text": "Rye is a cereal."},
+    {"id": "p-sea", "title": "Sea", "text": "The lighthouse stands by the sea."},
 )
 
 
@@ -24,8 +25,12 @@ def test_the_positive_is_the_piece_that_answers(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    query = {"query": "When was the lighthouse built?", "pos": "p-mill", "neg": ["p-rye", "p-mill"]}
-    files = {"embed_pairs_train": [query], "multihop_corpus": CORPUS, "singlehop_corpus": []}
+    question = "When was the lighthouse built?"
+    lines = [
+        {"query": question, "pos": "p-mill", "neg": ["p-rye"]},
+        {"query": question, "pos": "p-sea", "neg": ["p-rye", "p-mill"]},
+    ]
+    files = {"embed_pairs_train": lines, "multihop_corpus": CORPUS, "singlehop_corpus": []}
     for name, lines in files.items():
         with gzip.open(tmp_path / f"{name}.jsonl.gz", "wt", encoding="utf-8") as out:
             out.writelines(json.dumps(line) + "\n" for line in lines)
@@ -37,7 +42,8 @@ def test_the_positive_is_the_piece_that_answers(
     assert len(pieces) > 1
     (line,) = (out / "train.jsonl").read_text(encoding="utf-8").splitlines()
     (segment,) = json.loads(line)["segments"]
-    assert segment["target"] == {"positives": [pieces[-1]["id"]], "negatives": ["p-rye#0"]}
+    positives = [pieces[-1]["id"], "p-sea#0"]
+    assert segment["target"] == {"positives": positives, "negatives": ["p-rye#0"]}
     options = [str(out / "train.jsonl"), "--passages", str(out / "passages.jsonl")]
     assert main(["data", "check", *options]) == 0
     assert "Examples:    1, with 1 retrievals" in capsys.readouterr().out

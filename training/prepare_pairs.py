@@ -3,8 +3,9 @@
     python training/prepare_pairs.py --data ../shared/data --out runs/pairs
 
 Reads embed_pairs_train.jsonl.gz, whose lines name paragraphs of the two corpora, and writes
-train.jsonl (transcripts with "writes": false) and passages.jsonl. Of a paragraph that is longer
-than a passage, the positive is the piece that has most of the query's words.
+train.jsonl (transcripts with "writes": false) and passages.jsonl. Lines of one query become one
+example. Of a paragraph that is longer than a passage, the positive is the piece that has most of
+the query's words. No answer is known, so `onegen mine` cannot leave out what holds it.
 """
 
 import argparse
@@ -21,16 +22,31 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.casefold()))
 
 
-def example(name: str, row: dict[str, Any], pieces: Pieces) -> dict[str, Any]:
+def merged(pairs: list[dict[str, Any]]) -> dict[str, tuple[list[str], list[str]]]:
+    """Of each query its positive paragraphs, and its negatives that are none of them."""
+    found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for row in pairs:
+        positives, negatives = found.setdefault(row["query"], ({}, {}))
+        positives[row["pos"]] = None
+        negatives.update(dict.fromkeys(row["neg"]))
+    return {
+        query: (list(positives), [one for one in negatives if one not in positives])
+        for query, (positives, negatives) in found.items()
+    }
+
+
+def example(
+    name: str, query: str, paragraphs: tuple[list[str], list[str]], pieces: Pieces
+) -> dict[str, Any]:
     """A query that ends in its search."""
-    asked = words(row["query"])
-    found = max(
-        pieces.of(row["pos"]), key=lambda piece: len(asked & words(piece["title"] + piece["text"]))
-    )
-    negatives = [pieces.of(i)[0]["id"] for i in row["neg"] if i != row["pos"]]
-    target = {"positives": [found["id"]], "negatives": negatives}
+    asked = words(query)
+    positives = [
+        max(pieces.of(one), key=lambda piece: len(asked & words(piece["text"])))["id"]
+        for one in paragraphs[0]
+    ]
+    target = {"positives": positives, "negatives": [pieces.of(i)[0]["id"] for i in paragraphs[1]]}
     segments = [{"text": "", "target": target}]
-    return {"id": name, "question": row["query"], "segments": segments, "writes": False}
+    return {"id": name, "question": query, "segments": segments, "writes": False}
 
 
 def main() -> None:
@@ -43,14 +59,18 @@ def main() -> None:
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
     pairs = rows(args.data / "embed_pairs_train.jsonl.gz")
-    examples = [example(f"pair-{at}", row, pieces) for at, row in enumerate(pairs)]
+    queries = merged(pairs)
+    examples = [
+        example(f"query-{at}", query, paragraphs, pieces)
+        for at, (query, paragraphs) in enumerate(queries.items())
+    ]
     random.Random(args.seed).shuffle(examples)
     args.out.mkdir(parents=True, exist_ok=True)
     passages = (piece for cut in pieces.cut.values() for piece in cut)
     for name, items in (("train", examples), ("passages", passages)):
         with (args.out / f"{name}.jsonl").open("w", encoding="utf-8") as out:
             out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")
+    print(f"{len(pairs)} lines, {len(examples)} examples, {len(pieces.cut)} paragraphs")
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ def _search_problems(options: Namespace) -> list[Problem]:
         ),
         (
             options.retrieval == "never"
+            and options.task != "retrieval"
             and not options.zero_shot
             and bool(options.searcher or options.query),
             "--retrieval never with --searcher or --query",

@@ -11,10 +11,13 @@ _CUTS = (1, 5)
 
 
 def score_differences(rows: Sequence[Row]) -> dict[str, Columns]:
-    """A row for each but the first; of hops too, where a question has several."""
+    """A row for each but the first, over the questions that both have; of hops too, where any
+    question has several.
+    """
     if not rows:
         return {}
-    first, *others = map(_by_question, rows)
+    longest = max((len(case.question.hops) for row in rows for case in row.cases), default=0)
+    first, *others = (_by_question(row, longest) for row in rows)
     return {
         f"{row.name}{part}": columns
         for row, other in zip(rows[1:], others, strict=True)
@@ -22,18 +25,18 @@ def score_differences(rows: Sequence[Row]) -> dict[str, Columns]:
     }
 
 
-def _by_question(row: Row) -> dict[str, dict[str, Columns]]:
+def _by_question(row: Row, longest: int) -> dict[str, dict[str, Columns]]:
     """What each question scores by itself: of its answer and all its hops, and of each hop."""
-    return {case.question.id: _parts(case, row) for case in row.cases}
+    return {case.question.id: _parts(case, row, longest) for case in row.cases}
 
 
-def _parts(case: Case, row: Row) -> dict[str, Columns]:
+def _parts(case: Case, row: Row, longest: int) -> dict[str, Columns]:
     parts = {"": score_answers([case], row.frame)}
     if case.ranking is None:
         return parts
     parts[""] |= {f"recall@{cut}": hop_recall([case], cut) for cut in _CUTS}
-    hops = range(len(case.question.hops))
-    return parts | {f", hop {at + 1}": _at(case, at) for at in hops if len(hops) > 1}
+    hops = range(len(case.question.hops)) if longest > 1 else ()
+    return parts | {f", hop {at + 1}": _at(case, at) for at in hops}
 
 
 def _at(case: Case, hop: int) -> Columns:
@@ -46,7 +49,7 @@ def _less(
     groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for question, parts in other.items():
         for part, columns in parts.items():
-            theirs = first[question].get(part, {})
+            theirs = first.get(question, {}).get(part, {})
             for name in columns.keys() & theirs.keys():
                 count = columns[name].count
                 group = ((columns[name].value - theirs[name].value) * count, count)

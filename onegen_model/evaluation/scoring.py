@@ -21,7 +21,7 @@ from onegen_model.evaluation.retrieval_scores import (
 Scores = dict[str, dict[str, Columns]]
 QUALITY, BEHAVIOUR = "Answers and retrieval", "Behaviour and cost"
 HOPS, KINDS, FAMILIAR = "Retrieval by hop", "By kind of question", "Gold in training or not"
-DIFFERENCES = "Less the first row, question by question"
+DIFFERENCES = "Less the first run, question by question"
 
 
 def score(rows: Sequence[Row], trained: frozenset[str] | None = None) -> Scores:

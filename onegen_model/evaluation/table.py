@@ -16,7 +16,7 @@ one batch.
   support@k: gold paragraphs that any retrieval of the question has among its first k. any gold@k:
   the hop's retrieval has any gold paragraph of the question. all gold@k: the retrievals up to the
   hop have all gold of these hops.
-- less the first row: the mean of each question's difference, so two rows are told apart by it more
+- less the first run: the mean of each question's difference, so two rows are told apart by it more
   finely than by their own errors.
 - MRR, MAP, nDCG: by trec_eval, over the first 10. By hop (and by what was gold in training) with
   the hop's gold paragraph alone; else with all gold paragraphs, over one list (the first of each

@@ -44,7 +44,10 @@ def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
 
 
 class OptimizerMemory(TrainerCallback):
-    """Knows when the optimizer is at work, whose memory depends on what learns, not on a batch."""
+    """Knows when the optimizer is at work, whose memory depends on what learns, not on a batch.
+
+    DeepSpeed takes its step within the backward pass, which is told as a batch's.
+    """
 
     def __init__(self) -> None:
         self._step: int | None = None  # while it is at work

@@ -13,7 +13,12 @@ from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from onegen_model.checkpoint import ADAPTER_FILE, CheckpointConfig
-from onegen_model.errors import CheckpointError, InvalidInputError, MissingExtraError
+from onegen_model.errors import (
+    CheckpointError,
+    InvalidInputError,
+    MissingExtraError,
+    OneGenError,
+)
 from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
 from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.compiling import compile_layers
@@ -85,6 +90,8 @@ def _make_trainer(
             development=development,
             callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
         )
+    except OneGenError:  # some are ValueErrors too, and say themselves what is wrong
+        raise
     except (ImportError, RuntimeError, ValueError) as error:
         # A reporter's missing package is a RuntimeError, as much else is.
         if isinstance(error, RuntimeError) and "installed" not in str(error):
@@ -158,7 +165,7 @@ def training_arguments(recipe: Recipe, max_steps: int | None = None) -> Training
 def _refused(error: Exception) -> InvalidInputError:
     return InvalidInputError(
         f"trainer: {error}; expected arguments of transformers.TrainingArguments, and the packages "
-        "that they name; mend the one"
+        "that they name; correct the argument, or install the package"
     )
 
 

@@ -120,8 +120,7 @@ class JointTrainer(Trainer):
         # A run that has ended, and is started again, would take one step more.
         ended = self.state.global_step >= self.state.max_steps
         if not ended and not self.control.should_training_stop:
-            # A run that goes on within an epoch has its fraction.
-            cast(Collator, self.data_collator).set_epoch(int(self.state.epoch or 0))
+            cast(Collator, self.data_collator).set_epoch(kwargs["epoch"])
             with self._optimizer_memory.named():
                 super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -185,8 +184,8 @@ class JointTrainer(Trainer):
         wanted = [Path(checkpoint) / rng, *([self._memory_file(checkpoint)] if memory.size else [])]
         if missing := [file.name for file in wanted if not file.is_file()]:
             logger.warning(
-                "%s has no %s: other processes than now saved it, or it was removed; process %d "
-                "goes on without",
+                "%s has no %s: other processes than now saved it (or weights alone), or it was "
+                "removed; process %d goes on without",
                 *(checkpoint, " and no ".join(missing), rank),
             )
         memory.load(self._memory_file(checkpoint))

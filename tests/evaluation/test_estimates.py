@@ -105,6 +105,18 @@ def test_a_difference_is_taken_question_by_question() -> None:
     assert score_differences([]) == {}
 
 
+def test_a_question_of_one_hop_counts_among_first_hops_where_others_have_more() -> None:
+    question = Question("one", "nq", "", "Who?", ("A",), ("p1",), ("p1",))
+    single = [
+        Case(question, None, Ranking("one", "own", "span", hops)) for hops in ((), (("p1",),))
+    ]
+    mixed = score_differences([Row("a", [single[0], case()]), Row("b", [single[1], case()])])
+    assert mixed["b, hop 1"]["recall@1"].value == 0.5
+    assert mixed["b, hop 2"]["recall@1"].count == 1
+    alone = score_differences([Row("a", [single[0]]), Row("b", [single[1]])])
+    assert list(alone) == ["b"]
+
+
 def test_what_only_one_row_has_is_no_difference() -> None:
     found = score_differences([Row("a", [case()]), Row("b", [Case(case().question)])])
     assert found == {}
