@@ -213,6 +213,16 @@ def usable(row: dict[str, Any], paragraphs: dict[str, dict[str, Any]]) -> bool:
     return second in known and first != second
 
 
+def write(folder: Path, examples: list[dict[str, Any]], pieces: Pieces) -> None:
+    """The examples, and all paragraphs that were cut for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    passages = [piece for cut in pieces.cut.values() for piece in cut]
+    for name, items in (("train", examples), ("passages", passages)):
+        with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
+    print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -238,14 +248,7 @@ def main() -> None:
     others = [cut[0]["id"] for cut in pieces.cut.values()]
     examples += decompositions(asked_on, others, rng, DECOMPOSITIONS)
     rng.shuffle(examples)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for name, items in (
-        ("train", examples),
-        ("passages", [piece for cut in pieces.cut.values() for piece in cut]),
-    ):
-        with (args.out / f"{name}.jsonl").open("w", encoding="utf-8") as out:
-            out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")
+    write(args.out, examples, pieces)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ the query's words. No answer is known, so `onegen mine` cannot leave out what ho
 """
 
 import argparse
-import json
 import random
 import re
 from pathlib import Path
 from typing import Any
 
-from prepare_data import Pieces, rows
+from prepare_data import Pieces, rows, write
 
 
 def words(text: str) -> set[str]:
@@ -58,19 +57,13 @@ def main() -> None:
     args = parser.parse_args()
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
-    pairs = rows(args.data / "embed_pairs_train.jsonl.gz")
-    queries = merged(pairs)
+    queries = merged(rows(args.data / "embed_pairs_train.jsonl.gz"))
     examples = [
         example(f"query-{at}", query, paragraphs, pieces)
         for at, (query, paragraphs) in enumerate(queries.items())
     ]
     random.Random(args.seed).shuffle(examples)
-    args.out.mkdir(parents=True, exist_ok=True)
-    passages = (piece for cut in pieces.cut.values() for piece in cut)
-    for name, items in (("train", examples), ("passages", passages)):
-        with (args.out / f"{name}.jsonl").open("w", encoding="utf-8") as out:
-            out.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in items)
-    print(f"{len(pairs)} lines, {len(examples)} examples, {len(pieces.cut)} paragraphs")
+    write(args.out, examples, pieces)
 
 
 if __name__ == "__main__":
