@@ -187,14 +187,15 @@ def test_a_run_trains_on_pairs_alone(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize(
     "shape", [{}, {"intermediate_size": 400}, {"hidden_size": 128, "head_dim": 32}]
 )
 def test_the_estimate_of_activations_is_what_autograd_keeps(
-    make_network: MakeNetwork, method: Method, shape: dict[str, int]
+    make_network: MakeNetwork, method: Method, attention: str, shape: dict[str, int]
 ) -> None:
     network: PreTrainedModel = make_network("llama", num_key_value_heads=4, **shape)
-    network.set_attn_implementation("eager")
+    network.set_attn_implementation(attention)
     network = prepare_to_learn(network, [1], method, AdapterSettings()).train()
     weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}

@@ -255,9 +255,11 @@ def test_prepared_data_passes_the_check(
         patch.setattr(prepare, "TEMPLATE_RELEASES", 0)
         patch.setattr(prepare, "TOOL_REQUESTS", 0)
         patch.setitem(prepare.MIX, "single", 1)
-        options = ["--data", str(tmp_path), "--out", str(tmp_path), "--retrieval-alone"]
-        patch.setattr("sys.argv", ["prepare", *options])
-        prepare.main()
+        options = ["--data", str(tmp_path), "--retrieval-alone"]
+        for out, rounds in ((tmp_path, 1), (tmp_path / "rounds", 4)):
+            argv = ["prepare", *options, "--out", str(out), "--rounds", str(rounds)]
+            patch.setattr("sys.argv", argv)
+            prepare.main()
     train, passages = tmp_path / "train.jsonl", tmp_path / "passages.jsonl"
     capsys.readouterr()
     assert main(["data", "check", str(train), "--passages", str(passages)]) == 0
@@ -267,3 +269,12 @@ def test_prepared_data_passes_the_check(
     assert alone["id"] in ("q1", "q2"), "what the mix did not take"
     assert alone["segments"][0]["target"]["positives"] == ["p-other#0"]
     assert "other" in alone["segments"][1]["text"], "for mining"
+    # Each round draws the mix anew, and an id stands once in a file.
+    several = tmp_path / "rounds" / "train.jsonl"
+    assert main(["data", "check", str(several), "--passages", str(passages)]) == 0
+    drawn = [json.loads(line) for line in several.read_text(encoding="utf-8").splitlines()]
+    assert len({one["id"] for one in drawn}) == len(drawn) == 4 * len(made)
+    assert drawn[: len(made)] == made
+    assert all(one["id"].endswith("~3") for one in drawn[-len(made) :])
+    lefts = {one["id"].partition("~")[0] for one in drawn if not one.get("writes", True)}
+    assert lefts == {"q1", "q2"}

@@ -11,6 +11,7 @@ import gzip
 import json
 import random
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,26 @@ from transformers import AutoTokenizer
 
 from onegen_model.weights import prepare_base
 
-# How many of each source enter the mix (all when fewer).
+# How many of each source enter the mix of one round (all when fewer).
 MIX = {
     "2wiki": 1400,
-    "2wiki_silver": 500,
-    "2wiki_template": 500,
+    "2wiki_silver": 1400,
+    "2wiki_template": 1200,
     "hotpotqa": 1400,
     "musique": 200,
-    "single": 1400,
+    "single": 2500,
 }
 TEMPLATE_RELEASES = 700
 TOOL_REQUESTS = 250
 # Hops of MuSiQue without their paragraphs: of 2Wiki's there are enough with them.
-DECOMPOSITIONS = 1500
+DECOMPOSITIONS = 1000
 # Questions that no tool answers, though some are there.
 IDLE_TOOLS_SHARE = 0.04
 DIRECT_SHARE = 0.15
 TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
 # Of the questions of several hops: the rest trains the language model only.
-RETRIEVAL_SHARE = 0.4
+RETRIEVAL_SHARE = 0.7
 # A search may find what a later one looks for; no passage is inserted twice, so the later one gets
 # others, and what it asked for is read further above.
 FOUND_BEFORE_SHARE = 0.1
@@ -169,23 +170,35 @@ def other_pieces(row: dict[str, Any], pieces: Pieces) -> list[str]:
     return [pieces.of(i)[0]["id"] for i in row["candidates"] if i not in row["supporting"]]
 
 
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the mixes are drawn from; `decomposed` are those of which only the hops are known."""
+
+    multihop: list[dict[str, Any]]
+    single: list[dict[str, Any]]
+    decomposed: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, data: Path) -> "Questions":
+        def read(*names: str) -> list[dict[str, Any]]:
+            return [row for name in names for row in rows(data / f"{name}_train.jsonl.gz")]
+
+        decomposed = [row for row in read("decomp_only") if row["dataset"] == "musique"]
+        return cls(read("multihop", "multihop_silver"), read("squad", "nq"), decomposed)
+
+
 def pick(
-    data: Path, paragraphs: dict[str, dict[str, Any]], rng: random.Random
+    questions: Questions, paragraphs: dict[str, dict[str, Any]], rng: random.Random
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, dict[str, Fact]]]:
-    """The mix and the single-hop questions that are left, in a fixed random order, and the facts
-    that were found.
+    """The mix and the single-hop questions that are left, in a random order, and the facts that
+    were found.
 
     Unanswerable questions and very long chains are left out.
     """
-    multihop = [
-        row
-        for name in ("multihop_train", "multihop_silver_train")
-        for row in rows(data / f"{name}.jsonl.gz")
-    ]
+    multihop = questions.multihop
     facts = known_facts(multihop, paragraphs)
     made = [*chains(multihop, facts, rng), *releases(facts, rng, TEMPLATE_RELEASES)]
-    single = [row for name in ("squad", "nq") for row in rows(data / f"{name}_train.jsonl.gz")]
-    pool = [*multihop, *made, *single]
+    pool = [*multihop, *made, *questions.single]
     rng.shuffle(pool)
     taken: Counter[str] = Counter()
     mix, left = [], []
@@ -223,6 +236,19 @@ def write(folder: Path, examples: list[dict[str, Any]], pieces: Pieces) -> None:
     print(f"{len(examples)} examples, {len(pieces.cut)} paragraphs")
 
 
+def mix_round(
+    questions: Questions, pieces: Pieces, rng: random.Random, retrieval_alone: bool
+) -> list[dict[str, Any]]:
+    """The examples of one mix; with `retrieval_alone` the single-hop questions it leaves, too."""
+    mix, left, facts = pick(questions, pieces.paragraphs, rng)
+    examples = [example(row, pieces, rng) for row in mix]
+    if retrieval_alone:
+        examples += [search(row, pieces) for row in left]
+    examples += requests(facts, rng, TOOL_REQUESTS)
+    others = [cut[0]["id"] for cut in pieces.cut.values()]
+    return [*examples, *decompositions(questions.decomposed, others, rng, DECOMPOSITIONS)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -230,24 +256,28 @@ def main() -> None:
     parser.add_argument("--max-passage-tokens", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--rounds",
+        type=int,
+        default=1,
+        help="draw the mix so many times: each with other questions where there are more than it "
+        "takes, and with other passages behind the searches of the same",
+    )
+    parser.add_argument(
         "--retrieval-alone",
         action="store_true",
         help="add the single-hop questions that the mix leaves, to train retrieval alone",
     )
     args = parser.parse_args()
-    rng = random.Random(args.seed)
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
-    mix, left, facts = pick(args.data, pieces.paragraphs, rng)
-    examples = [example(row, pieces, rng) for row in mix]
-    if args.retrieval_alone:
-        examples += [search(row, pieces) for row in left]
-    examples += requests(facts, rng, TOOL_REQUESTS)
-    decomposed = rows(args.data / "decomp_only_train.jsonl.gz")
-    asked_on = [row for row in decomposed if row["dataset"] == "musique"]
-    others = [cut[0]["id"] for cut in pieces.cut.values()]
-    examples += decompositions(asked_on, others, rng, DECOMPOSITIONS)
-    rng.shuffle(examples)
+    questions = Questions.read(args.data)
+    rng = random.Random(args.seed)
+    examples = []
+    for number in range(args.rounds):
+        made = mix_round(questions, pieces, rng, args.retrieval_alone)
+        rng.shuffle(made)
+        # An id stands once in a file.
+        examples += [one | {"id": f"{one['id']}~{number}"} if number else one for one in made]
     write(args.out, examples, pieces)
 
 

@@ -81,8 +81,9 @@ def start(recipe: Recipe) -> Start:
         probe(network)
         network = network.to(getattr(torch, recipe.dtype))
         prepare_tokens(network, tokenizer, source.template)
-    # Eager attention: the fused kernel's backward is the slowest operation of a step on a CPU.
-    network.set_attn_implementation("eager")
+    if not trains_on_gpu(recipe):
+        # The backward of fused attention is the slowest operation of a step on a CPU.
+        network.set_attn_implementation("eager")
     token_ids = [token_id(tokenizer, token) for token in source.template.tokens]
     with warnings.catch_warnings():
         # PEFT still uses a name that transformers renamed: nothing the caller can mend.
@@ -98,6 +99,11 @@ def start(recipe: Recipe) -> Start:
         load_trained(learning, source.adapter)
     renderer = Renderer(source.template, tokenizer, recipe.max_passage_tokens)
     return Start(learning, renderer, source.base if recipe.method == "lora" else None)
+
+
+def trains_on_gpu(recipe: Recipe) -> bool:
+    """Whether the Trainer will take a GPU of CUDA."""
+    return torch.cuda.is_available() and not recipe.trainer.get("use_cpu", False)
 
 
 def find_source(recipe: Recipe) -> _Source:
