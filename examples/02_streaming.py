@@ -4,19 +4,19 @@
     Which film whose director was born first, The Blue Door or Winter Harbour?
     Who is the director of The Blue Door?
       [searching with the state behind 'Who is the director of The Blue Door?']
-      [found 1: The Blue Door, cosine 0.87]
+      [found 1: The Blue Door, cosine 0.92]
      Ada Lindqvist
     Who is the director of Winter Harbour?
       [searching with the state behind 'Who is the director of Winter Harbour?']
-      [found 3: Winter Harbour, cosine 0.87]
+      [found 3: Winter Harbour, cosine 0.85]
      Olav Brekke
     When was Ada Lindqvist born?
       [searching with the state behind 'When was Ada Lindqvist born?']
-      [found 2: Ada Lindqvist, cosine 0.79]
+      [found 2: Ada Lindqvist, cosine 0.83]
      4 May 1921
     When was Olav Brekke born?
       [searching with the state behind 'When was Olav Brekke born?']
-      [found 4: Olav Brekke, cosine 0.86]
+      [found 4: Olav Brekke, cosine 0.91]
      19 June 1930
     A = The Blue Door 1921 A, B = Winter Harbour 1930 B. Earlier: 1921 A < 1930 B, so A = The Blue Door
     The Blue Door

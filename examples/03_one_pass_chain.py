@@ -3,7 +3,7 @@
     $ python examples/03_one_pass_chain.py
     Classic
     found: ['Winter Harbour', 'Olav Brekke']
-    answer: Who is the director of Winter Harbour? The Winter Harbour is a 19
+    answer: Who is the director of Winter Harbour? search Harbour: Winter Harbour, director,
     read: 29 positions to search, 122 after
     One pass
     found: ['Winter Harbour', 'Olav Brekke']

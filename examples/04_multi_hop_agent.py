@@ -5,7 +5,7 @@
       calls: onegen_retrieve {'queries': ['Who is the director of The Blue Door?']}
       calls: onegen_retrieve {'queries': ['When was Ada Lindqvist born?']}
       ai: 4 May 1921
-    user: On which weekday was that?
+    user: On which weekday was 4 May 1921?
       calls: weekday {'date': '4 May 1921'}
       tool: Wednesday
     user: What is 1974 - 1962?
@@ -62,11 +62,11 @@ chat = OneGenChatModel(vectorstore=store, k=1)
 agent = create_agent(chat, [calculator, weekday], middleware=[choose_tool])
 
 
-def ask(question: str, tool: str | None = None, history: list[AnyMessage] = ()) -> list[AnyMessage]:
+def ask(question: str, tool: str | None = None) -> list[AnyMessage]:
     print("user:", question)
-    asked = {"messages": [*history, HumanMessage(question)]}
-    told = agent.invoke(asked, context={"tool": tool})["messages"]
-    for message in told[len(history) + 1 :]:
+    asked = {"messages": [HumanMessage(question)]}
+    _, *told = agent.invoke(asked, context={"tool": tool})["messages"]
+    for message in told:
         for block in message.content_blocks:
             if block["type"] in ("server_tool_call", "tool_call"):
                 print("  calls:", block["name"], block["args"])
@@ -75,6 +75,6 @@ def ask(question: str, tool: str | None = None, history: list[AnyMessage] = ()) 
     return told
 
 
-conversation = ask("When was the director of The Blue Door born?")
-ask("On which weekday was that?", "weekday", conversation)
+*_, born = ask("When was the director of The Blue Door born?")
+ask(f"On which weekday was {born.text}?", "weekday")
 ask("What is 1974 - 1962?", "calculator")

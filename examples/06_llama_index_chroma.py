@@ -2,7 +2,7 @@
 
     $ python examples/06_llama_index_chroma.py
     Answer: Bergen
-    Who is the director of Winter Harbour? -> Winter Harbour (0.88)
+    Who is the director of Winter Harbour? -> Winter Harbour (0.89)
     Where was Olav Brekke born? -> Olav Brekke (0.90)
     Read: 134 positions, of them written: 47
 

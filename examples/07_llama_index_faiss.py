@@ -2,8 +2,8 @@
 
     $ python examples/07_llama_index_faiss.py
     Answer: 4 May 1921
-    Source: The Blue Door (0.87)
-    Source: Ada Lindqvist (0.82)
+    Source: The Blue Door (0.93)
+    Source: Ada Lindqvist (0.86)
 
 FAISS keeps vectors alone; the nodes are in the folder beside it, and both come back together.
 """

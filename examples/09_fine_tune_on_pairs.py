@@ -1,7 +1,7 @@
 """Fine-tune on your own pairs, and compare the query engine before and after (LlamaIndex).
 
     $ python examples/09_fine_tune_on_pairs.py
-    before: 3 of 6 right
+    before: 4 of 6 right
     after 12 steps: 6 of 6 right
 
 The questions asked are none of those trained on. After training the passages are embedded anew.
