@@ -1,9 +1,14 @@
 """The recipes of the default checkpoint and of the generator that it is compared with."""
 
 import dataclasses
+import re
 from pathlib import Path
 
+import pytest
+
+from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.run import training_arguments
 
 FOLDER = Path(__file__).parent.parent / "training" / "recipes"
 
@@ -25,3 +30,22 @@ def test_every_recipe_says_how_it_is_run() -> None:
     assert recipes
     for recipe in recipes:
         assert f"#   onegen train training/recipes/{recipe.name}\n" in recipe.read_text()
+
+
+def test_the_default_recipe_says_what_it_needs_to_run_without_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    text = (FOLDER / "default.yaml").read_text(encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="use_cpu"):
+        training_arguments(Recipe.read(FOLDER / "default.yaml"))
+    header, recipe = text.split("\ntrain: ")
+    changes = re.findall(r"^#   (\w+): (\S+)$", header, re.MULTILINE)
+    assert changes
+    for name, value in changes:
+        recipe, found = re.subn(rf"^( *{name}): \S+", rf"\1: {value}", recipe, flags=re.MULTILINE)
+        assert found == 1, name
+    (tmp_path / "cpu.yaml").write_text(f"train: {recipe}", encoding="utf-8")
+    arguments = training_arguments(Recipe.read(tmp_path / "cpu.yaml"))
+    assert arguments.device.type == "cpu"
+    assert not arguments.bf16
