@@ -206,7 +206,7 @@ def test_the_estimate_of_activations_is_what_autograd_keeps(
             kept[storage.data_ptr()] = storage
         return tensor
 
-    ids = torch.randint(0, 300, (3, 60))
+    ids = torch.randint(0, 300, (3, 240))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network.get_decoder()(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     measured = sum(storage.nbytes() for storage in kept.values()) / 8

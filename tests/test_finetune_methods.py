@@ -267,3 +267,20 @@ def test_the_default_checkpoint_can_be_trained_on(tmp_path: Path) -> None:
         unmerged = begun.network.eval()(ids).logits
         shipped = load_checkpoint(None, torch.float32, "cpu").network(ids).logits
     assert (unmerged - shipped).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("has_gpu", "use_cpu", "attention"),
+    [(False, False, "eager"), (True, False, "sdpa"), (True, True, "eager")],
+)
+def test_attention_is_fused_where_a_gpu_trains(
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_gpu: bool,
+    use_cpu: bool,
+    attention: str,
+) -> None:
+    recipe = write_recipe(tmp_path, base, trainer={"use_cpu": use_cpu})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert start(recipe).network.config._attn_implementation == attention

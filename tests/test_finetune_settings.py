@@ -1,6 +1,5 @@
 """What a recipe says of the losses is what the run computes: its first step, worked out by hand."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -71,22 +70,3 @@ def test_the_first_step_has_the_loss_that_the_recipe_names(
     total = changes.get("language_modeling_weight", 1.0) * logged["language_modeling_loss"]
     total += changes.get("contrastive_weight", 1.0) * logged["contrastive_loss"]
     assert logged["loss"] == pytest.approx(total, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("has_gpu", "trainer", "attention"),
-    [(False, {}, "eager"), (True, {}, "sdpa"), (True, {"use_cpu": True}, "eager")],
-)
-def test_attention_is_fused_where_a_gpu_trains(
-    base: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    has_gpu: bool,
-    trainer: dict[str, Any],
-    attention: str,
-) -> None:
-    recipe = write_recipe(tmp_path, base, trainer=trainer)
-    given = {name: value for name, value in recipe.trainer.items() if name != "use_cpu"}
-    recipe = dataclasses.replace(recipe, trainer=given | trainer)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    assert start(recipe).network.config._attn_implementation == attention

@@ -269,12 +269,22 @@ def test_prepared_data_passes_the_check(
     assert alone["id"] in ("q1", "q2"), "what the mix did not take"
     assert alone["segments"][0]["target"]["positives"] == ["p-other#0"]
     assert "other" in alone["segments"][1]["text"], "for mining"
-    # Each round draws the mix anew, and an id stands once in a file.
-    several = tmp_path / "rounds" / "train.jsonl"
-    assert main(["data", "check", str(several), "--passages", str(passages)]) == 0
-    drawn = [json.loads(line) for line in several.read_text(encoding="utf-8").splitlines()]
-    assert len({one["id"] for one in drawn}) == len(drawn) == 4 * len(made)
-    assert drawn[: len(made)] == made
-    assert all(one["id"].endswith("~3") for one in drawn[-len(made) :])
-    lefts = {one["id"].partition("~")[0] for one in drawn if not one.get("writes", True)}
-    assert lefts == {"q1", "q2"}
+    check_rounds(tmp_path / "rounds", made)
+
+
+def check_rounds(folder: Path, once: list[dict[str, Any]]) -> None:
+    """Each of four rounds draws the mix anew, and what none of them took trains retrieval alone."""
+    from onegen_model.cli import main
+
+    train, passages = folder / "train.jsonl", folder / "passages.jsonl"
+    assert main(["data", "check", str(train), "--passages", str(passages)]) == 0
+    drawn = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
+    assert len({one["id"] for one in drawn}) == len(drawn)
+    mixes = [one for one in drawn if one.get("writes", True)]
+    size = len(once) - 1
+    assert len(mixes) == 4 * size
+    assert mixes[:size] == once[:size]
+    assert all(one["id"].endswith("~3") for one in mixes[-size:])
+    taken = {one["id"].partition("~")[0] for one in mixes} & {"q1", "q2"}
+    alone = [one["id"] for one in drawn if not one.get("writes", True)]
+    assert sorted([*taken, *alone]) == ["q1", "q2"]

@@ -29,7 +29,9 @@ def test_every_recipe_says_how_it_is_run() -> None:
     recipes = sorted(FOLDER.glob("*.yaml"))
     assert recipes
     for recipe in recipes:
-        assert f"#   onegen train training/recipes/{recipe.name}\n" in recipe.read_text()
+        assert f"#   onegen train training/recipes/{recipe.name}\n" in recipe.read_text(
+            encoding="utf-8"
+        )
 
 
 def test_the_default_recipe_says_what_it_needs_to_run_without_a_gpu(
@@ -46,6 +48,7 @@ def test_the_default_recipe_says_what_it_needs_to_run_without_a_gpu(
         recipe, found = re.subn(rf"^( *{name}): \S+", rf"\1: {value}", recipe, flags=re.MULTILINE)
         assert found == 1, name
     (tmp_path / "cpu.yaml").write_text(f"train: {recipe}", encoding="utf-8")
+    assert Recipe.read(tmp_path / "cpu.yaml").dtype == "float32"
     arguments = training_arguments(Recipe.read(tmp_path / "cpu.yaml"))
     assert arguments.device.type == "cpu"
     assert not arguments.bf16

@@ -1,6 +1,6 @@
 """Make the training files of the default checkpoint from question sets and corpora.
 
-    python training/prepare_data.py --data ../shared/data --out runs/data
+    python training/prepare_data.py --data ../shared/data --out runs/rounds --rounds 5
 
 Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
 `onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.
@@ -237,16 +237,16 @@ def write(folder: Path, examples: list[dict[str, Any]], pieces: Pieces) -> None:
 
 
 def mix_round(
-    questions: Questions, pieces: Pieces, rng: random.Random, retrieval_alone: bool
-) -> list[dict[str, Any]]:
-    """The examples of one mix; with `retrieval_alone` the single-hop questions it leaves, too."""
+    questions: Questions, pieces: Pieces, rng: random.Random
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The examples of one mix, in a random order, and by id the single-hop questions it leaves."""
     mix, left, facts = pick(questions, pieces.paragraphs, rng)
     examples = [example(row, pieces, rng) for row in mix]
-    if retrieval_alone:
-        examples += [search(row, pieces) for row in left]
     examples += requests(facts, rng, TOOL_REQUESTS)
     others = [cut[0]["id"] for cut in pieces.cut.values()]
-    return [*examples, *decompositions(questions.decomposed, others, rng, DECOMPOSITIONS)]
+    examples += decompositions(questions.decomposed, others, rng, DECOMPOSITIONS)
+    rng.shuffle(examples)
+    return examples, {row["id"]: row for row in left}
 
 
 def main() -> None:
@@ -265,19 +265,21 @@ def main() -> None:
     parser.add_argument(
         "--retrieval-alone",
         action="store_true",
-        help="add the single-hop questions that the mix leaves, to train retrieval alone",
+        help="add the single-hop questions that all mixes leave, to train retrieval alone",
     )
     args = parser.parse_args()
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
     questions = Questions.read(args.data)
     rng = random.Random(args.seed)
-    examples = []
-    for number in range(args.rounds):
-        made = mix_round(questions, pieces, rng, args.retrieval_alone)
-        rng.shuffle(made)
+    examples, left = mix_round(questions, pieces, rng)
+    for number in range(1, args.rounds):
+        made, unused = mix_round(questions, pieces, rng)
+        left = {name: row for name, row in left.items() if name in unused}
         # An id stands once in a file.
-        examples += [one | {"id": f"{one['id']}~{number}"} if number else one for one in made]
+        examples += [one | {"id": f"{one['id']}~{number}"} for one in made]
+    if args.retrieval_alone:
+        examples += [search(row, pieces) for row in left.values()]
     write(args.out, examples, pieces)
 
 

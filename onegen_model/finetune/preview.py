@@ -194,7 +194,7 @@ def activation_numbers(config: Any, chunk: dict[str, Any], depth: int) -> int:
     """How many numbers `depth` layers keep of a chunk."""
     text = config.get_text_config()
     mlp = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    # Fused attention keeps no row of scores, as what trains on a CPU does.
+    # Eager attention, on a CPU, keeps each head's row of scores; the fused one does not.
     row = chunk["input_ids"].shape[1] if config._attn_implementation == "eager" else 0
     per_token = _WIDTHS * text.hidden_size + _MLP_WIDTHS * mlp + text.num_attention_heads * row
     return int(depth * per_token * chunk["input_ids"].numel())

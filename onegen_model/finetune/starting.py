@@ -81,7 +81,7 @@ def start(recipe: Recipe) -> Start:
         probe(network)
         network = network.to(getattr(torch, recipe.dtype))
         prepare_tokens(network, tokenizer, source.template)
-    if not trains_on_gpu(recipe):
+    if not _trains_on_gpu(recipe):
         # The backward of fused attention is the slowest operation of a step on a CPU.
         network.set_attn_implementation("eager")
     token_ids = [token_id(tokenizer, token) for token in source.template.tokens]
@@ -99,11 +99,6 @@ def start(recipe: Recipe) -> Start:
         load_trained(learning, source.adapter)
     renderer = Renderer(source.template, tokenizer, recipe.max_passage_tokens)
     return Start(learning, renderer, source.base if recipe.method == "lora" else None)
-
-
-def trains_on_gpu(recipe: Recipe) -> bool:
-    """Whether the Trainer will take a GPU of CUDA."""
-    return torch.cuda.is_available() and not recipe.trainer.get("use_cpu", False)
 
 
 def find_source(recipe: Recipe) -> _Source:
@@ -179,3 +174,8 @@ def adapter_problems(network: "PreTrainedModel", folder: Path, settings: Adapter
         name = next(name for name in wanted if wanted[name] != found[name])
         problems.append(f"{name} {found[name]}, not {wanted[name]}")
     return ", ".join(problems)
+
+
+def _trains_on_gpu(recipe: Recipe) -> bool:
+    """Whether the Trainer will take a CUDA GPU."""
+    return torch.cuda.is_available() and not recipe.trainer.get("use_cpu", False)
