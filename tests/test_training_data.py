@@ -288,3 +288,14 @@ def check_rounds(folder: Path, once: list[dict[str, Any]]) -> None:
     taken = {one["id"].partition("~")[0] for one in mixes} & {"q1", "q2"}
     alone = [one["id"] for one in drawn if not one.get("writes", True)]
     assert sorted([*taken, *alone]) == ["q1", "q2"]
+
+
+def test_no_rounds_are_refused(
+    training_script: Callable[[str], ModuleType],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["prepare", "--data", ".", "--out", ".", "--rounds", "0"])
+    with pytest.raises(SystemExit):
+        training_script("prepare_data").main()
+    assert "--rounds is 0; expected at least 1" in capsys.readouterr().err

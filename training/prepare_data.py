@@ -268,6 +268,8 @@ def main() -> None:
         help="add the single-hop questions that all mixes leave, to train retrieval alone",
     )
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}; expected at least 1")
     corpora = [args.data / f"{name}_corpus.jsonl.gz" for name in ("multihop", "singlehop")]
     pieces = Pieces(corpora, args.max_passage_tokens)
     questions = Questions.read(args.data)
