@@ -29,7 +29,7 @@ from onegen_model import (
     SamplingParams,
     Token,
 )
-from onegen_model.template import Rendered, Segment
+from onegen_model.transcript.template import Rendered, Segment
 
 HOSTILE_TOKENS = 60
 READ_TO_THE_END = ("end", "length", "stop")

@@ -1,7 +1,5 @@
 """Retrieval-augmented generation in one model and one forward pass."""
 
-from onegen_model.answer import Answer, Retrieval
-from onegen_model.conversation import Conversation, Message
 from onegen_model.driver import Ticket
 from onegen_model.embedded import EmbeddedCorpus
 from onegen_model.errors import OneGenError
@@ -16,14 +14,16 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.grammar import Grammar
 from onegen_model.index import PassageIndex
 from onegen_model.model import OneGenModel, Options
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.parts import AnswerText, Part, PartStream, StepText
 from onegen_model.retrieval import AsyncRetriever, Retriever
-from onegen_model.template import Segment, Template
-from onegen_model.tool_calls import (
+from onegen_model.transcript.answer import Answer, Retrieval
+from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
+from onegen_model.transcript.conversation import Conversation, Message
+from onegen_model.transcript.grammar import Grammar
+from onegen_model.transcript.template import Segment, Template
+from onegen_model.transcript.tool_calls import (
     InvalidToolCall,
     ToolCall,
     ToolCallParser,

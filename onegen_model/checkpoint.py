@@ -17,8 +17,8 @@ import torch
 
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
-from onegen_model.template import Template
-from onegen_model.tokens import add_control_tokens, initialise_rows
+from onegen_model.transcript.template import Template
+from onegen_model.transcript.tokens import add_control_tokens, initialise_rows
 from onegen_model.weights import default_base_file, file_sha256, prepare_base
 
 if TYPE_CHECKING:

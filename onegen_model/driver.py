@@ -21,8 +21,8 @@ from onegen_model.retrieval import (
 )
 from onegen_model.shared_engine import Batch, SharedEngine
 from onegen_model.stream import Consumer, EventStream
-from onegen_model.template import Renderer
-from onegen_model.tool_calls import TAGS
+from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.tool_calls import TAGS
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)

@@ -9,9 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onegen_model.answer import Answer, Span, fold
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from onegen_model.conversation import Conversation, conversation_ids
 from onegen_model.driver import Driver, Ticket, control_ids
 from onegen_model.embedding import BATCH_TOKENS, embed_ids
 from onegen_model.engine.constraint import GrammarCompiler
@@ -20,7 +18,9 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Event, Passage
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval import AnyRetriever
-from onegen_model.template import Renderer, Template
+from onegen_model.transcript.answer import Answer, Span, fold
+from onegen_model.transcript.conversation import Conversation, conversation_ids
+from onegen_model.transcript.template import Renderer, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

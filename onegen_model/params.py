@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, Literal, get_args
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.grammar import Grammar
+from onegen_model.transcript.grammar import Grammar
 
 RetrievalMode = Literal["auto", "always", "never"]
 

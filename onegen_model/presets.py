@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.template import Template
-from onegen_model.tokens import ControlTokens, token_id
+from onegen_model.transcript.template import Template
+from onegen_model.transcript.tokens import ControlTokens, token_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -15,7 +15,7 @@ from onegen_model.events import (
 )
 from onegen_model.request import Request, State
 from onegen_model.retrieval import AnyRetriever
-from onegen_model.text import TextStream
+from onegen_model.transcript.detokenizer import TextStream
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

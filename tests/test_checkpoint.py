@@ -12,7 +12,7 @@ from onegen_model.checkpoint import Base, Checkpoint, CheckpointConfig, weights_
 from onegen_model.errors import CheckpointError
 from onegen_model.finetune.methods import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel
-from onegen_model.tokens import ControlTokens
+from onegen_model.transcript.tokens import ControlTokens
 from tests.conftest import MakeNetwork, make_tokenizer
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4665a5ea\nsize 269060552\n"

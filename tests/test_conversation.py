@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_model import Conversation, Message, Passage, Segment
-from onegen_model.conversation import conversation_ids
 from onegen_model.errors import InvalidInputError
-from onegen_model.template import Renderer, Template
+from onegen_model.transcript.conversation import conversation_ids
+from onegen_model.transcript.template import Renderer, Template
 from tests.conftest import make_tokenizer
 
 ALBA = Passage("1", "Alba lies by the sea.", "Alba")

@@ -31,7 +31,7 @@ from onegen_model.finetune.methods import (
 from onegen_model.finetune.objective import Objective
 from onegen_model.model import OneGenModel
 from onegen_model.network import normalise, pad_rows, read, read_hidden
-from onegen_model.template import Renderer
+from onegen_model.transcript.template import Renderer
 from tests.conftest import MakeNetwork, make_tokenizer
 
 PASSAGES = {

@@ -23,7 +23,7 @@ from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.run import export, run
 from onegen_model.finetune.starting import start
 from onegen_model.model import OneGenModel
-from onegen_model.template import Renderer
+from onegen_model.transcript.template import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
 

@@ -14,12 +14,12 @@ from onegen_model.engine import forward
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.events import Event, Finished, Token
-from onegen_model.grammar import Grammar
 from onegen_model.network import read
 from onegen_model.params import SamplingParams
 from onegen_model.request import ControlIds
-from onegen_model.template import Renderer, Template
-from onegen_model.tool_calls import ToolCall, ToolCallParser, render_tool_call
+from onegen_model.transcript.grammar import Grammar
+from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.tool_calls import ToolCall, ToolCallParser, render_tool_call
 from tests.conftest import make_tokenizer
 from tests.engines import QUESTIONS, Player, World, check_clean, written
 from tests.grammars import TOOLS, make_engine

@@ -17,9 +17,9 @@ from onegen_model.engine.scripted import ScriptedEngine
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Finished
-from onegen_model.grammar import Grammar
 from onegen_model.params import SamplingParams
-from onegen_model.template import Renderer
+from onegen_model.transcript.grammar import Grammar
+from onegen_model.transcript.template import Renderer
 from tests.engines import QUESTIONS, Player, World, check_clean
 from tests.grammars import TOOLS, make_engine
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_model import AnswerText, PartStream, StepText
-from onegen_model.template import Template
+from onegen_model.transcript.template import Template
 
 TEMPLATE = Template()
 FRAMED = "By the sea\n<FINAL-ANSWER> Alba  in\nBor </FINAL-ANSWER> done"

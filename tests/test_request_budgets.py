@@ -4,9 +4,9 @@ import pytest
 
 from onegen_model.errors import ContextTooLongError, InvalidInputError, ProtocolError
 from onegen_model.events import Finished, RetrievalRequested, Token
-from onegen_model.grammar import Grammar
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import ANSWER_RESERVE, Request
+from onegen_model.transcript.grammar import Grammar
 from tests.toy_requests import (
     CONTROL,
     EMBEDDING,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from onegen_model.text import TextStream
+from onegen_model.transcript.detokenizer import TextStream
 
 HELLO = "Jørn Utzon, 東京 and 🙂 in the house"
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from onegen_model.tokens import TextGuard
+from onegen_model.transcript.tokens import TextGuard
 from tests.conftest import make_tokenizer
 
 # Tokens that are not special, and so are found in any text; some overlap.

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.tool_calls import (
+from onegen_model.transcript.tool_calls import (
     InvalidToolCall,
     Piece,
     ToolCall,

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Protocol, TextIO
 
-from onegen_model.answer import Answer
 from onegen_model.events import (
     Event,
     Finished,
@@ -20,6 +19,7 @@ from onegen_model.events import (
     Usage,
     event_to_dict,
 )
+from onegen_model.transcript.answer import Answer
 
 _STYLES = {"bold": "1", "dim": "2", "blue": "34"}
 # A document may hold escape sequences; a terminal must not obey them.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.grammar import Grammar, import_llguidance
 from onegen_model.request import ControlIds
-from onegen_model.tokens import TextGuard
+from onegen_model.transcript.grammar import Grammar, import_llguidance
+from onegen_model.transcript.tokens import TextGuard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -8,7 +8,7 @@ from onegen_model.evaluation.metrics import exact_match, f1, substring_match
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.ranking import paragraph_of
 from onegen_model.evaluation.trace import Trace
-from onegen_model.template import Template
+from onegen_model.transcript.template import Template
 
 
 def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:

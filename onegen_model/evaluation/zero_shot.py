@@ -18,7 +18,6 @@ from onegen_model.checkpoint import (
     load_weights,
     prepare_tokens,
 )
-from onegen_model.conversation import Conversation, Message
 from onegen_model.driver import Driver
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.evaluation.harness import Submitted
@@ -27,7 +26,8 @@ from onegen_model.events import PassagesInserted, Query, RetrievalRequested
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval import Retriever
-from onegen_model.template import Template
+from onegen_model.transcript.conversation import Conversation, Message
+from onegen_model.transcript.template import Template
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROMPT = (

@@ -18,7 +18,7 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.tool_calls import tool_function
+from onegen_model.transcript.tool_calls import tool_function
 
 PassageRef = str | Passage
 

@@ -25,7 +25,7 @@ from onegen_model.finetune.published import Conversations
 from onegen_model.finetune.resuming import PartialFile
 from onegen_model.finetune.searching import Corpus, MiningQuery, Searcher, Vector
 from onegen_model.finetune.survey import missing_passages
-from onegen_model.template import Template
+from onegen_model.transcript.template import Template
 from onegen_model.weights import file_sha256
 
 # Examples between two saves.

@@ -37,7 +37,7 @@ from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.starting import Start, find_recipe_base, start
 from onegen_model.finetune.survey import Kept, usable
 from onegen_model.finetune.trainer import JointTrainer
-from onegen_model.template import Renderer
+from onegen_model.transcript.template import Renderer
 
 logger = logging.getLogger(__name__)
 

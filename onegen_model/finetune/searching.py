@@ -21,7 +21,7 @@ from onegen_model.events import Passage
 from onegen_model.finetune.collator import Collator, CollatorSettings, TooLongError, content_key
 from onegen_model.finetune.examples import TrainingExample
 from onegen_model.network import normalise, pad_rows, read_hidden
-from onegen_model.template import Renderer
+from onegen_model.transcript.template import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

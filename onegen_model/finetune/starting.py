@@ -30,8 +30,8 @@ from onegen_model.finetune.methods import (
     saved_shapes,
 )
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.template import Renderer, Template
-from onegen_model.tokens import add_control_tokens, token_id
+from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.tokens import add_control_tokens, token_id
 from onegen_model.weights import default_base_file, file_sha256, prepare_base
 
 if TYPE_CHECKING:

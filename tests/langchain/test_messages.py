@@ -25,8 +25,8 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_integrations.langchain.messages import to_conversation
 from onegen_model import OneGenModel
-from onegen_model.conversation import conversation_ids
 from onegen_model.errors import InvalidInputError
+from onegen_model.transcript.conversation import conversation_ids
 from tests.script import scripted
 
 QUESTION = "Which town is older?"

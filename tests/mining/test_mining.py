@@ -17,7 +17,7 @@ from onegen_model.finetune.data import open_data
 from onegen_model.finetune.mining import Sources, _rank, mine, mining_queries, short_answer
 from onegen_model.finetune.negatives import MiningSettings
 from onegen_model.finetune.searching import Bm25Searcher, ModelSearcher, Vector
-from onegen_model.template import Renderer
+from onegen_model.transcript.template import Renderer
 from tests.mining.conftest import TOWNS, corpus_lines, negatives, read, transcript, write
 
 # What is asked.

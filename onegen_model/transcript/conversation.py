@@ -6,17 +6,17 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any
 
-from onegen_model import chat
 from onegen_model.errors import InvalidInputError
-from onegen_model.template import Renderer, Segment, require_question
-from onegen_model.tool_calls import tools_text
+from onegen_model.transcript import chat_template
+from onegen_model.transcript.template import Renderer, Segment, require_question
+from onegen_model.transcript.tool_calls import tools_text
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """`segments` are what an assistant wrote and what was inserted; the others have `text`."""
 
-    role: chat.Role
+    role: chat_template.Role
     text: str = ""
     segments: tuple[Segment, ...] = ()
 
@@ -56,16 +56,16 @@ def conversation_ids(renderer: Renderer, conversation: Conversation) -> list[int
     messages = _merge(conversation.messages)
     opening = messages.pop() if messages[-1].role == "assistant" else Message("assistant")
     system, tools = _system_text(renderer, conversation), conversation.tools
-    if tools and not chat.supports_tools(renderer.tokenizer):
+    if tools and not chat_template.supports_tools(renderer.tokenizer):
         system, tools = "\n\n".join(filter(None, (system, tools_text(tools)))), ()
     messages[:0] = [Message("system", system)] if system else []
-    marks = {chat.sentinel(f"m{at}"): message for at, message in enumerate(messages)}
+    marks = {chat_template.sentinel(f"m{at}"): message for at, message in enumerate(messages)}
     hidden: dict[str, str] = {}
-    shown = chat.hide(tools, _control_strings(renderer), hidden)
+    shown = chat_template.hide(tools, _control_strings(renderer), hidden)
     turns = [(message.role, mark) for mark, message in marks.items()]
-    rendered = chat.render(renderer.tokenizer, turns, shown)
+    rendered = chat_template.render(renderer.tokenizer, turns, shown)
     ids: list[int] = []
-    for part in chat.cut(renderer.tokenizer, rendered):
+    for part in chat_template.cut(renderer.tokenizer, rendered):
         if not isinstance(part, str):
             ids += part
         elif part in marks:

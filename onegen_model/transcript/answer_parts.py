@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onegen_model.template import Template
-from onegen_model.text import overlap
-from onegen_model.tool_calls import InvalidToolCall, Piece, ToolCall, ToolCallParser
+from onegen_model.transcript.detokenizer import overlap
+from onegen_model.transcript.template import Template
+from onegen_model.transcript.tool_calls import InvalidToolCall, Piece, ToolCall, ToolCallParser
 
 
 @dataclass(frozen=True, slots=True)

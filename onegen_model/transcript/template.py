@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from onegen_model import chat
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
-from onegen_model.tokens import ControlTokens, TextGuard, token_id
+from onegen_model.transcript import chat_template
+from onegen_model.transcript.tokens import ControlTokens, TextGuard, token_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SYSTEM, _USER, _REPLY, _NEXT = map(chat.sentinel, ("system", "q1", "a1", "q2"))
+_SYSTEM, _USER, _REPLY, _NEXT = map(chat_template.sentinel, ("system", "q1", "a1", "q2"))
 # Fields that came later stand in the JSON form only where they say something else than this, so
 # that the fingerprints from before stay what they were.
 _LATER: Mapping[str, object] = {
@@ -117,8 +117,8 @@ class Rendered:
 class _Turns:
     """Template ids around the contents of a conversation, found by rendering sentinels."""
 
-    opening: chat.Parts
-    following: chat.Parts
+    opening: chat_template.Parts
+    following: chat_template.Parts
 
 
 class Renderer:
@@ -204,7 +204,7 @@ class Renderer:
             ids += [added[piece]] if piece in added else self.text_ids(plain)
         return ids
 
-    def _fill(self, parts: chat.Parts, question: str) -> list[int]:
+    def _fill(self, parts: chat_template.Parts, question: str) -> list[int]:
         require_question(question)
         contents = {_SYSTEM: self.template.system, _USER: question, _NEXT: question}
         ids: list[int] = []
@@ -288,8 +288,8 @@ def require_question(question: str) -> None:
 
 def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _Turns:
     """Render a two-turn conversation of sentinels and cut it at the contents."""
-    turns: list[chat.Turn] = [("user", _USER), ("assistant", _REPLY), ("user", _NEXT)]
+    turns: list[chat_template.Turn] = [("user", _USER), ("assistant", _REPLY), ("user", _NEXT)]
     if template.system:
         turns.insert(0, ("system", _SYSTEM))
-    head, tail = chat.render(tokenizer, turns).split(_REPLY)
-    return _Turns(chat.cut(tokenizer, head), chat.cut(tokenizer, tail))
+    head, tail = chat_template.render(tokenizer, turns).split(_REPLY)
+    return _Turns(chat_template.cut(tokenizer, head), chat_template.cut(tokenizer, tail))

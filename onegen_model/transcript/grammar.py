@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.tool_calls import CLOSE, OPEN, tool_function
+from onegen_model.transcript.tool_calls import CLOSE, OPEN, tool_function
 
 MAX_STRING, MAX_KEY, MAX_ITEMS, MAX_NUMBER, DECIMALS, MAX_DEPTH = 512, 64, 32, 10**15, 9, 4
 

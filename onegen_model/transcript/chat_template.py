@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.tokens import encode
+from onegen_model.transcript.tokens import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

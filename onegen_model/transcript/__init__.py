@@ -1,0 +1,1 @@
+"""The transcript: from text to ids and back."""
