@@ -22,7 +22,7 @@ from onegen_model import (
     Token,
 )
 from onegen_model.checkpoint import Checkpoint
-from onegen_model.driver import Ticket
+from onegen_model.generation.driver import Ticket
 
 Sampling = tuple[SamplingParams, RetrievalParams]
 

@@ -1,6 +1,5 @@
 """Retrieval-augmented generation in one model and one forward pass."""
 
-from onegen_model.driver import Ticket
 from onegen_model.embedded import EmbeddedCorpus
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
@@ -14,6 +13,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
+from onegen_model.generation.driver import Ticket
 from onegen_model.index import PassageIndex
 from onegen_model.model import OneGenModel, Options
 from onegen_model.params import RetrievalParams, SamplingParams

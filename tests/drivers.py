@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from onegen_model.driver import Driver, Ticket
 from onegen_model.engine.scripted import Script, ScriptedEngine
 from onegen_model.events import (
     Event,
@@ -18,6 +17,7 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
+from onegen_model.generation.driver import Driver, Ticket
 from onegen_model.transcript.template import Renderer
 
 TIMEOUT = 20

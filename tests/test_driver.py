@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from onegen_model.driver import Driver
 from onegen_model.errors import (
     ContextTooLongError,
     InvalidInputError,
@@ -22,6 +21,7 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
+from onegen_model.generation.driver import Driver
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.transcript.template import Renderer
 from tests.drivers import (

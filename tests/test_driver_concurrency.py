@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from onegen_model.driver import Ticket
 from onegen_model.events import Event, Query, ScoredPassage
+from onegen_model.generation.driver import Ticket
 from onegen_model.request import State
 from onegen_model.transcript.template import Renderer
 from tests.drivers import (

@@ -9,11 +9,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerFast
 
-from onegen_model.driver import Driver, control_ids
 from onegen_model.engine import forward
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.events import Event, Finished, Token
+from onegen_model.generation.driver import Driver, control_ids
 from onegen_model.network import read
 from onegen_model.params import SamplingParams
 from onegen_model.request import ControlIds

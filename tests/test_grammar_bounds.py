@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from onegen_model.driver import Driver, control_ids
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.sampling import Choice, TokenChooser, TokenSampler
 from onegen_model.engine.scripted import ScriptedEngine
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Finished
+from onegen_model.generation.driver import Driver, control_ids
 from onegen_model.params import SamplingParams
 from onegen_model.transcript.grammar import Grammar
 from onegen_model.transcript.template import Renderer

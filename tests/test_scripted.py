@@ -2,10 +2,10 @@
 
 import pytest
 
-from onegen_model.driver import Driver
 from onegen_model.engine.scripted import ScriptedEngine
 from onegen_model.errors import ProtocolError
 from onegen_model.events import Event, Token
+from onegen_model.generation.driver import Driver
 from onegen_model.params import SamplingParams
 from onegen_model.transcript.template import Renderer
 from tests.drivers import Library, of

@@ -10,11 +10,11 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from onegen_model.driver import Driver, Ticket
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.trace import Trace
 from onegen_model.events import Event
+from onegen_model.generation.driver import Driver, Ticket
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval import AnyRetriever

@@ -18,11 +18,11 @@ from onegen_model.checkpoint import (
     load_weights,
     prepare_tokens,
 )
-from onegen_model.driver import Driver
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.evaluation.harness import Submitted
 from onegen_model.evaluation.questions import Question
 from onegen_model.events import PassagesInserted, Query, RetrievalRequested
+from onegen_model.generation.driver import Driver
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval import Retriever

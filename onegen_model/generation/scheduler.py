@@ -17,8 +17,8 @@ from functools import partial
 from onegen_model.engine.base import Engine
 from onegen_model.errors import OneGenError
 from onegen_model.events import Event, Finished, FinishReason, Query
+from onegen_model.generation.stream import EventStream
 from onegen_model.request import Candidate, State
-from onegen_model.stream import EventStream
 
 # Streams whose queries go to their one retriever in one call.
 Batch = list[EventStream]

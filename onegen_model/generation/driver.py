@@ -9,6 +9,8 @@ from itertools import count
 from onegen_model.engine.base import Engine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError, RetrievalError
 from onegen_model.events import Event, Finished, Query
+from onegen_model.generation.scheduler import Batch, SharedEngine
+from onegen_model.generation.stream import Consumer, EventStream
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request
 from onegen_model.retrieval import (
@@ -19,8 +21,6 @@ from onegen_model.retrieval import (
     require_retriever,
     select_passages,
 )
-from onegen_model.shared_engine import Batch, SharedEngine
-from onegen_model.stream import Consumer, EventStream
 from onegen_model.transcript.template import Renderer
 from onegen_model.transcript.tool_calls import TAGS
 

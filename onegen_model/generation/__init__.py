@@ -1,0 +1,1 @@
+"""Runs requests: streams of events, one scheduler per engine, retrievals in between."""
