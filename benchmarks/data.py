@@ -15,11 +15,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from onegen_model import OneGenModel, PassageIndex
-from onegen_model.documents import Document, read_file
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.pool import pieces
 from onegen_model.evaluation.questions import Question, gold_of_training, read_questions, spaced
-from onegen_model.index_files import is_index
+from onegen_model.retrieval.documents import Document, read_file
+from onegen_model.retrieval.index_files import is_index
 
 __all__ = ["Data", "Question", "load", "open_index", "own_candidates", "pieces"]
 

@@ -1,6 +1,5 @@
 """Retrieval-augmented generation in one model and one forward pass."""
 
-from onegen_model.embedded import EmbeddedCorpus
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
     Event,
@@ -14,10 +13,11 @@ from onegen_model.events import (
     Usage,
 )
 from onegen_model.generation.driver import Ticket
-from onegen_model.index import PassageIndex
 from onegen_model.model import OneGenModel, Options
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval import AsyncRetriever, Retriever
+from onegen_model.retrieval.corpus import EmbeddedCorpus
+from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
 from onegen_model.transcript.answer import Answer, Retrieval
 from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
 from onegen_model.transcript.conversation import Conversation, Message

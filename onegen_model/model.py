@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
-from onegen_model.embedding import BATCH_TOKENS, embed_ids
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Event, Passage
 from onegen_model.generation.driver import Driver, Ticket, control_ids
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
-from onegen_model.retrieval import AnyRetriever
+from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
+from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.transcript.answer import Answer, Span, fold
 from onegen_model.transcript.conversation import Conversation, conversation_ids
 from onegen_model.transcript.template import Renderer, Template

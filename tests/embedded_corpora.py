@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from onegen_model import Passage
-from onegen_model.embedded import Making, Manifest
-from onegen_model.embedded_shards import (
+from onegen_model.retrieval.corpus import Making, Manifest
+from onegen_model.retrieval.corpus_writer import (
     begin,
     cut,
     find_missing,

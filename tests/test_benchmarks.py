@@ -23,12 +23,12 @@ from onegen_model import (
     Token,
 )  # fmt: skip
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
-from onegen_model.documents import Document
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.harness import OnePass, ask
 from onegen_model.evaluation.ranking import among_candidates, everywhere
 from onegen_model.evaluation.scoring import HOPS, QUALITY, score
 from onegen_model.evaluation.searchers import Bm25Retriever
+from onegen_model.retrieval.documents import Document
 
 TEXT = (
     "The novel was written in a mill near the river.",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onegen_model.documents import Document, find_files, read_file, split, warn_of_skipped
 from onegen_model.errors import InvalidInputError
-from onegen_model.index import PassageIndex
+from onegen_model.retrieval.documents import Document, find_files, read_file, split, warn_of_skipped
+from onegen_model.retrieval.index import PassageIndex
 from tests.fake_embedder import FakeEmbedder
 
 

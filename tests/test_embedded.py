@@ -10,9 +10,9 @@ import pytest
 
 from onegen_model import EmbeddedCorpus, OneGenModel, Passage, PassageIndex
 from onegen_model.checkpoint import Checkpoint, CheckpointConfig
-from onegen_model.embedded_shards import cut
-from onegen_model.embedding import embed_ids
 from onegen_model.errors import InvalidInputError, PassageIndexError
+from onegen_model.retrieval.corpus_writer import cut
+from onegen_model.retrieval.embedder import embed_ids
 from tests.conftest import MakeNetwork, make_tokenizer
 from tests.embedded_corpora import MADE, embed, make, only, passages
 from tests.fake_embedder import FakeEmbedder, unit

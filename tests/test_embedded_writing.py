@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from onegen_model import EmbeddedCorpus, Passage, PassageIndex
-from onegen_model.embedded import Manifest
-from onegen_model.embedded_shards import (
+from onegen_model.errors import InvalidInputError, PassageIndexError
+from onegen_model.retrieval.corpus import Manifest
+from onegen_model.retrieval.corpus_writer import (
     Shard,
     begin,
     cut,
@@ -20,7 +21,6 @@ from onegen_model.embedded_shards import (
     write_passages,
     write_vectors,
 )
-from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.embedded_corpora import MADE, embed, make, only, passages
 from tests.fake_embedder import FakeEmbedder, unit
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from onegen_model.errors import InvalidInputError, MissingExtraError, PassageTooLongError
 from onegen_model.events import Passage, Query
-from onegen_model.index import PassageIndex
+from onegen_model.retrieval.index import PassageIndex
 from tests.fake_embedder import FakeEmbedder, unit
 from tests.indexes import ids, passages, query
 

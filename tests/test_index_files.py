@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onegen_model import index_files
 from onegen_model.errors import PassageIndexError
 from onegen_model.events import Passage
-from onegen_model.index import PassageIndex
+from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.protocol import index_files
 from tests.fake_embedder import FakeEmbedder, unit
 from tests.indexes import passages, query
 
@@ -137,7 +137,7 @@ def test_a_killed_save_leaves_the_old_index(embedder: FakeEmbedder, tmp_path: Pa
     """
     script = """
         import os, signal, sys
-        from onegen_model.index import PassageIndex
+        from onegen_model.retrieval.index import PassageIndex
         from tests.fake_embedder import FakeEmbedder
         from tests.indexes import passages
 

@@ -12,8 +12,8 @@ from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Finished
-from onegen_model.index import PassageIndex
 from onegen_model.params import RetrievalParams, SamplingParams
+from onegen_model.retrieval.index import PassageIndex
 from onegen_model.transcript.answer import Answer
 
 if TYPE_CHECKING:

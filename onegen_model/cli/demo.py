@@ -11,7 +11,7 @@ from onegen_model.cli.display import open_display
 from onegen_model.cli.indexing import Reading, grow, open_or_create, read_passages
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
-from onegen_model.index import PassageIndex
+from onegen_model.retrieval.index import PassageIndex
 from onegen_model.weights import cache_dir
 
 if TYPE_CHECKING:

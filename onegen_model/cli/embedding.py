@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from onegen_model.cli.indexing import read_passages
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.documents import find_files, warn_of_skipped
-from onegen_model.embedded import Making, Manifest, ShardFiles, damaged, read_manifest
-from onegen_model.embedded_shards import (
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage
+from onegen_model.retrieval.corpus import Making, Manifest, ShardFiles, damaged, read_manifest
+from onegen_model.retrieval.corpus_writer import (
     Shard,
     begin,
     cut,
@@ -29,9 +30,8 @@ from onegen_model.embedded_shards import (
     write_passages,
     write_vectors,
 )
-from onegen_model.embedding import BATCH_TOKENS
-from onegen_model.errors import InvalidInputError
-from onegen_model.events import Passage
+from onegen_model.retrieval.documents import find_files, warn_of_skipped
+from onegen_model.retrieval.embedder import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel

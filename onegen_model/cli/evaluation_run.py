@@ -41,10 +41,10 @@ from onegen_model.evaluation.run_folder import RunFolder, Settings
 from onegen_model.evaluation.searchers import Bm25Retriever, EncoderRetriever, Instead
 from onegen_model.evaluation.zero_shot import ZeroShot, load_base
 from onegen_model.events import Passage
-from onegen_model.index import Embedder, PassageIndex
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval import Retriever
+from onegen_model.retrieval.index import Embedder, PassageIndex
+from onegen_model.retrieval.protocol import Retriever
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.documents import Document, find_files, read_file, split, warn_of_skipped
-from onegen_model.embedded import is_embedded
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.index import PassageIndex
-from onegen_model.index_files import is_index
+from onegen_model.retrieval.corpus import is_embedded
+from onegen_model.retrieval.documents import Document, find_files, read_file, split, warn_of_skipped
+from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.index_files import is_index
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel

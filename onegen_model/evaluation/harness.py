@@ -17,7 +17,7 @@ from onegen_model.events import Event
 from onegen_model.generation.driver import Driver, Ticket
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval import AnyRetriever
+from onegen_model.retrieval.protocol import AnyRetriever
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from onegen_model.documents import Document, find_files, read_file, split
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.ranking import PARAGRAPH, paragraph_of
 from onegen_model.events import Passage
-from onegen_model.index_input import by_id
 from onegen_model.model import OneGenModel
+from onegen_model.retrieval.documents import Document, find_files, read_file, split
+from onegen_model.retrieval.filters import by_id
 
 # All of a corpus, the candidates of all questions together, or each question's own.
 Pool = Literal["corpus", "candidates", "own"]

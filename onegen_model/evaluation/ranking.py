@@ -7,7 +7,7 @@ from typing import Any
 from onegen_model.evaluation.questions import Question
 from onegen_model.evaluation.trace import Trace
 from onegen_model.events import Passage, Query
-from onegen_model.retrieval import Retriever
+from onegen_model.retrieval.protocol import Retriever
 
 DEPTH = 10
 # Several pieces of one paragraph count once, so more pieces than paragraphs are asked for.

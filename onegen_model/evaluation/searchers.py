@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from onegen_model.bm25 import Bm25
 from onegen_model.evaluation.encoder import SentenceEncoder
 from onegen_model.events import Passage, Query, ScoredPassage
-from onegen_model.index import PassageIndex
-from onegen_model.index_input import matches
-from onegen_model.retrieval import Retriever
+from onegen_model.retrieval.bm25 import Bm25
+from onegen_model.retrieval.filters import matches
+from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.protocol import Retriever
 
 
 class Bm25Retriever:

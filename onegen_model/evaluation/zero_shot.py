@@ -25,7 +25,7 @@ from onegen_model.events import PassagesInserted, Query, RetrievalRequested
 from onegen_model.generation.driver import Driver
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval import Retriever
+from onegen_model.retrieval.protocol import Retriever
 from onegen_model.transcript.conversation import Conversation, Message
 from onegen_model.transcript.template import Template
 

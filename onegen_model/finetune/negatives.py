@@ -15,10 +15,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from onegen_model.bm25 import words
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.collator import content_key
+from onegen_model.retrieval.bm25 import words
 
 SamplingStrategy = Literal["top", "random"]
 

@@ -13,7 +13,7 @@ from onegen_model.generation.scheduler import Batch, SharedEngine
 from onegen_model.generation.stream import Consumer, EventStream
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request
-from onegen_model.retrieval import (
+from onegen_model.retrieval.protocol import (
     AnyRetriever,
     AsyncRetriever,
     Retriever,

@@ -14,7 +14,7 @@ from onegen_model.events import (
     Token,
 )
 from onegen_model.request import Request, State
-from onegen_model.retrieval import AnyRetriever
+from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.transcript.detokenizer import TextStream
 
 if TYPE_CHECKING:

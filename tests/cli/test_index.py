@@ -13,7 +13,7 @@ import pytest
 
 from onegen_model.cli import indexing
 from onegen_model.events import Query
-from onegen_model.index import PassageIndex
+from onegen_model.retrieval.index import PassageIndex
 from tests.fake_embedder import unit
 from tests.fake_model import ROOT, FakeModel, fails, run
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage
-from onegen_model.index_files import MANIFEST
+from onegen_model.retrieval.index_files import MANIFEST
 
 PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
 VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")

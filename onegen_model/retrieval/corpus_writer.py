@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onegen_model.embedded import (
+from onegen_model.errors import InvalidInputError, PassageIndexError
+from onegen_model.events import Passage
+from onegen_model.retrieval.corpus import (
     PASSAGES,
     VECTORS,
     Making,
@@ -34,9 +36,7 @@ from onegen_model.embedded import (
     read_manifest,
     read_passages,
 )
-from onegen_model.errors import InvalidInputError, PassageIndexError
-from onegen_model.events import Passage
-from onegen_model.index_files import MANIFEST, passage_line
+from onegen_model.retrieval.index_files import MANIFEST, passage_line
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from onegen_model.embedded import EmbeddedCorpus, is_embedded
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage, Query, ScoredPassage
-from onegen_model.index_files import StoredIndex, read_index, write_index
-from onegen_model.index_input import by_id, filter_key, matches, same_content, unit_rows
+from onegen_model.retrieval.corpus import EmbeddedCorpus, is_embedded
+from onegen_model.retrieval.filters import by_id, filter_key, matches, same_content, unit_rows
+from onegen_model.retrieval.index_files import StoredIndex, read_index, write_index
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128

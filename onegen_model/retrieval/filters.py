@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.index_files import passage_line
+from onegen_model.retrieval.index_files import passage_line
 
 _NORM_TOLERANCE = 1e-2
 

@@ -1,0 +1,1 @@
+"""Finds passages: the retriever protocol, the index, corpora with their vectors, documents."""
