@@ -22,9 +22,9 @@ from benchmarks import report
 from benchmarks.data import Question, add_options, load, own_candidates, pieces
 from benchmarks.recording import counting
 from onegen_model import OneGenModel, Passage
+from onegen_model.checkpoint.default_base import prepare_base
 from onegen_model.evaluation.harness import peak_memory
 from onegen_model.evaluation.metrics import exact_match, f1, substring_match
-from onegen_model.weights import prepare_base
 
 CLASSIC, OURS = "classic", "ours"
 FRAMEWORKS = ("langchain", "llama-index")

@@ -21,7 +21,7 @@ from onegen_model import (
     SamplingParams,
     Token,
 )
-from onegen_model.checkpoint import Checkpoint
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.generation.driver import Ticket
 
 Sampling = tuple[SamplingParams, RetrievalParams]

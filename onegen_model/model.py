@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onegen_model.checkpoint import Checkpoint, CheckpointConfig, load_checkpoint
+from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig, load_checkpoint
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onegen_model.checkpoint import Base, CheckpointConfig
+from onegen_model.checkpoint.loading import Base, CheckpointConfig
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.collator import (

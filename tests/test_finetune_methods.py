@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from onegen_model.checkpoint import CheckpointConfig, load_checkpoint
+from onegen_model.checkpoint.loading import CheckpointConfig, load_checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError
 from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.methods import (

@@ -19,12 +19,12 @@ from onegen_model import (
     SamplingParams,
     Template,
 )
+from onegen_model.checkpoint.presets import MULTI_HOP, PRESETS
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import RetrievalRequested
 from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.data import open_data
 from onegen_model.network import normalise
-from onegen_model.presets import MULTI_HOP, PRESETS
 from tests.engines import PositionCounter, clean_read
 from tests.published import (
     ANSWER,

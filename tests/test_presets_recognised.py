@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer
 
 from onegen_model import OneGenModel, Passage
+from onegen_model.checkpoint.presets import ENTITY_LINKING, SELF_RAG
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.presets import ENTITY_LINKING, SELF_RAG
 from tests.published import (
     DOCUMENT,
     MULTI_HOP_TOKENS,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model.checkpoint import DEFAULT_CHECKPOINT
+from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

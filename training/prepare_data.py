@@ -22,7 +22,7 @@ from tool_questions import requests, some_tools
 from transcripts import hop_lines, lead, plain_title, written_texts
 from transformers import AutoTokenizer
 
-from onegen_model.weights import prepare_base
+from onegen_model.checkpoint.default_base import prepare_base
 
 # How many of each source enter the mix of one round (all when fewer).
 MIX = {

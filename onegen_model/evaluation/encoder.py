@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onegen_model.checkpoint import weights_sha256
+from onegen_model.checkpoint.loading import weights_sha256
 from onegen_model.errors import CheckpointError, MissingExtraError
 from onegen_model.events import Passage
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from onegen_model.checkpoint import (
+from onegen_model.checkpoint.loading import (
     CONFIG_FILE,
     DEFAULT_CHECKPOINT,
     Checkpoint,

@@ -16,10 +16,10 @@ from huggingface_hub import ModelCardData
 from torch import nn
 from transformers import TrainerState, TrainingArguments
 
-from onegen_model.checkpoint import Base
+from onegen_model.checkpoint.default_base import file_sha256
+from onegen_model.checkpoint.loading import Base
 from onegen_model.finetune.development import kept_evaluation
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.weights import file_sha256
 
 CARD_FILE = "README.md"
 _MARK = "<!-- Written by onegen at the end of a run; without this line it is left as it is. -->"

@@ -5,7 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from onegen_model.checkpoint import ADAPTER_FILE
+from onegen_model.checkpoint.default_base import file_sha256
+from onegen_model.checkpoint.loading import ADAPTER_FILE
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.methods import (
     TRAINED_FILE,
@@ -15,7 +16,6 @@ from onegen_model.finetune.methods import (
 )
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.starting import Start, adapter_problems, find_source
-from onegen_model.weights import file_sha256
 
 # What is trained on, and towards what, in `output`.
 RUN_FILE = "run.json"

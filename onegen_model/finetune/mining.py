@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from onegen_model.checkpoint.default_base import file_sha256
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.collator import content_key
@@ -26,7 +27,6 @@ from onegen_model.finetune.resuming import PartialFile
 from onegen_model.finetune.searching import Corpus, MiningQuery, Searcher, Vector
 from onegen_model.finetune.survey import missing_passages
 from onegen_model.transcript.template import Template
-from onegen_model.weights import file_sha256
 
 # Examples between two saves.
 _BLOCK = 64

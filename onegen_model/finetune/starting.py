@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoTokenizer
 
-from onegen_model.checkpoint import (
+from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
+from onegen_model.checkpoint.loading import (
     ADAPTER_FILE,
     DEFAULT_CHECKPOINT,
     Base,
@@ -32,7 +33,6 @@ from onegen_model.finetune.methods import (
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.transcript.template import Renderer, Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id
-from onegen_model.weights import default_base_file, file_sha256, prepare_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

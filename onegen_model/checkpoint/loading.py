@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
+from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, initialise_rows
-from onegen_model.weights import default_base_file, file_sha256, prepare_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

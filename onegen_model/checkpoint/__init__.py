@@ -1,0 +1,1 @@
+"""Loads checkpoints: configuration, weights, published formats, the default base."""
