@@ -29,7 +29,8 @@ from onegen_model import (
     SamplingParams,
     Token,
 )
-from onegen_model.transcript.template import Rendered, Segment
+from onegen_model.transcript.renderer import Rendered
+from onegen_model.transcript.template import Segment
 
 HOSTILE_TOKENS = 60
 READ_TO_THE_END = ("end", "length", "stop")

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig, load_checkpoint
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint, load_checkpoint
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
@@ -20,7 +21,8 @@ from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.transcript.answer import Answer, Span, fold
 from onegen_model.transcript.conversation import Conversation, conversation_ids
-from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.template import Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

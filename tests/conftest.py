@@ -19,7 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, initialise_rows
 
 torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from onegen_model.events import (
     Token,
 )
 from onegen_model.generation.driver import Driver, Ticket
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 TIMEOUT = 20
 TWO_HOPS = "Who wrote it?[RQ]Ann Bö\nWhere is she from?[RQ]Köln 東\n<FINAL-ANSWER>Köln"

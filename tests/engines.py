@@ -20,7 +20,7 @@ from onegen_model.events import (
 )
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request, State
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 QUESTIONS = (
     "Who wrote it?",

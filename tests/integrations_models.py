@@ -6,7 +6,8 @@ from typing import Any
 import torch
 
 from onegen_model import OneGenModel
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from tests.conftest import MakeNetwork, make_tokenizer
 
 

@@ -22,7 +22,8 @@ from onegen_model import (
     SamplingParams,
     Token,
 )  # fmt: skip
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.harness import OnePass, ask
 from onegen_model.evaluation.ranking import among_candidates, everywhere

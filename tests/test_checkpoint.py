@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from onegen_model.checkpoint.loading import Base, Checkpoint, CheckpointConfig, weights_sha256
+from onegen_model.checkpoint.config import Base, CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint, weights_sha256
 from onegen_model.errors import CheckpointError
 from onegen_model.finetune.methods import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel

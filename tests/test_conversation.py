@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from onegen_model import Conversation, Message, Passage, Segment
 from onegen_model.errors import InvalidInputError
 from onegen_model.transcript.conversation import conversation_ids
-from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.template import Template
 from tests.conftest import make_tokenizer
 
 ALBA = Passage("1", "Alba lies by the sea.", "Alba")

@@ -10,7 +10,8 @@ from benchmarks import cost
 from benchmarks.cost import ANEW, EVERY_HOP, KEPT, ONE_PASS, ONE_SHOT, SAME_CONTEXT, SHIPPED
 from benchmarks.two_models import MiniLM, Reader, Transcript, record
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 
 QUESTION = "What is the capital of the country in which the architect grew up?"
 RETRIEVAL = RetrievalParams(max_retrievals=3)

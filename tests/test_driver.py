@@ -23,7 +23,7 @@ from onegen_model.events import (
 )
 from onegen_model.generation.driver import Driver
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.drivers import (
     TWO_HOPS,
     Answering,

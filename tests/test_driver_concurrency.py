@@ -12,7 +12,7 @@ import pytest
 from onegen_model.events import Event, Query, ScoredPassage
 from onegen_model.generation.driver import Ticket
 from onegen_model.request import State
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.drivers import (
     TIMEOUT,
     TWO_HOPS,

@@ -7,7 +7,7 @@ import pytest
 
 from onegen_model.events import Event, Finished, Query, ScoredPassage
 from onegen_model.request import State
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.drivers import (
     TWO_HOPS,
     Answering,

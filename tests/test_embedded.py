@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from onegen_model import EmbeddedCorpus, OneGenModel, Passage, PassageIndex
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.retrieval.corpus_writer import cut
 from onegen_model.retrieval.embedder import embed_ids

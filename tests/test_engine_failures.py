@@ -10,7 +10,7 @@ from onegen_model.engine import forward
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.events import Finished
 from onegen_model.network import read
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.engines import QUESTIONS, Player, World, check_clean, written
 
 

@@ -14,7 +14,7 @@ from onegen_model.engine.attention import AttentionPattern, context_length
 from onegen_model.engine.forward import Chunk, SlotNetwork, probe
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import CheckpointError
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import FAMILIES, MakeNetwork
 from tests.engines import QUESTIONS, Player, World, check_clean, clean_read
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from onegen_model.checkpoint.loading import Base, CheckpointConfig
+from onegen_model.checkpoint.config import Base, CheckpointConfig
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.collator import (
@@ -31,7 +31,7 @@ from onegen_model.finetune.methods import (
 from onegen_model.finetune.objective import Objective
 from onegen_model.model import OneGenModel
 from onegen_model.network import normalise, pad_rows, read, read_hidden
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork, make_tokenizer
 
 PASSAGES = {

@@ -8,7 +8,7 @@ from onegen_model.finetune.collator import Collator
 from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
 from onegen_model.finetune.losses import Contrastive, LossSettings, bpr, excluded_pairs, info_nce
 from onegen_model.finetune.objective import Objective
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 
 TOWNS = {name: Passage(name, f"{name} is a small town") for name in ("alba", "brig", "cary")}

@@ -12,7 +12,7 @@ from onegen_model.finetune.data import Data, load_examples, load_passages, open_
 from onegen_model.finetune.examples import example_problems
 from onegen_model.finetune.lines import JsonLines
 from onegen_model.finetune.survey import survey, usable
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.training_files import write
 
 

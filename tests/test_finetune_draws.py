@@ -12,7 +12,7 @@ from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, Tra
 from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import run
 from onegen_model.finetune.trainer import JointTrainer
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, NAMES, PASSAGES, make_base, plain, write_recipe
 

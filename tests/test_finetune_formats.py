@@ -10,7 +10,7 @@ from onegen_model.events import Passage
 from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.data import Data, open_data
 from onegen_model.finetune.examples import RetrievalTarget, TrainingSegment
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.training_files import write
 
 MULTI_HOP = (

@@ -25,7 +25,7 @@ from onegen_model.finetune.losses import (
 )
 from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.run import run
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import losses_of, make_base, write_recipe
 

@@ -11,7 +11,7 @@ from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, Tra
 from onegen_model.finetune.losses import LossSettings, info_nce
 from onegen_model.finetune.memory import PassageMemory
 from onegen_model.finetune.objective import Objective
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 
 NAMES = ("alba", "brig", "cary", "dorn")

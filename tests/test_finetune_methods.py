@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from onegen_model.checkpoint.loading import CheckpointConfig, load_checkpoint
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import load_checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError
 from onegen_model.finetune.collator import Collator, CollatorSettings
 from onegen_model.finetune.methods import (
@@ -23,7 +24,7 @@ from onegen_model.finetune.objective import Objective
 from onegen_model.finetune.run import export, run
 from onegen_model.finetune.starting import start
 from onegen_model.model import OneGenModel
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
 

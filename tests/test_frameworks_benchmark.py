@@ -12,7 +12,8 @@ from benchmarks.data import Question
 from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, Setup, Tally
 from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from tests.conftest import MakeNetwork, make_tokenizer
 
 pytest.importorskip("langchain_chroma")

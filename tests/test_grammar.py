@@ -18,7 +18,8 @@ from onegen_model.network import read
 from onegen_model.params import SamplingParams
 from onegen_model.request import ControlIds
 from onegen_model.transcript.grammar import Grammar
-from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.template import Template
 from onegen_model.transcript.tool_calls import ToolCall, ToolCallParser, render_tool_call
 from tests.conftest import make_tokenizer
 from tests.engines import QUESTIONS, Player, World, check_clean, written

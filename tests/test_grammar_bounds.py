@@ -19,7 +19,7 @@ from onegen_model.events import Finished
 from onegen_model.generation.driver import Driver, control_ids
 from onegen_model.params import SamplingParams
 from onegen_model.transcript.grammar import Grammar
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.engines import QUESTIONS, Player, World, check_clean
 from tests.grammars import TOOLS, make_engine
 

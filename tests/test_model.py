@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.engine import forward
 from onegen_model.errors import (
     InvalidInputError,

@@ -7,7 +7,7 @@ from onegen_model.errors import ProtocolError
 from onegen_model.events import Event, Token
 from onegen_model.generation.driver import Driver
 from onegen_model.params import SamplingParams
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.drivers import Library, of
 
 

@@ -8,13 +8,13 @@ tokenizer has the control tokens: ours, or those of a preset.
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from onegen_model.checkpoint.config import CONFIG_FILE, Base, CheckpointConfig
 from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
 from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
 from onegen_model.errors import CheckpointError, InvalidInputError
@@ -25,11 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-DEFAULT_CHECKPOINT = Path(__file__).parent / "default_checkpoint"
-CONFIG_FILE = "onegen.json"
+DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "default_checkpoint"
 ADAPTER_FILE = "adapter_model.safetensors"
 _ADAPTER_CONFIG = "adapter_config.json"
-FORMAT_VERSION = 1
 _WHOLE = "a causal language model of Hugging Face with safetensors and a tokenizer"
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 # What a config file may hold that changes no vector and no id.
@@ -38,58 +36,6 @@ _INERT = {
     *("transformers_version", "peft_version", "architectures", "inference_mode"),
     *("dtype", "torch_dtype", "use_cache", "attn_implementation", "_attn_implementation"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What an adapter was trained on. `source` is "default", a folder or a hub id."""
-
-    source: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointConfig:
-    """The content of `onegen.json`. Without a `base` the folder holds whole weights."""
-
-    template: Template = field(default_factory=Template)
-    max_passage_tokens: int = 128
-    base: Base | None = None
-
-    def write(self, folder: Path) -> None:
-        """Write `onegen.json`."""
-        plain = {
-            "format_version": FORMAT_VERSION,
-            "template": self.template.to_dict(),
-            "max_passage_tokens": self.max_passage_tokens,
-            "base": asdict(self.base) if self.base else None,
-        }
-        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> "CheckpointConfig":
-        """Defaults where the folder has no `onegen.json`; raises CheckpointError."""
-        file = folder / CONFIG_FILE
-        if not file.is_file():
-            return cls()
-        try:
-            plain: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            if plain["format_version"] != FORMAT_VERSION:
-                raise CheckpointError(
-                    f"{file} has format {plain['format_version']}; expected {FORMAT_VERSION}; "
-                    "use the release of onegen that wrote it"
-                )
-            return cls(
-                Template.from_dict(plain["template"]),
-                plain["max_passage_tokens"],
-                Base(**plain["base"]) if plain["base"] else None,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{file} cannot be read ({type(error).__name__}: {error}); expected what "
-                "`save_pretrained` writes; fetch the checkpoint again"
-            ) from error
 
 
 @dataclass(frozen=True, slots=True)

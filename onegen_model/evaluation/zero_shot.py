@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
+from onegen_model.checkpoint.config import CONFIG_FILE, CheckpointConfig
 from onegen_model.checkpoint.loading import (
-    CONFIG_FILE,
     DEFAULT_CHECKPOINT,
     Checkpoint,
-    CheckpointConfig,
     find_base,
     fingerprint_of,
     load_weights,

@@ -16,8 +16,8 @@ from huggingface_hub import ModelCardData
 from torch import nn
 from transformers import TrainerState, TrainingArguments
 
+from onegen_model.checkpoint.config import Base
 from onegen_model.checkpoint.default_base import file_sha256
-from onegen_model.checkpoint.loading import Base
 from onegen_model.finetune.development import kept_evaluation
 from onegen_model.finetune.recipe import Recipe
 

@@ -17,7 +17,8 @@ from onegen_model.finetune.losses import NO_TARGET
 from onegen_model.finetune.settings import require_at_least
 from onegen_model.network import pad_rows
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
-from onegen_model.transcript.template import Rendered, Renderer, Segment
+from onegen_model.transcript.renderer import Rendered, Renderer
+from onegen_model.transcript.template import Segment
 
 T = TypeVar("T")
 

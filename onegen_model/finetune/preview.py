@@ -13,7 +13,7 @@ from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.run import open_development, require_batch, training_arguments
 from onegen_model.finetune.starting import start
 from onegen_model.finetune.survey import usable
-from onegen_model.transcript.template import Rendered, Renderer
+from onegen_model.transcript.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-from onegen_model.checkpoint.loading import ADAPTER_FILE, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import ADAPTER_FILE
 from onegen_model.errors import (
     CheckpointError,
     InvalidInputError,
@@ -37,7 +38,7 @@ from onegen_model.finetune.recipe import Recipe
 from onegen_model.finetune.starting import Start, find_recipe_base, start
 from onegen_model.finetune.survey import Kept, usable
 from onegen_model.finetune.trainer import JointTrainer
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from onegen_model.finetune.examples import TrainingExample
 from onegen_model.network import normalise, pad_rows, read_hidden
 from onegen_model.retrieval.bm25 import Bm25
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

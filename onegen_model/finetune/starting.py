@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoTokenizer
 
+from onegen_model.checkpoint.config import Base, CheckpointConfig
 from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
 from onegen_model.checkpoint.loading import (
     ADAPTER_FILE,
     DEFAULT_CHECKPOINT,
-    Base,
-    CheckpointConfig,
     find_base,
     load_checkpoint,
     load_weights,
@@ -31,7 +30,8 @@ from onegen_model.finetune.methods import (
     saved_shapes,
 )
 from onegen_model.finetune.recipe import Recipe
-from onegen_model.transcript.template import Renderer, Template
+from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id
 
 if TYPE_CHECKING:

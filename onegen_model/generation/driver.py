@@ -21,7 +21,7 @@ from onegen_model.retrieval.protocol import (
     require_retriever,
     select_passages,
 )
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.tool_calls import TAGS
 
 

@@ -13,7 +13,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.transcript import chat_template
-from onegen_model.transcript.template import Renderer, Segment, require_question
+from onegen_model.transcript.renderer import Renderer, require_question
+from onegen_model.transcript.template import Segment
 from onegen_model.transcript.tool_calls import tools_text
 
 

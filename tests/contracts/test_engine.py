@@ -8,7 +8,7 @@ from onegen_model.engine.base import Engine
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.engines import (
     QUESTIONS,
     MakeEngine,

@@ -6,7 +6,8 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import OneGenModel
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from tests.evaluation_world import write_world
 
 

@@ -10,7 +10,8 @@ import torch
 from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import OneGenModel, Passage, PassageIndex, Query
-from onegen_model.checkpoint.loading import Checkpoint, CheckpointConfig
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, MissingExtraError
 from onegen_model.evaluation import encoder as encoders
 from onegen_model.evaluation.encoder import SentenceEncoder

@@ -13,7 +13,7 @@ from onegen_model.finetune import mining
 from onegen_model.finetune.data import open_data
 from onegen_model.finetune.mining import Sources
 from onegen_model.finetune.searching import Bm25Searcher, MiningQuery, Vector
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 
 TOWNS = ("alba", "brig", "cary", "dorn", "elva", "fink", "gora", "hull")
 RIVERS = ("amon", "bure", "cole", "dove", "ebro", "foss", "gade", "hodder")

@@ -17,7 +17,7 @@ from onegen_model.finetune.negatives import MiningSettings
 from onegen_model.finetune.searching import Bm25Searcher, ModelSearcher, Vector
 from onegen_model.retrieval.bm25 import words
 from onegen_model.retrieval.embedder import embed_ids
-from onegen_model.transcript.template import Renderer
+from onegen_model.transcript.renderer import Renderer
 from tests.mining.conftest import TOWNS, corpus_lines, negatives, read, transcript, write
 
 # What is asked.

@@ -1,0 +1,65 @@
+"""The file `onegen.json` of a checkpoint: template, passage length, base."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onegen_model.errors import CheckpointError
+from onegen_model.transcript.template import Template
+
+CONFIG_FILE = "onegen.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What an adapter was trained on. `source` is "default", a folder or a hub id."""
+
+    source: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """The content of `onegen.json`. Without a `base` the folder holds whole weights."""
+
+    template: Template = field(default_factory=Template)
+    max_passage_tokens: int = 128
+    base: Base | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write `onegen.json`."""
+        plain = {
+            "format_version": FORMAT_VERSION,
+            "template": self.template.to_dict(),
+            "max_passage_tokens": self.max_passage_tokens,
+            "base": asdict(self.base) if self.base else None,
+        }
+        text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "CheckpointConfig":
+        """Defaults where the folder has no `onegen.json`; raises CheckpointError."""
+        file = folder / CONFIG_FILE
+        if not file.is_file():
+            return cls()
+        try:
+            plain: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            if plain["format_version"] != FORMAT_VERSION:
+                raise CheckpointError(
+                    f"{file} has format {plain['format_version']}; expected {FORMAT_VERSION}; "
+                    "use the release of onegen that wrote it"
+                )
+            return cls(
+                Template.from_dict(plain["template"]),
+                plain["max_passage_tokens"],
+                Base(**plain["base"]) if plain["base"] else None,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{file} cannot be read ({type(error).__name__}: {error}); expected what "
+                "`save_pretrained` writes; fetch the checkpoint again"
+            ) from error
