@@ -16,9 +16,9 @@ from pathlib import Path
 from llama_index.core import Document, VectorStoreIndex
 
 from onegen_integrations import llama_index as onegen
-from onegen_model.finetune.methods import AdapterSettings
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.trainable import AdapterSettings
+from onegen_model.finetune.run.training import run
 
 PASSAGES = {
     "travel": "Expenses for travel are refunded within 30 days of the form's arrival.",

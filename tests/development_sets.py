@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.run.recipe import Recipe
 from tests.finetuning import EXAMPLES, plain, write_recipe
 
 EVERY_STEP = {"eval_steps": 1, "save_steps": 1, "max_steps": 12, "learning_rate": 0.02}

@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from onegen_model.events import Passage
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
+from onegen_model.finetune.run.recipe import Recipe
 from tests.conftest import MakeNetwork, make_tokenizer
 
 NAMES = ("alba", "brig", "cary", "dorn", "elva", "fink")

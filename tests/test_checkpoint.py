@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from onegen_model.checkpoint.config import Base, CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint, weights_sha256
 from onegen_model.errors import CheckpointError
-from onegen_model.finetune.methods import AdapterSettings, add_adapter, save_trained
+from onegen_model.finetune.run.trainable import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel
 from onegen_model.transcript.tokens import ControlTokens
 from tests.conftest import MakeNetwork, make_tokenizer

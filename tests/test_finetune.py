@@ -10,7 +10,7 @@ import torch
 from onegen_model.checkpoint.config import Base, CheckpointConfig
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import (
+from onegen_model.finetune.data.collator import (
     Collator,
     CollatorSettings,
     PassageQuery,
@@ -19,16 +19,16 @@ from onegen_model.finetune.collator import (
     draw,
     relations,
 )
-from onegen_model.finetune.data import load_examples
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.losses import excluded_pairs
-from onegen_model.finetune.methods import (
+from onegen_model.finetune.data.datasets import load_examples
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
+from onegen_model.finetune.loss.losses import excluded_pairs
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.trainable import (
     AdapterSettings,
     add_adapter,
     load_trained,
     save_trained,
 )
-from onegen_model.finetune.objective import Objective
 from onegen_model.model import OneGenModel
 from onegen_model.network import normalise, pad_rows, read, read_hidden
 from onegen_model.transcript.renderer import Renderer

@@ -4,10 +4,16 @@ import pytest
 import torch
 
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.losses import Contrastive, LossSettings, bpr, excluded_pairs, info_nce
-from onegen_model.finetune.objective import Objective
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
+from onegen_model.finetune.loss.losses import (
+    Contrastive,
+    LossSettings,
+    bpr,
+    excluded_pairs,
+    info_nce,
+)
+from onegen_model.finetune.loss.objective import Objective
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 

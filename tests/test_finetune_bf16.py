@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
 from tests.finetuning import PASSAGES, losses_of, make_base, write_recipe

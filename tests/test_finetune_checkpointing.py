@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import losses_of, make_base, write_recipe
 

@@ -8,7 +8,7 @@ import torch
 
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import losses_of, make_base, write_recipe
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.data import Data, load_examples, load_passages, open_data
-from onegen_model.finetune.examples import example_problems
-from onegen_model.finetune.lines import JsonLines
-from onegen_model.finetune.survey import survey, usable
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.datasets import Data, load_examples, load_passages, open_data
+from onegen_model.finetune.data.examples import example_problems
+from onegen_model.finetune.data.survey import survey, usable
+from onegen_model.jsonl import JsonLines
 from onegen_model.transcript.renderer import Renderer
 from tests.training_files import write
 

@@ -14,13 +14,13 @@ from transformers import TrainingArguments
 
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.data import open_data
-from onegen_model.finetune.development import own_batches
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.preview import preview
-from onegen_model.finetune.run import open_development, run
-from onegen_model.finetune.starting import start
-from onegen_model.finetune.trainer import JointTrainer
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.dev_set import own_batches
+from onegen_model.finetune.run.dry_run import preview
+from onegen_model.finetune.run.start import start
+from onegen_model.finetune.run.trainer import JointTrainer
+from onegen_model.finetune.run.training import open_development, run
 from tests.conftest import MakeNetwork
 from tests.development_sets import EVERY_STEP, dev_values, recipe_with_dev, state_of, write_dev
 from tests.finetuning import PASSAGES, make_base, write_recipe

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import run
-from onegen_model.finetune.trainer import JointTrainer
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.trainer import JointTrainer
+from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, NAMES, PASSAGES, make_base, plain, write_recipe

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from onegen_model.errors import OneGenError, is_out_of_memory
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.run import run
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import make_base, write_recipe
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 # Spoils the gradient of the second step, on the last process alone; the loss stays what it is.
 SPOIL = f"""
 import os, runpy, sys
-from onegen_model.finetune.objective import Objective
+from onegen_model.finetune.loss.objective import Objective
 
 forward, steps = Objective.forward, []
 

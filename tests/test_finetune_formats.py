@@ -7,9 +7,9 @@ import pytest
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.data import Data, open_data
-from onegen_model.finetune.examples import RetrievalTarget, TrainingSegment
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.datasets import Data, open_data
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingSegment
 from onegen_model.transcript.renderer import Renderer
 from tests.training_files import write
 

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import last_checkpoint, run
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.training import last_checkpoint, run
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
 from tests.development_sets import last_of, write_dev

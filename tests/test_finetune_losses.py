@@ -13,9 +13,9 @@ from torch import distributed as dist
 
 from onegen_model.errors import OneGenError
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.losses import (
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
+from onegen_model.finetune.loss.losses import (
     LossSettings,
     bpr,
     excluded_pairs,
@@ -23,8 +23,8 @@ from onegen_model.finetune.losses import (
     joint_loss,
     language_modeling_loss,
 )
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.run import run
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.finetuning import losses_of, make_base, write_recipe

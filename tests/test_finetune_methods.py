@@ -12,17 +12,17 @@ from transformers import PreTrainedModel
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import load_checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.methods import (
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.start import start
+from onegen_model.finetune.run.trainable import (
     AdapterSettings,
     Method,
     load_trained,
     merged,
     prepare_to_learn,
 )
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.run import export, run
-from onegen_model.finetune.starting import start
+from onegen_model.finetune.run.training import export, run
 from onegen_model.model import OneGenModel
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork

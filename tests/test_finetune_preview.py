@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from onegen_model.finetune.methods import AdapterSettings, Method, prepare_to_learn
-from onegen_model.finetune.preview import activation_numbers, estimate_memory, preview
+from onegen_model.finetune.run.dry_run import activation_numbers, estimate_memory, preview
+from onegen_model.finetune.run.trainable import AdapterSettings, Method, prepare_to_learn
 from tests.conftest import MakeNetwork, make_tokenizer
 from tests.finetuning import make_base, write_recipe
 

@@ -8,7 +8,7 @@ import pytest
 from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.development_sets import recipe_with_dev
 from tests.finetuning import losses_of, make_base

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from onegen_model.cli import main
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.development_sets import recipe_with_dev, state_of, write_dev
 from tests.finetuning import make_base, write_recipe

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.run import run
-from onegen_model.finetune.starting import start
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.start import start
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
-from onegen_model.finetune.development import EarlyStopping, Patience, evaluations_without_gain
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.dev_set import EarlyStopping, Patience, evaluations_without_gain
+from onegen_model.finetune.run.training import run
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
 from tests.development_sets import dev_values, recipe_with_dev, state_of

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
 from onegen_model.errors import CheckpointError
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.training import run
 from tests.conftest import MakeNetwork
 from tests.finetuning import make_base, write_recipe
 

@@ -22,8 +22,8 @@ from onegen_model import (
 from onegen_model.checkpoint.presets import MULTI_HOP, PRESETS
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import RetrievalRequested
-from onegen_model.finetune.collator import Collator, CollatorSettings
-from onegen_model.finetune.data import open_data
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.datasets import open_data
 from onegen_model.network import normalise
 from tests.engines import PositionCounter, clean_read
 from tests.published import (

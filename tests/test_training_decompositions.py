@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onegen_model.finetune.examples import example_problems
+from onegen_model.finetune.data.examples import example_problems
 
 
 def hop(question: str, answer: str, title: str | None = None) -> dict[str, Any]:

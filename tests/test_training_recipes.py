@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import training_arguments
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.training import training_arguments
 
 FOLDER = Path(__file__).parent.parent / "training" / "recipes"
 

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.examples import TrainingExample, example_problems
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.examples import TrainingExample, example_problems
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.tool_calls import ToolCallParser, render_tool_call

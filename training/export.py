@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from onegen_model.errors import OneGenError
-from onegen_model.finetune.run import export
+from onegen_model.finetune.run.training import export
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch.distributed as dist
 
 from onegen_model.errors import OneGenError
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import run
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.training import run
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ from onegen_model.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
-    from onegen_model.finetune.mining import MiningSummary
-    from onegen_model.finetune.negatives import MiningSettings
-    from onegen_model.finetune.searching import Corpus, Searcher
+    from onegen_model.finetune.mining.mine import MiningSummary
+    from onegen_model.finetune.mining.negatives import MiningSettings
+    from onegen_model.finetune.mining.search import Corpus, Searcher
 
 
 def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
@@ -78,8 +78,8 @@ def _add_choice(mine: ArgumentParser) -> None:
 
 def run_mine(options: Namespace, load_model: "LoadModel") -> int:
     # Imported here: the other commands do without the seconds that it takes.
-    from onegen_model.finetune.data import open_data
-    from onegen_model.finetune.mining import Sources, mine, require_out
+    from onegen_model.finetune.data.datasets import open_data
+    from onegen_model.finetune.mining.mine import Sources, mine, require_out
 
     settings = _settings(options)
     passages = Path(options.passages) if options.passages else None
@@ -103,7 +103,7 @@ def run_mine(options: Namespace, load_model: "LoadModel") -> int:
 
 
 def _settings(options: Namespace) -> "MiningSettings":
-    from onegen_model.finetune.negatives import MiningSettings
+    from onegen_model.finetune.mining.negatives import MiningSettings
 
     first, _, last = options.ranks.partition("-")
     if not (first.isdecimal() and last.isdecimal()):
@@ -125,7 +125,7 @@ def _settings(options: Namespace) -> "MiningSettings":
 
 
 def _open_searcher(options: Namespace, corpus: "Corpus", load_model: "LoadModel") -> "Searcher":
-    from onegen_model.finetune.searching import Bm25Searcher, ModelSearcher
+    from onegen_model.finetune.mining.search import Bm25Searcher, ModelSearcher
 
     if options.search == "bm25":
         return Bm25Searcher(corpus)

@@ -13,8 +13,8 @@ from onegen_model.errors import InvalidInputError, MissingExtraError
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
-    from onegen_model.finetune.preview import Preview, Run
-    from onegen_model.finetune.survey import Survey
+    from onegen_model.finetune.data.survey import Survey
+    from onegen_model.finetune.run.dry_run import Preview, Run
 
 _FAILED = 1
 _ROLE_WIDTH = len("passage token")
@@ -23,9 +23,9 @@ _ROLE_WIDTH = len("passage token")
 def run_train(options: Namespace, _load_model: "LoadModel") -> int:
     # Imported here: the other commands need neither PyYAML nor the seconds that PEFT takes.
     try:
-        from onegen_model.finetune.preview import preview
-        from onegen_model.finetune.recipe import Recipe
-        from onegen_model.finetune.run import run
+        from onegen_model.finetune.run.dry_run import preview
+        from onegen_model.finetune.run.recipe import Recipe
+        from onegen_model.finetune.run.training import run
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"The package {error.name} is not installed; expected it for training; "
@@ -47,10 +47,10 @@ def run_train(options: Namespace, _load_model: "LoadModel") -> int:
 
 def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
     """Status 1 where something is wrong with the file."""
-    from onegen_model.finetune.collator import Collator, CollatorSettings
-    from onegen_model.finetune.data import open_data
-    from onegen_model.finetune.starting import load_renderer
-    from onegen_model.finetune.survey import survey
+    from onegen_model.finetune.data.collator import Collator, CollatorSettings
+    from onegen_model.finetune.data.datasets import open_data
+    from onegen_model.finetune.data.survey import survey
+    from onegen_model.finetune.run.start import load_renderer
 
     passages = Path(options.passages) if options.passages else None
     data = open_data(options.format, Path(options.file), passages)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.lines import JsonLines
+from onegen_model.jsonl import JsonLines
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel
 
-from onegen_model.finetune import mining
-from onegen_model.finetune.data import open_data
-from onegen_model.finetune.mining import Sources
-from onegen_model.finetune.searching import Bm25Searcher, MiningQuery, Vector
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining.mine import Sources
+from onegen_model.finetune.mining.mine import mine as mining
+from onegen_model.finetune.mining.search import Bm25Searcher, MiningQuery, Vector
 from onegen_model.transcript.renderer import Renderer
 
 TOWNS = ("alba", "brig", "cary", "dorn", "elva", "fink", "gora", "hull")

@@ -10,12 +10,12 @@ import pytest
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage
-from onegen_model.finetune import searching
-from onegen_model.finetune.data import open_data
-from onegen_model.finetune.mining import Sources, mine
-from onegen_model.finetune.negatives import MiningSettings
-from onegen_model.finetune.resuming import PartialFile
-from onegen_model.finetune.searching import Bm25Searcher, Corpus, ModelSearcher
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining.mine import Sources, mine
+from onegen_model.finetune.mining.mine import search as searching
+from onegen_model.finetune.mining.negatives import MiningSettings
+from onegen_model.finetune.mining.resumable_file import PartialFile
+from onegen_model.finetune.mining.search import Bm25Searcher, Corpus, ModelSearcher
 from tests.mining.conftest import Failing, corpus_lines, negatives, read, transcript, write
 
 # Killed, and called again.

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from transformers import PreTrainedModel
 
-from onegen_model.finetune import searching
-from onegen_model.finetune.collator import Collator, CollatorSettings, content_key
-from onegen_model.finetune.data import open_data
-from onegen_model.finetune.mining import Sources, _rank, mine, mining_queries, short_answer
-from onegen_model.finetune.negatives import MiningSettings
-from onegen_model.finetune.searching import Bm25Searcher, ModelSearcher, Vector
+from onegen_model.finetune.data.collator import Collator, CollatorSettings, content_key
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining.mine import Sources, _rank, mine, mining_queries, short_answer
+from onegen_model.finetune.mining.mine import search as searching
+from onegen_model.finetune.mining.negatives import MiningSettings
+from onegen_model.finetune.mining.search import Bm25Searcher, ModelSearcher, Vector
 from onegen_model.retrieval.bm25 import words
 from onegen_model.retrieval.embedder import embed_ids
 from onegen_model.transcript.renderer import Renderer

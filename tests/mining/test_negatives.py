@@ -7,8 +7,8 @@ import pytest
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
-from onegen_model.finetune.collator import content_key
-from onegen_model.finetune.negatives import (
+from onegen_model.finetune.data.collator import content_key
+from onegen_model.finetune.mining.negatives import (
     Known,
     MiningSettings,
     Selection,

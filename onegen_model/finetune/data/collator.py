@@ -12,8 +12,8 @@ from torch import Tensor
 
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
-from onegen_model.finetune.examples import PassageRef, TrainingExample
-from onegen_model.finetune.losses import NO_TARGET
+from onegen_model.finetune.data.examples import PassageRef, TrainingExample
+from onegen_model.finetune.loss.losses import NO_TARGET
 from onegen_model.finetune.settings import require_at_least
 from onegen_model.network import pad_rows
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids

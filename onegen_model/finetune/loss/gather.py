@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from onegen_model.finetune.losses import NO_TARGET
+from onegen_model.finetune.loss.losses import NO_TARGET
 
 
 def world_size() -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
-from onegen_model.finetune.collator import content_key
+from onegen_model.finetune.data.collator import content_key
 from onegen_model.retrieval.bm25 import words
 
 SamplingStrategy = Literal["top", "random"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from onegen_model.events import Passage
-from onegen_model.finetune.examples import (
+from onegen_model.finetune.data.examples import (
     Problem,
     RetrievalTarget,
     TrainingExample,
@@ -20,7 +20,7 @@ from onegen_model.finetune.examples import (
     inline_passage,
     passage_problems,
 )
-from onegen_model.finetune.lines import Numbered
+from onegen_model.jsonl import Numbered
 
 POSITIVE_SCORE = 0.5
 _FIELDS = ("query", "anchor", "positive", "negative", "passage", "score", "id")

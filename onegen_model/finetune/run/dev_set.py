@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.gathering import gather_rows, world_size
-from onegen_model.finetune.losses import NO_TARGET, LossSettings, count_targets
-from onegen_model.finetune.survey import Kept
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.survey import Kept
+from onegen_model.finetune.loss.gather import gather_rows, world_size
+from onegen_model.finetune.loss.losses import NO_TARGET, LossSettings, count_targets
 
 logger = logging.getLogger(__name__)
 

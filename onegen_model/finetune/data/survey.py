@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import Collator, TooLongError
-from onegen_model.finetune.data import Data, Examples
-from onegen_model.finetune.examples import Problem, TrainingExample
+from onegen_model.finetune.data.collator import Collator, TooLongError
+from onegen_model.finetune.data.datasets import Data, Examples
+from onegen_model.finetune.data.examples import Problem, TrainingExample
 
 logger = logging.getLogger(__name__)
 

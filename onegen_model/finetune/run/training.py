@@ -20,24 +20,30 @@ from onegen_model.errors import (
     MissingExtraError,
     OneGenError,
 )
-from onegen_model.finetune.card import CARD_FILE, RunFacts, describe_run, keep_card, write_card
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.compiling import compile_layers
-from onegen_model.finetune.continuing import require_same_run, require_same_task, write_task
-from onegen_model.finetune.data import Data, Examples, open_data
-from onegen_model.finetune.development import (
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.datasets import Data, Examples, open_data
+from onegen_model.finetune.data.survey import Kept, usable
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.compile_layers import compile_layers
+from onegen_model.finetune.run.dev_set import (
     Development,
     Patience,
     evaluation_arguments,
 )
-from onegen_model.finetune.lines import JsonLines
-from onegen_model.finetune.methods import TRAINED_FILE, has_adapter, merged
-from onegen_model.finetune.objective import Objective
-from onegen_model.finetune.plot import PLOT_FILE, draw_run
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.starting import Start, find_recipe_base, start
-from onegen_model.finetune.survey import Kept, usable
-from onegen_model.finetune.trainer import JointTrainer
+from onegen_model.finetune.run.model_card import (
+    CARD_FILE,
+    RunFacts,
+    describe_run,
+    keep_card,
+    write_card,
+)
+from onegen_model.finetune.run.plot import PLOT_FILE, draw_run
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.resume import require_same_run, require_same_task, write_task
+from onegen_model.finetune.run.start import Start, find_recipe_base, start
+from onegen_model.finetune.run.trainable import TRAINED_FILE, has_adapter, merged
+from onegen_model.finetune.run.trainer import JointTrainer
+from onegen_model.jsonl import JsonLines
 from onegen_model.transcript.renderer import Renderer
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.examples import (
+from onegen_model.finetune.data.examples import (
     PassageRef,
     Problem,
     RetrievalTarget,
@@ -28,7 +28,7 @@ from onegen_model.finetune.examples import (
     TrainingSegment,
     inline_passage,
 )
-from onegen_model.finetune.lines import JsonLines, Numbered
+from onegen_model.jsonl import JsonLines, Numbered
 
 _QUERY = re.compile(r"\[Question Representation\]|\[LK\]")
 _DOCUMENT_TOKENS = ("[Document Fragment Representation]", "[SE]")

@@ -8,14 +8,14 @@ from typing import Any
 from onegen_model.checkpoint.default_base import file_sha256
 from onegen_model.checkpoint.loading import ADAPTER_FILE
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.finetune.methods import (
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.start import Start, adapter_problems, find_source
+from onegen_model.finetune.run.trainable import (
     TRAINED_FILE,
     has_adapter,
     learning_shapes,
     saved_shapes,
 )
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.starting import Start, adapter_problems, find_source
 
 # What is trained on, and towards what, in `output`.
 RUN_FILE = "run.json"

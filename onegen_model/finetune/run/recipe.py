@@ -10,11 +10,11 @@ import yaml
 from transformers import TrainingArguments
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.collator import CollatorSettings
-from onegen_model.finetune.data import Format
-from onegen_model.finetune.development import DevMetric, EarlyStopping
-from onegen_model.finetune.losses import Contrastive, LossSettings
-from onegen_model.finetune.methods import AdapterSettings, Method
+from onegen_model.finetune.data.collator import CollatorSettings
+from onegen_model.finetune.data.datasets import Format
+from onegen_model.finetune.loss.losses import Contrastive, LossSettings
+from onegen_model.finetune.run.dev_set import DevMetric, EarlyStopping
+from onegen_model.finetune.run.trainable import AdapterSettings, Method
 from onegen_model.finetune.settings import build, require_known
 
 # What `run` decides: a recipe that says otherwise would be overruled without a word.

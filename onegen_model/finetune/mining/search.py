@@ -16,8 +16,13 @@ from tqdm import tqdm
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.collator import Collator, CollatorSettings, TooLongError, content_key
-from onegen_model.finetune.examples import TrainingExample
+from onegen_model.finetune.data.collator import (
+    Collator,
+    CollatorSettings,
+    TooLongError,
+    content_key,
+)
+from onegen_model.finetune.data.examples import TrainingExample
 from onegen_model.network import normalise, pad_rows, read_hidden
 from onegen_model.retrieval.bm25 import Bm25
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids

@@ -22,14 +22,14 @@ from onegen_model.checkpoint.loading import (
 )
 from onegen_model.engine.forward import probe
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.finetune.methods import (
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.trainable import (
     AdapterSettings,
     learning_shapes,
     load_trained,
     prepare_to_learn,
     saved_shapes,
 )
-from onegen_model.finetune.recipe import Recipe
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id

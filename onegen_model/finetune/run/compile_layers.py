@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.methods import stack
+from onegen_model.finetune.run.trainable import stack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

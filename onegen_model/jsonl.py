@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.examples import Problem
+from onegen_model.finetune.data.examples import Problem
 
 # A record and the number of its line, counted from 0 and without blank ones.
 Numbered = tuple[int, dict[str, Any]]

@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.development import Development, Tally, own_batches
-from onegen_model.finetune.failures import OptimizerMemory, memory_named, require_finite
-from onegen_model.finetune.losses import count_targets
-from onegen_model.finetune.methods import load_trained, save_trained
-from onegen_model.finetune.objective import Objective
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.loss.losses import count_targets
+from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.dev_set import Development, Tally, own_batches
+from onegen_model.finetune.run.failures import OptimizerMemory, memory_named, require_finite
+from onegen_model.finetune.run.trainable import load_trained, save_trained
 
 logger = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
-from onegen_model.finetune.collator import Collator
-from onegen_model.finetune.data import open_data
-from onegen_model.finetune.examples import TrainingExample
-from onegen_model.finetune.recipe import Recipe
-from onegen_model.finetune.run import open_development, require_batch, training_arguments
-from onegen_model.finetune.starting import start
-from onegen_model.finetune.survey import usable
+from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.finetune.data.survey import usable
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.start import start
+from onegen_model.finetune.run.training import open_development, require_batch, training_arguments
 from onegen_model.transcript.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onegen_model.finetune.gathering import gather_batch, world_size
-from onegen_model.finetune.losses import (
+from onegen_model.finetune.loss.cross_batch_memory import PassageMemory
+from onegen_model.finetune.loss.gather import gather_batch, world_size
+from onegen_model.finetune.loss.losses import (
     LossSettings,
     bpr,
     count_targets,
@@ -20,7 +21,6 @@ from onegen_model.finetune.losses import (
     joint_loss,
     language_modeling_loss,
 )
-from onegen_model.finetune.memory import PassageMemory
 from onegen_model.network import normalise, read, read_hidden
 
 if TYPE_CHECKING:

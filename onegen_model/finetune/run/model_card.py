@@ -18,8 +18,8 @@ from transformers import TrainerState, TrainingArguments
 
 from onegen_model.checkpoint.config import Base
 from onegen_model.checkpoint.default_base import file_sha256
-from onegen_model.finetune.development import kept_evaluation
-from onegen_model.finetune.recipe import Recipe
+from onegen_model.finetune.run.dev_set import kept_evaluation
+from onegen_model.finetune.run.recipe import Recipe
 
 CARD_FILE = "README.md"
 _MARK = "<!-- Written by onegen at the end of a run; without this line it is left as it is. -->"

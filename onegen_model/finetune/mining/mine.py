@@ -17,15 +17,15 @@ from tqdm import tqdm
 from onegen_model.checkpoint.default_base import file_sha256
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
-from onegen_model.finetune.collator import content_key
-from onegen_model.finetune.data import Data
-from onegen_model.finetune.examples import PassageRef, TrainingExample
-from onegen_model.finetune.negatives import Known, MiningSettings, select_negatives
-from onegen_model.finetune.pairs import Pairs
-from onegen_model.finetune.published import Conversations
-from onegen_model.finetune.resuming import PartialFile
-from onegen_model.finetune.searching import Corpus, MiningQuery, Searcher, Vector
-from onegen_model.finetune.survey import missing_passages
+from onegen_model.finetune.data.collator import content_key
+from onegen_model.finetune.data.datasets import Data
+from onegen_model.finetune.data.examples import PassageRef, TrainingExample
+from onegen_model.finetune.data.pairs import Pairs
+from onegen_model.finetune.data.published import Conversations
+from onegen_model.finetune.data.survey import missing_passages
+from onegen_model.finetune.mining.negatives import Known, MiningSettings, select_negatives
+from onegen_model.finetune.mining.resumable_file import PartialFile
+from onegen_model.finetune.mining.search import Corpus, MiningQuery, Searcher, Vector
 from onegen_model.transcript.template import Template
 
 # Examples between two saves.

@@ -8,14 +8,14 @@ from typing import Any, Literal, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune import pairs, published
-from onegen_model.finetune.examples import (
+from onegen_model.finetune.data.datasets import pairs, published
+from onegen_model.finetune.data.examples import (
     Problem,
     TrainingExample,
     example_problems,
     passage_problems,
 )
-from onegen_model.finetune.lines import JsonLines, Numbered
+from onegen_model.jsonl import JsonLines, Numbered
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Training data: formats, examples, collation to tensors, a survey of what is usable."""

@@ -1,0 +1,1 @@
+"""Hard negatives: search a corpus with training queries and keep what is wrong."""

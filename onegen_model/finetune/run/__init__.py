@@ -1,0 +1,1 @@
+"""A training run: recipe, start, trainer, checkpoints, model card."""
