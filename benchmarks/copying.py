@@ -15,9 +15,9 @@ import torch
 
 from benchmarks import report
 from onegen_model import OneGenModel
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.table import markdown
-from onegen_model.evaluation.zero_shot import load_base
+from onegen_model.evaluation.ask.zero_shot import load_base
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.table import markdown
 
 NAMES = ["Ada", "Olav", "Brekke", "Lindqvist", "Szabó", "Mirza", "Ringo", "Condon", "Rosling"]
 MONTHS = ["January", "March", "May", "June", "August", "October", "December"]

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.pool import pieces
-from onegen_model.evaluation.questions import Question, gold_of_training, read_questions, spaced
+from onegen_model.evaluation.ask.pool import pieces
+from onegen_model.evaluation.ask.questions import Question, gold_of_training, read_questions, spaced
 from onegen_model.retrieval.documents import Document, read_file
 from onegen_model.retrieval.index_files import is_index
 

@@ -23,8 +23,8 @@ from benchmarks.data import Question, add_options, load, own_candidates, pieces
 from benchmarks.recording import counting
 from onegen_model import OneGenModel, Passage
 from onegen_model.checkpoint.default_base import prepare_base
-from onegen_model.evaluation.harness import peak_memory
-from onegen_model.evaluation.metrics import exact_match, f1, substring_match
+from onegen_model.evaluation.ask.harness import peak_memory
+from onegen_model.evaluation.score.answer_metrics import exact_match, f1, substring_match
 
 CLASSIC, OURS = "classic", "ours"
 FRAMEWORKS = ("langchain", "llama-index")

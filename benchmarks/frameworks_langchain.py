@@ -14,7 +14,7 @@ from benchmarks.frameworks import Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 from onegen_model import Passage
-from onegen_model.evaluation.zero_shot import PROMPT
+from onegen_model.evaluation.ask.zero_shot import PROMPT
 
 
 class MiniLMEmbeddings(Embeddings):

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.data import SMALL_CUT
 from onegen_model import OneGenModel
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.table import markdown
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.table import markdown
 
 __all__ = ["machine", "markdown", "save"]
 

@@ -16,12 +16,8 @@ from typing import Any
 from benchmarks import report
 from benchmarks.data import Data, add_options, add_run_options, load, open_index
 from onegen_model import OneGenModel, PassageIndex, RetrievalParams, Retriever, SamplingParams
-from onegen_model.evaluation import table
-from onegen_model.evaluation.answer_scores import answer_of
-from onegen_model.evaluation.cases import Case, Row
-from onegen_model.evaluation.encoder import SentenceEncoder
-from onegen_model.evaluation.harness import OnePass, ask
-from onegen_model.evaluation.ranking import (
+from onegen_model.evaluation.ask.harness import OnePass, ask
+from onegen_model.evaluation.ask.ranking import (
     FilterOf,
     Ranker,
     among_candidates,
@@ -29,9 +25,13 @@ from onegen_model.evaluation.ranking import (
     queries_of_questions,
     queries_of_spans,
 )
-from onegen_model.evaluation.scoring import HOPS, score
-from onegen_model.evaluation.searchers import Bm25Retriever, EncoderRetriever
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever
+from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
+from onegen_model.evaluation.ask.trace import Trace
+from onegen_model.evaluation.score import table
+from onegen_model.evaluation.score.answer_scores import answer_of
+from onegen_model.evaluation.score.cases import Case, Row
+from onegen_model.evaluation.score.scores import HOPS, score
 
 OURS = "OneGen (query embedding)"
 

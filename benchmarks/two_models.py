@@ -24,7 +24,7 @@ from onegen_model import (
     Retriever,
     Token,
 )
-from onegen_model.evaluation.encoder import SentenceEncoder as MiniLM
+from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder as MiniLM
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from onegen_model.params import RetrievalMode
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
-    from onegen_model.evaluation.questions import Question
-    from onegen_model.evaluation.run_folder import RunFolder
+    from onegen_model.evaluation.ask.questions import Question
+    from onegen_model.evaluation.ask.run_folder import RunFolder
 
 SEARCHERS = ("own", "bm25", "minilm")
 _TASKS = ("multihop", "singlehop", "retrieval")
@@ -91,8 +91,8 @@ def _add_asking(parser: ArgumentParser) -> None:
 
 
 def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
-    from onegen_model.evaluation.questions import gold_of_training, read_questions
-    from onegen_model.evaluation.run_folder import find_runs
+    from onegen_model.evaluation.ask.questions import gold_of_training, read_questions
+    from onegen_model.evaluation.ask.run_folder import find_runs
 
     _check(options)
     everything = read_questions(Path(options.questions), single_hop=options.task == "singlehop")
@@ -174,10 +174,10 @@ def _tell(
     trained: frozenset[str] | None,
 ) -> None:
     """Print the tables, and write them into the run's folder."""
-    from onegen_model.evaluation.comparison import rows_of
-    from onegen_model.evaluation.run_folder import writing
-    from onegen_model.evaluation.scoring import score
-    from onegen_model.evaluation.table import report, scores_to_dict
+    from onegen_model.evaluation.ask.run_folder import writing
+    from onegen_model.evaluation.score.comparison import rows_of
+    from onegen_model.evaluation.score.scores import score
+    from onegen_model.evaluation.score.table import report, scores_to_dict
 
     scores = score(rows_of(runs, questions), trained)
     text = report(scores)

@@ -16,17 +16,16 @@ from onegen_model.checkpoint.loading import weights_sha256
 from onegen_model.cli.evaluating import SEARCHERS
 from onegen_model.cli.indexing import Reading, grow
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.encoder import SentenceEncoder
-from onegen_model.evaluation.harness import Asker, OnePass, ask
-from onegen_model.evaluation.pool import (
+from onegen_model.evaluation.ask.harness import Asker, OnePass, ask
+from onegen_model.evaluation.ask.pool import (
     digest,
     pieces,
     read_paragraphs,
     require_candidates,
     require_gold,
 )
-from onegen_model.evaluation.questions import Question, spaced
-from onegen_model.evaluation.ranking import (
+from onegen_model.evaluation.ask.questions import Question, spaced
+from onegen_model.evaluation.ask.ranking import (
     PARAGRAPH,
     Embed,
     FilterOf,
@@ -37,9 +36,10 @@ from onegen_model.evaluation.ranking import (
     queries_of_questions,
     queries_of_spans,
 )
-from onegen_model.evaluation.run_folder import RunFolder, Settings
-from onegen_model.evaluation.searchers import Bm25Retriever, EncoderRetriever, Instead
-from onegen_model.evaluation.zero_shot import ZeroShot, load_base
+from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever, Instead
+from onegen_model.evaluation.ask.run_folder import RunFolder, Settings
+from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
+from onegen_model.evaluation.ask.zero_shot import ZeroShot, load_base
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams

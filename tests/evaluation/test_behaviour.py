@@ -7,11 +7,11 @@ import pytest
 
 from onegen_model import OneGenModel, Retriever
 from onegen_model.cli.evaluation_run import Searchers
-from onegen_model.evaluation import harness
-from onegen_model.evaluation.harness import Asker
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.scoring import BEHAVIOUR
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask import harness
+from onegen_model.evaluation.ask.harness import Asker
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.trace import Trace
+from onegen_model.evaluation.score.scores import BEHAVIOUR
 from tests.evaluation_world import ARDEN, BORG, QUESTIONS, evaluate, values, write_lines
 
 pytestmark = pytest.mark.usefixtures("here")

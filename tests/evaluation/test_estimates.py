@@ -2,13 +2,13 @@
 
 import pytest
 
-from onegen_model.evaluation.cases import Case, Row
-from onegen_model.evaluation.differences import score_differences
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.ranking import Ranking
-from onegen_model.evaluation.ranking_metrics import MAP, MRR, NDCG, rank_metrics
-from onegen_model.evaluation.retrieval_scores import (
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.ranking import Ranking
+from onegen_model.evaluation.score.cases import Case, Row
+from onegen_model.evaluation.score.differences import score_differences
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.ranking_metrics import MAP, MRR, NDCG, rank_metrics
+from onegen_model.evaluation.score.retrieval_scores import (
     all_recall,
     any_recall,
     fuse,
@@ -16,7 +16,7 @@ from onegen_model.evaluation.retrieval_scores import (
     score_rankings,
     support_recall,
 )
-from onegen_model.evaluation.table import markdown, table
+from onegen_model.evaluation.score.table import markdown, table
 
 
 def test_single_cases_have_the_binomial_error() -> None:

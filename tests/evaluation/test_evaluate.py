@@ -7,12 +7,19 @@ from pathlib import Path
 import pytest
 
 from onegen_model import OneGenModel
-from onegen_model.evaluation import harness
-from onegen_model.evaluation.harness import Asker
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.run_folder import RunFolder
-from onegen_model.evaluation.scoring import BEHAVIOUR, DIFFERENCES, FAMILIAR, HOPS, KINDS, QUALITY
-from onegen_model.evaluation.trace import Trace, trace_from_dict, trace_to_dict
+from onegen_model.evaluation.ask import harness
+from onegen_model.evaluation.ask.harness import Asker
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.run_folder import RunFolder
+from onegen_model.evaluation.ask.trace import Trace, trace_from_dict, trace_to_dict
+from onegen_model.evaluation.score.scores import (
+    BEHAVIOUR,
+    DIFFERENCES,
+    FAMILIAR,
+    HOPS,
+    KINDS,
+    QUALITY,
+)
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
 from tests.evaluation_world import (
     BORG,

@@ -10,8 +10,8 @@ import pytest
 
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.evaluation.questions import gold_of_training, read_questions, spaced
-from onegen_model.evaluation.run_folder import RunFolder, find_runs
+from onegen_model.evaluation.ask.questions import gold_of_training, read_questions, spaced
+from onegen_model.evaluation.ask.run_folder import RunFolder, find_runs
 from tests.evaluation_world import QUESTIONS, evaluate, write_lines
 
 pytestmark = pytest.mark.usefixtures("here")

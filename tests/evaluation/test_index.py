@@ -7,7 +7,7 @@ import pytest
 
 from onegen_model import OneGenModel
 from onegen_model.cli import main
-from onegen_model.evaluation.scoring import HOPS, QUALITY
+from onegen_model.evaluation.score.scores import HOPS, QUALITY
 from tests.evaluation_world import evaluate, values
 
 pytestmark = pytest.mark.usefixtures("here")

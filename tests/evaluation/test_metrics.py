@@ -2,7 +2,12 @@
 
 import pytest
 
-from onegen_model.evaluation.metrics import exact_match, f1, normalise_answer, substring_match
+from onegen_model.evaluation.score.answer_metrics import (
+    exact_match,
+    f1,
+    normalise_answer,
+    substring_match,
+)
 
 
 def test_normalisation() -> None:

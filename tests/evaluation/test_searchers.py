@@ -13,12 +13,12 @@ from onegen_model import OneGenModel, Passage, PassageIndex, Query
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, MissingExtraError
-from onegen_model.evaluation import encoder as encoders
-from onegen_model.evaluation.encoder import SentenceEncoder
-from onegen_model.evaluation.ranking import paragraph_of, paragraphs
-from onegen_model.evaluation.run_folder import RunFolder
-from onegen_model.evaluation.searchers import Bm25Retriever, EncoderRetriever, Instead
-from onegen_model.evaluation.zero_shot import load_base
+from onegen_model.evaluation.ask import sentence_encoder as encoders
+from onegen_model.evaluation.ask.ranking import paragraph_of, paragraphs
+from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever, Instead
+from onegen_model.evaluation.ask.run_folder import RunFolder
+from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
+from onegen_model.evaluation.ask.zero_shot import load_base
 from tests.conftest import make_tokenizer
 from tests.evaluation_world import BORG, PARAGRAPHS, evaluate, read_scores
 

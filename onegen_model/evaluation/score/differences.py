@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from onegen_model.evaluation.answer_scores import score_answers
-from onegen_model.evaluation.cases import Case, Columns, Row
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.retrieval_scores import hop_recall
+from onegen_model.evaluation.score.answer_scores import score_answers
+from onegen_model.evaluation.score.cases import Case, Columns, Row
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.retrieval_scores import hop_recall
 
 _CUTS = (1, 5)
 

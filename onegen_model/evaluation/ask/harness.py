@@ -11,8 +11,8 @@ import torch
 from tqdm import tqdm
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Event
 from onegen_model.generation.driver import Driver, Ticket
 from onegen_model.model import OneGenModel

@@ -18,8 +18,8 @@ from onegen_model.checkpoint.loading import (
     prepare_tokens,
 )
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.evaluation.harness import Submitted
-from onegen_model.evaluation.questions import Question
+from onegen_model.evaluation.ask.harness import Submitted
+from onegen_model.evaluation.ask.questions import Question
 from onegen_model.events import PassagesInserted, Query, RetrievalRequested
 from onegen_model.generation.driver import Driver
 from onegen_model.model import OneGenModel

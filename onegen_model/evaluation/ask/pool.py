@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.ranking import PARAGRAPH, paragraph_of
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.ranking import PARAGRAPH, paragraph_of
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.documents import Document, find_files, read_file, split

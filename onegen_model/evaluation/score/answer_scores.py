@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from onegen_model.evaluation.cases import Case, Columns, Frame, Row
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.metrics import exact_match, f1, substring_match
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.ranking import paragraph_of
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.ranking import paragraph_of
+from onegen_model.evaluation.ask.trace import Trace
+from onegen_model.evaluation.score.answer_metrics import exact_match, f1, substring_match
+from onegen_model.evaluation.score.cases import Case, Columns, Frame, Row
+from onegen_model.evaluation.score.estimate import Estimate
 from onegen_model.transcript.template import Template
 
 

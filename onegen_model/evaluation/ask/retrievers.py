@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onegen_model.evaluation.encoder import SentenceEncoder
+from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.retrieval.bm25 import Bm25
 from onegen_model.retrieval.filters import matches

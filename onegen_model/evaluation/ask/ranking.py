@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Passage, Query
 from onegen_model.retrieval.protocol import Retriever
 

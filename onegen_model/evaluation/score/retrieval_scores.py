@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import zip_longest
 
-from onegen_model.evaluation.cases import Case, Columns
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.ranking import DEPTH
-from onegen_model.evaluation.ranking_metrics import Unit, rank_metrics
+from onegen_model.evaluation.ask.ranking import DEPTH
+from onegen_model.evaluation.score.cases import Case, Columns
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.ranking_metrics import Unit, rank_metrics
 
 CUTS = (1, 2, 5, 10)
 Wanted = Callable[[int, str], bool]

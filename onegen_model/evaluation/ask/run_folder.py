@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.ranking import Ranking, ranking_from_dict, ranking_to_dict
-from onegen_model.evaluation.trace import Trace, trace_from_dict, trace_to_dict
+from onegen_model.evaluation.ask.ranking import Ranking, ranking_from_dict, ranking_to_dict
+from onegen_model.evaluation.ask.trace import Trace, trace_from_dict, trace_to_dict
 
 SETTINGS = "settings.json"
 _FORMAT = 1

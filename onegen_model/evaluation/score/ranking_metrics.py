@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence, Set
 
 from onegen_model.errors import MissingExtraError
-from onegen_model.evaluation.ranking import DEPTH
+from onegen_model.evaluation.ask.ranking import DEPTH
 
 MRR, MAP, NDCG = "MRR", "MAP", f"nDCG@{DEPTH}"
 _MEASURES = {MRR: "recip_rank", MAP: f"map_cut_{DEPTH}", NDCG: f"ndcg_cut_{DEPTH}"}

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.cases import Case, Row
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.ranking import Ranking
-from onegen_model.evaluation.run_folder import RunFolder
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.ranking import Ranking
+from onegen_model.evaluation.ask.run_folder import RunFolder
+from onegen_model.evaluation.score.cases import Case, Row
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.questions import Question
-from onegen_model.evaluation.ranking import Ranking
-from onegen_model.evaluation.trace import Trace
+from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.ranking import Ranking
+from onegen_model.evaluation.ask.trace import Trace
+from onegen_model.evaluation.score.estimate import Estimate
 
 Columns = dict[str, Estimate]
 Frame = tuple[str, str]

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from onegen_model.evaluation.cases import Columns
-from onegen_model.evaluation.scoring import Scores
+from onegen_model.evaluation.score.cases import Columns
+from onegen_model.evaluation.score.scores import Scores
 
 _DIGITS = {"questions": ".0f", "forwarded": ".0f", "reused": ".0f", "peak MiB": ".0f"}
 NOTES = """\

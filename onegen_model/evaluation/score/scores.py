@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-from onegen_model.evaluation.answer_scores import score_answers, score_behaviour
-from onegen_model.evaluation.cases import Case, Columns, Row
-from onegen_model.evaluation.differences import score_differences
-from onegen_model.evaluation.estimate import Estimate
-from onegen_model.evaluation.retrieval_scores import (
+from onegen_model.evaluation.score.answer_scores import score_answers, score_behaviour
+from onegen_model.evaluation.score.cases import Case, Columns, Row
+from onegen_model.evaluation.score.differences import score_differences
+from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.evaluation.score.retrieval_scores import (
     CUTS,
     all_recall,
     any_recall,

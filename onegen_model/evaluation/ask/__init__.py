@@ -1,0 +1,1 @@
+"""Asks a file of questions and keeps every event and ranking."""

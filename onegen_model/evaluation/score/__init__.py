@@ -1,0 +1,1 @@
+"""Scores what was kept; no model and no retriever."""
