@@ -7,14 +7,14 @@ from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
-from onegen_model.cli.asking import run_ask, run_chat
+from onegen_model.cli.ask import run_ask, run_chat
 from onegen_model.cli.demo import run_demo
-from onegen_model.cli.embedding import add_embed
-from onegen_model.cli.evaluating import add_evaluate
-from onegen_model.cli.indexing import run_index
+from onegen_model.cli.embed import add_embed
+from onegen_model.cli.evaluate import add_evaluate
+from onegen_model.cli.index import run_index
 from onegen_model.cli.interrupts import INTERRUPTED
-from onegen_model.cli.mining import add_mine
-from onegen_model.cli.training import run_data_check, run_train
+from onegen_model.cli.mine import add_mine
+from onegen_model.cli.train import run_data_check, run_train
 from onegen_model.errors import InvalidInputError, OneGenError, is_out_of_memory
 from onegen_model.params import RetrievalMode
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onegen_model.checkpoint.default_base import cache_dir
-from onegen_model.cli.asking import Session
+from onegen_model.cli.ask import Session
 from onegen_model.cli.display import open_display
-from onegen_model.cli.indexing import Reading, grow, open_or_create, read_passages
+from onegen_model.cli.index import Reading, grow, open_or_create, read_passages
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
 from onegen_model.retrieval.index import PassageIndex

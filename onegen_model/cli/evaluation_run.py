@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from onegen_model.checkpoint.loading import weights_sha256
-from onegen_model.cli.evaluating import SEARCHERS
-from onegen_model.cli.indexing import Reading, grow
+from onegen_model.cli.evaluate import SEARCHERS
+from onegen_model.cli.index import Reading, grow
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.harness import Asker, OnePass, ask
 from onegen_model.evaluation.ask.pool import (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model.cli import indexing
+from onegen_model.cli import index as indexing
 from onegen_model.events import Query
 from onegen_model.retrieval.index import PassageIndex
 from tests.fake_embedder import unit
@@ -183,7 +183,8 @@ def test_saves_now_and_then(model: FakeModel, docs: Path, monkeypatch: pytest.Mo
 def test_a_killed_process_goes_on_where_it_last_saved(docs: Path) -> None:
     script = """
         import os, signal, sys
-        from onegen_model.cli import indexing, main
+        from onegen_model.cli import main
+        from onegen_model.cli import index as indexing
         from tests.fake_model import FakeModel
         indexing._MIN_SECONDS_BETWEEN_SAVES = indexing._WORK_PER_SAVE = 0
         model = FakeModel()

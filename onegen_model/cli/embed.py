@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from onegen_model.cli.indexing import read_passages
+from onegen_model.cli.index import read_passages
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
