@@ -14,11 +14,11 @@ from onegen_model.cli import _build_parser, main
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.run import recipe as recipe_module
 from onegen_model.finetune.run.dry_run import activation_numbers, count_steps, preview
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import load_renderer
 from onegen_model.finetune.run.trainable import AdapterSettings, Method, prepare_to_learn
-from onegen_model.finetune.run.training import recipe as recipe_module
 from onegen_model.finetune.run.training import run, training_arguments
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork

@@ -13,9 +13,9 @@ from transformers.integrations import integration_utils
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.finetune.data.collator import CollatorSettings
+from onegen_model.finetune.run import training as run_module
 from onegen_model.finetune.run.dry_run import count_steps, preview
 from onegen_model.finetune.run.training import run, training_arguments
-from onegen_model.finetune.run.training import training as run_module
 from tests.conftest import MakeNetwork
 from tests.finetuning import EXAMPLES, make_base, plain, write_recipe
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from onegen_model.finetune.run import training as run_module
 from onegen_model.finetune.run.model_card import hub_id, questions_seen, write_card
 from onegen_model.finetune.run.plot import draw_run, series
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainer import JointTrainer
 from onegen_model.finetune.run.training import export, run
-from onegen_model.finetune.run.training import training as run_module
 from tests.conftest import MakeNetwork
 from tests.finetuning import make_base, write_recipe
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from onegen_model.finetune.run import training as run_module
 from onegen_model.finetune.run.recipe import Recipe
-from onegen_model.finetune.run.training import training as run_module
 from tests.conftest import MakeNetwork
 from tests.finetuning import make_base, write_recipe
 

@@ -16,8 +16,8 @@ import pytest
 
 from onegen_model.errors import PassageIndexError
 from onegen_model.events import Passage
+from onegen_model.retrieval import index_files
 from onegen_model.retrieval.index import PassageIndex
-from onegen_model.retrieval.protocol import index_files
 from tests.fake_embedder import FakeEmbedder, unit
 from tests.indexes import passages, query
 

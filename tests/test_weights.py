@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model.checkpoint.loading import default_base as weights
+from onegen_model.checkpoint import default_base as weights
 from onegen_model.errors import CheckpointError
 
 PROMPT = "What is the capital of France?"

@@ -10,8 +10,8 @@ import pytest
 from transformers import PreTrainedModel
 
 from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining import mine as mining
 from onegen_model.finetune.mining.mine import Sources
-from onegen_model.finetune.mining.mine import mine as mining
 from onegen_model.finetune.mining.search import Bm25Searcher, MiningQuery, Vector
 from onegen_model.transcript.renderer import Renderer
 

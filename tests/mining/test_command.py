@@ -11,8 +11,8 @@ from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining import search as searching
 from onegen_model.finetune.mining.mine import Sources, mine
-from onegen_model.finetune.mining.mine import search as searching
 from onegen_model.finetune.mining.negatives import MiningSettings
 from onegen_model.finetune.mining.resumable_file import PartialFile
 from onegen_model.finetune.mining.search import Bm25Searcher, Corpus, ModelSearcher

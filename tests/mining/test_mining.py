@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from onegen_model.finetune.data.collator import Collator, CollatorSettings, content_key
 from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.mining import search as searching
 from onegen_model.finetune.mining.mine import Sources, _rank, mine, mining_queries, short_answer
-from onegen_model.finetune.mining.mine import search as searching
 from onegen_model.finetune.mining.negatives import MiningSettings
 from onegen_model.finetune.mining.search import Bm25Searcher, ModelSearcher, Vector
 from onegen_model.retrieval.bm25 import words

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.data.datasets import pairs, published
+from onegen_model.finetune.data import pairs, published
 from onegen_model.finetune.data.examples import (
     Problem,
     TrainingExample,
