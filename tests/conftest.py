@@ -176,5 +176,5 @@ def tiny_network(make_network: MakeNetwork) -> PreTrainedModel:
 @pytest.fixture
 def training_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """A module of training/, whose files import each other by their bare names."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "training"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "training"))
     return importlib.import_module

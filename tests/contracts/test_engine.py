@@ -9,7 +9,7 @@ from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
 from onegen_model.transcript.renderer import Renderer
-from tests.engines import (
+from tests.support.engines import (
     QUESTIONS,
     MakeEngine,
     Player,

@@ -1,0 +1,321 @@
+"""Who may import whom, and how large things may grow; read from the source, nothing is imported.
+
+A new module needs a line in CORE; a new edge is one word more in the line of its importer.
+"""
+
+import ast
+import graphlib
+import io
+import sys
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = "onegen_model"
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 40, 6
+
+# Module of the core (a package's line covers what is below it) -> what it may import of the core.
+# "" is onegen_model/__init__.py.
+BASICS = "errors events params request"
+CORE = {
+    "errors": "",
+    "events": "",
+    "tool_calls": "errors",
+    "grammar": "errors tool_calls",
+    "params": "errors grammar",
+    "request": "errors events params",
+    "tokens": "errors events",
+    "text": "errors events tokens",
+    "chat": "errors tokens",
+    "bm25": "errors events",
+    "template": "chat errors events text tokens",
+    "conversation": "chat errors template tool_calls",
+    "parts": "template text tool_calls",
+    "network": "",
+    "weights": "errors",
+    "engine.base": BASICS,
+    "engine.constraint": "errors grammar request tokens",
+    "engine": f"{BASICS} engine network",
+    "retrieval": f"{BASICS} engine.base template text",
+    "embedding": "errors events network template text tokens",
+    "embedded": "errors events index_files",
+    "embedded_shards": "embedded errors events index_files",
+    "index": "embedded errors events index_files index_input template tokens",
+    "index_files": "errors events",
+    "index_input": "errors events index_files",
+    "documents": "errors events index_files",
+    "answer": "errors events template",
+    "stream": "events request retrieval text",
+    "shared_engine": f"{BASICS} engine.base stream",
+    "driver": f"{BASICS} engine.base retrieval shared_engine stream template tool_calls",
+    "presets": "errors template tokens",
+    "checkpoint": "errors events presets template text tokens weights",
+    "model": f"{BASICS} answer checkpoint conversation driver embedding engine retrieval template",
+    "finetune": "bm25 checkpoint conversation embedding engine.forward errors events finetune "
+    "network template text tokens tool_calls weights",
+    "evaluation": "bm25 checkpoint conversation documents driver errors evaluation events index "
+    "index_input model params retrieval template finetune.lines",
+}
+ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none
+
+# Module of the core -> the third-party packages it may import; a module not named is free.
+THIRD_PARTY = {
+    "errors": "",
+    "events": "",
+    "tool_calls": "",
+    "grammar": "llguidance",
+    "params": "",
+    "request": "",
+    "text": "transformers",
+    "engine.base": "",
+    "retrieval": "numpy",
+    "network": "torch transformers",
+    "weights": "tokenizers torch tqdm transformers",
+}
+ONLY_IN = {"faiss": {"index"}, "semantic_text_splitter": {"documents"}}
+NEVER_IN_CORE = (
+    "benchmarks", "chromadb", "examples", "langchain", "llama_index", "onegen_integrations",
+    "tests", "training",
+)  # fmt: skip
+
+# Folder outside the core -> the modules of the core whose public names it may import.
+# benchmarks/ measures the inside, so it may look anywhere.
+OUTSIDE = {
+    "onegen_integrations": {"", "errors"},
+    "examples": {"", "errors", "evaluation", "finetune"},
+    "training": {"", "errors", "evaluation", "finetune", "weights"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    module: str
+    name: str | None
+    line: int
+    when_loaded: bool  # neither inside a function nor for the type checker alone
+
+
+def walk_imports(node: ast.AST, package: str, when_loaded: bool = True) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        now = when_loaded
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            now = False
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            now = False
+        if isinstance(child, ast.Import):
+            yield from (Import(alias.name, None, child.lineno, now) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = child.module or ""
+            if child.level:
+                parents = package.split(".")[: len(package.split(".")) - child.level + 1]
+                base = ".".join([*parents, *filter(None, [base])])
+            yield from (Import(base, alias.name, child.lineno, now) for alias in child.names)
+        else:
+            yield from walk_imports(child, package, now)
+
+
+@dataclass(frozen=True)
+class Source:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        parts = self.path.relative_to(ROOT).with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def room(self) -> str:
+        """The name inside the core: `engine.base`; "" for the package itself."""
+        return self.name.removeprefix(PACKAGE).removeprefix(".")
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    def imports(self) -> list[Import]:
+        package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+        return list(walk_imports(ast.parse(self.text), package))
+
+
+def sources(folder: str) -> list[Source]:
+    return [Source(path) for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+CORE_SOURCES = sources(PACKAGE)
+PACKAGED = CORE_SOURCES + sources("onegen_integrations")
+ROOMS = {source.room for source in CORE_SOURCES}
+each_core_source = pytest.mark.parametrize("source", CORE_SOURCES, ids=lambda s: s.name)
+each_packaged = pytest.mark.parametrize("source", PACKAGED, ids=lambda s: s.name)
+
+
+def target_room(found: Import) -> str | None:
+    """The room an import enters; None when it does not enter the core."""
+    if found.module != PACKAGE and not found.module.startswith(f"{PACKAGE}."):
+        return None
+    room = found.module.removeprefix(PACKAGE).removeprefix(".")
+    inner = ".".join(filter(None, [room, found.name]))
+    return inner if inner in ROOMS else room
+
+
+def line_for(room: str, table: dict[str, str]) -> set[str] | None:
+    """What the table says of the room or, failing that, of the nearest package around it."""
+    while room:
+        if room in table:
+            return set(table[room].split())
+        room = room.rpartition(".")[0]
+    return None
+
+
+def is_inside(room: str, allowed: set[str]) -> bool:
+    return any(room == entry or (entry and room.startswith(f"{entry}.")) for entry in allowed)
+
+
+def misplaced(source: Source) -> list[str]:
+    if source.room in ENTRANCES or source.room.startswith("cli."):
+        return []
+    allowed = line_for(source.room, CORE)
+    if allowed is None:
+        return [f"{source.name} has no line in CORE"]
+    return [
+        f"{source.name}:{found.line} may not import {PACKAGE}.{room}"
+        for found in source.imports()
+        if (room := target_room(found)) is not None and not is_inside(room, allowed)
+    ]
+
+
+def foreign(source: Source) -> list[str]:
+    allowed = line_for(source.room, THIRD_PARTY)
+    problems = []
+    for found in source.imports():
+        top = found.module.partition(".")[0]
+        if top == PACKAGE or top in sys.stdlib_module_names:
+            continue
+        if (
+            top.startswith(NEVER_IN_CORE)
+            or (allowed is not None and top not in allowed)
+            or not is_inside(source.room, ONLY_IN.get(top, {source.room}))
+        ):
+            problems.append(f"{source.name}:{found.line} may not import {top}")
+    return problems
+
+
+@each_core_source
+def test_a_module_imports_only_the_rooms_it_may_enter(source: Source) -> None:
+    assert misplaced(source) == []
+
+
+@each_core_source
+def test_a_module_imports_only_the_packages_it_may_use(source: Source) -> None:
+    assert foreign(source) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        source.room: {
+            room
+            for found in source.imports()
+            if found.when_loaded and (room := target_room(found)) not in (None, source.room)
+        }
+        for source in CORE_SOURCES
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize("folder", OUTSIDE)
+def test_the_outside_uses_public_names_only(folder: str) -> None:
+    problems = [
+        f"{source.name}:{found.line} may not import {found.module} {found.name or ''}"
+        for source in sources(folder)
+        for found in source.imports()
+        if (room := target_room(found)) is not None
+        and (not is_inside(room, OUTSIDE[folder]) or (found.name or "").startswith("_"))
+    ]
+    assert problems == []
+
+
+def functions(tree: ast.AST) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
+    """Every function, and whether its first parameter is the object or class it belongs to."""
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                static = any(ast.unparse(d) == "staticmethod" for d in child.decorator_list)
+                yield child, isinstance(node, ast.ClassDef) and not static
+
+
+def code_lines(text: str) -> set[int]:
+    """The numbers of the lines that hold code: not blank, no comment, no docstring."""
+    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    lines = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in layout
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    for node in ast.walk(ast.parse(text)):
+        body = getattr(node, "body", None)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = body[0] if body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                lines -= set(range(first.lineno, (first.end_lineno or 0) + 1))
+    return lines
+
+
+def too_large(text: str) -> list[str]:
+    lines = code_lines(text)
+    problems = []
+    for function, bound in functions(ast.parse(text)):
+        length = len(lines & set(range(function.lineno, (function.end_lineno or 0) + 1)))
+        arguments = function.args
+        named = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - bound
+        if length > MAX_FUNCTION_LINES:
+            problems.append(f"line {function.lineno}: {function.name} has {length} lines of code")
+        if named > MAX_PARAMETERS:
+            problems.append(f"line {function.lineno}: {function.name} takes {named} parameters")
+    return problems
+
+
+@each_packaged
+def test_files_and_functions_stay_small(source: Source) -> None:
+    assert len(source.text.splitlines()) <= MAX_FILE_LINES
+    assert too_large(source.text) == []
+
+
+# The guard guarded: each of these would slip through if the walk above were blind.
+@pytest.mark.parametrize(
+    ("room", "code", "problem"),
+    [
+        ("request", "import torch", "may not import torch"),
+        ("request", "def f():\n    from torch import nn", "may not import torch"),
+        ("events", "if TYPE_CHECKING:\n    import numpy", "may not import numpy"),
+        ("model", "from langchain_core.documents import Document", "may not import langchain_core"),
+        ("embedding", "import faiss", "may not import faiss"),
+        ("events", "from onegen_model.errors import OneGenError", "may not import onegen_model."),
+        ("events", "from onegen_model import errors", "may not import onegen_model.errors"),
+        ("engine.base", "from ..errors import A\nfrom ..tokens import B", ":2 may not import"),
+        ("engine.base", "from onegen_model.engine import cache", "may not import onegen_model."),
+        ("model", "from onegen_model import OneGenModel", "may not import onegen_model."),
+        ("unheard_of", "", "has no line in CORE"),
+    ],
+)
+def test_a_forbidden_import_is_seen(
+    room: str, code: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    path = tmp_path / PACKAGE / Path(*room.split(".")).with_suffix(".py")
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    (found,) = misplaced(Source(path)) + foreign(Source(path))
+    assert problem in found
+
+
+def test_a_large_function_is_seen() -> None:
+    text = (
+        'def f(a, b, c, d, e, f, g):\n    """\n    Doc.\n    """\n' + "\n    # why\n    x = 1" * 40
+    )
+    assert len(too_large(text)) == 2
+    assert too_large(text.replace(", g", "").replace("x = 1", "", 1)) == []
+    assert too_large("class A:\n    def m(self, a, b, c, d, e, f): ...") == []

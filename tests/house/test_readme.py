@@ -1,0 +1,49 @@
+"""What the README says, done."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("code", blocks("python"), ids=["core", "langchain", "llama_index"])
+def test_the_python_of_the_readme_runs(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_the_pip_lines_are_those_of_make() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in re.findall(r"-m pip install (.*)", README):
+        assert line in makefile.replace("-q ", "")
+
+
+def test_the_files_it_names_exist() -> None:
+    tree = next(block for block in README.split("```") if block.startswith("\nonegen_model/"))
+    folder = Path()
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = ROOT / name
+            assert folder.is_dir(), name
+        else:
+            assert (folder / name).exists(), name
+    for path in re.findall(r"`((?:training|onegen_model|benchmarks)/[\w./]+)`", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_default_checkpoint_is_small() -> None:
+    size = sum(file.stat().st_size for file in DEFAULT_CHECKPOINT.iterdir())
+    assert size < 10_000_000

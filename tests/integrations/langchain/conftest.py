@@ -1,0 +1,68 @@
+"""The tiny random model in a folder, as users have theirs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from langchain_core.documents import Document
+from langchain_core.vectorstores import InMemoryVectorStore
+
+from onegen_integrations.langchain import OneGenEmbeddings
+from onegen_integrations.shared import SharedModel, shared_model
+from onegen_model import OneGenModel
+from tests.conftest import MakeNetwork
+from tests.support.integrations_models import save_model
+
+
+@pytest.fixture(scope="session")
+def folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(make_network, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def other_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another model, of another width."""
+    return save_model(make_network, tmp_path_factory.mktemp("other"), hidden_size=32)
+
+
+@pytest.fixture(scope="session")
+def wide_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With room for tools and for what a random model writes under a grammar."""
+    folder = tmp_path_factory.mktemp("wide")
+    return save_model(make_network, folder, max_position_embeddings=4096, num_hidden_layers=1)
+
+
+@pytest.fixture
+def embeddings(folder: Path) -> OneGenEmbeddings:
+    return OneGenEmbeddings(model=folder)
+
+
+@pytest.fixture
+def forwards(folder: Path) -> Iterator[list[object]]:
+    """Grows with each forward of the tiny model."""
+    seen: list[object] = []
+    network = SharedModel(folder).model.network
+    hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
+    yield seen
+    hook.remove()
+
+
+@pytest.fixture
+def tiny(wide_folder: Path) -> OneGenModel:
+    """The model of `wide_folder`, which remembers nothing of other tests."""
+    model = shared_model(wide_folder)
+    model.driver._engine._engine.forget()
+    return model
+
+
+@pytest.fixture
+def store(wide_folder: Path) -> InMemoryVectorStore:
+    """Alba and Brig, by whatever vectors a random model gives them."""
+    store = InMemoryVectorStore(OneGenEmbeddings(model=wide_folder))
+    store.add_documents(
+        [
+            Document(id=name, page_content=f"{name}\n{text}", metadata={"title": name})
+            for name, text in (("Alba", "It was founded by Ann."), ("Brig", "Bob founded it."))
+        ]
+    )
+    return store

@@ -1,0 +1,306 @@
+"""Tools and structured output: written under a grammar, or freely and read while they stream."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import ProviderStrategy
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from langchain_core.vectorstores import InMemoryVectorStore
+from pydantic import BaseModel
+from pydantic.v1 import BaseModel as BaseModelV1
+
+from onegen_integrations.langchain import OneGenChatModel
+from onegen_model import Grammar, OneGenModel
+from onegen_model.errors import InvalidInputError
+from tests.support.script import scripted
+
+ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
+TURNS = {
+    "One and two?": f"Let me see.\n{ADD}",
+    "Twice?": f"{ADD}\n{ADD.replace('2', '3')}",
+    "Broken?": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": 1,}\n</tool_call>',
+    "Bare?": '{"name": "add", "arguments": {"a": 1, "b": 2}}',
+    "How old is Alba?": f"Who founded Alba?[RQ]Ann did.\n{ADD}",
+    # What tools return stands last in the prompt.
+    "the sum is 3": "I see.[RQ]<FINAL-ANSWER>It is 3</FINAL-ANSWER>",
+}
+
+
+@tool
+def add(a: int, b: int) -> str:
+    """Add two numbers."""
+    return f"the sum is {a + b}"
+
+
+@tool
+def greet(name: str) -> str:
+    """Say hello."""
+    return f"Hello {name}"
+
+
+class Town(BaseModel):
+    """A town."""
+
+    name: str
+    age: int | None = None
+
+
+class TownV1(BaseModelV1):
+    """A town."""
+
+    name: str
+    age: int
+
+
+class TownDict(TypedDict):
+    """A town."""
+
+    name: Annotated[str, ..., "its name"]
+    age: Annotated[int, ..., "in years"]
+
+
+SCHEMA = {
+    "title": "Town",
+    "description": "A town.",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
+SCHEMAS: dict[str, tuple[Any, type]] = {
+    "pydantic": (Town, Town),
+    "pydantic.v1": (TownV1, TownV1),
+    "typeddict": (TownDict, dict),
+    "json schema": (SCHEMA, dict),
+}
+METHODS = ("json_schema", "function_calling", "json_mode")
+
+
+@pytest.fixture
+def model(tiny: OneGenModel) -> Iterator[OneGenModel]:
+    with scripted(tiny, TURNS):
+        yield tiny
+
+
+@pytest.fixture
+def chat(wide_folder: Path, model: OneGenModel, store: InMemoryVectorStore) -> OneGenChatModel:
+    """Searches, but not under a grammar."""
+    return OneGenChatModel(model=wide_folder, vectorstore=store, k=1, max_tokens=2000)
+
+
+@pytest.fixture(params=["string", "blocks"])
+def either(
+    request: pytest.FixtureRequest,
+    wide_folder: Path,
+    model: OneGenModel,
+    store: InMemoryVectorStore,
+) -> OneGenChatModel:
+    """With and without something to search."""
+    attached = {"vectorstore": store, "k": 1} if request.param == "blocks" else {}
+    return OneGenChatModel(model=wide_folder, max_tokens=2000, **attached)
+
+
+def add_up(chunks: Any) -> Any:
+    first, *others = chunks
+    return sum(others, first)
+
+
+async def stream_async(runnable: Any, question: Any) -> Any:
+    return add_up([chunk async for chunk in runnable.astream(question)])
+
+
+def calls(message: AIMessage) -> list[tuple[str, dict[str, Any]]]:
+    return [(call["name"], call["args"]) for call in message.tool_calls]
+
+
+def ask_both_ways(runnable: Any, question: str) -> list[Any]:
+    """What else there is, is built on these."""
+    return [add_up(runnable.stream(question)), asyncio.run(stream_async(runnable, question))]
+
+
+def test_a_call_that_the_model_wants_is_read(either: OneGenChatModel) -> None:
+    for message in ask_both_ways(either.bind_tools([add, greet]), "One and two?"):
+        assert calls(message) == [("add", {"a": 1, "b": 2})]
+        assert message.tool_calls[0]["id"]
+        assert "tool_call" not in json.dumps(message.content)
+        assert "Let me see." in json.dumps(message.content)
+
+
+def test_calls_of_one_message_are_told_apart(either: OneGenChatModel) -> None:
+    for message in ask_both_ways(either.bind_tools([add]), "Twice?"):
+        assert calls(message) == [("add", {"a": 1, "b": 2}), ("add", {"a": 1, "b": 3})]
+        first, second = message.tool_calls
+        assert first["id"] != second["id"]
+
+
+def test_a_call_without_tags_is_one(either: OneGenChatModel) -> None:
+    for message in ask_both_ways(either.bind_tools([add]), "Bare?"):
+        assert calls(message) == [("add", {"a": 1, "b": 2})]
+
+
+def test_a_broken_call_is_kept_as_it_is(either: OneGenChatModel) -> None:
+    for message in ask_both_ways(either.bind_tools([add]), "Broken?"):
+        assert message.tool_calls == []
+        (broken,) = message.invalid_tool_calls
+        assert '{"name": "add", "arguments": {"a": 1,}' in str(broken["args"])
+
+
+def test_without_tools_a_call_is_text(either: OneGenChatModel) -> None:
+    message = either.invoke("Bare?", tools=[])
+    assert message.tool_calls == []
+    assert message.text == TURNS["Bare?"]
+
+
+def test_none_calls_nothing(either: OneGenChatModel) -> None:
+    message = either.bind_tools([add], tool_choice="none").invoke("Bare?")
+    assert message.tool_calls == []
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("any", {"add", "greet"}),
+        (True, {"add", "greet"}),
+        ("required", {"add", "greet"}),
+        ("greet", {"greet"}),
+        ({"type": "function", "function": {"name": "greet"}}, {"greet"}),
+    ],
+)
+def test_a_choice_is_kept_to(choice: Any, names: set[str], chat: OneGenChatModel) -> None:
+    for message in ask_both_ways(chat.bind_tools([add, greet], tool_choice=choice), "Bare?"):
+        ((name, arguments),) = calls(message)
+        assert name in names
+        assert set(arguments) == ({"name"} if name == "greet" else {"a", "b"})
+        assert message.invalid_tool_calls == []
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("method", METHODS)
+def test_output_is_of_the_schema(name: str, method: str, chat: OneGenChatModel) -> None:
+    schema, kind = SCHEMAS[name]
+    runnable = chat.with_structured_output(schema, method=method)
+    for told in (list(runnable.stream("A?"))[-1], asyncio.run(runnable.ainvoke("A?"))):
+        assert isinstance(told, kind)
+        plain = told if isinstance(told, dict) else vars(told)
+        assert {"name"} <= set(plain) <= {"name", "age"}
+        assert isinstance(plain["name"], str)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_raw_message_comes_along(method: str, chat: OneGenChatModel) -> None:
+    runnable = chat.with_structured_output(Town, method=method, include_raw=True)
+    told: Any = runnable.invoke("A town?")
+    assert isinstance(told["raw"], AIMessage)
+    assert isinstance(told["parsed"], Town)
+    assert told["parsing_error"] is None
+    short = chat.model_copy(update={"max_tokens": 4})
+    told = short.with_structured_output(Town, method=method, include_raw=True).invoke("A town?")
+    assert told["parsed"] is None
+    assert told["raw"].response_metadata["finish_reason"] == "length"
+
+
+def test_json_mode_is_any_object(chat: OneGenChatModel) -> None:
+    bound = chat.bind(response_format={"type": "json_object"})
+    for message in ask_both_ways(bound, "A town?"):
+        assert isinstance(json.loads(message.text), dict)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"type": "json_schema", "json_schema": {"name": "town", "schema": SCHEMA, "strict": True}},
+        {"type": "json_schema", "json_schema": SCHEMA},
+        Town,
+    ],
+)
+def test_a_response_format_is_kept_to(wanted: Any, chat: OneGenChatModel) -> None:
+    told = json.loads(chat.bind(response_format=wanted).invoke("A town?").text)
+    assert {"name"} <= set(told) <= {"name", "age"}
+
+
+def test_an_agent_retrieves_and_calls_in_one_message(
+    wide_folder: Path, model: OneGenModel, store: InMemoryVectorStore
+) -> None:
+    chat = OneGenChatModel(model=wide_folder, vectorstore=store, k=1, max_tokens=200)
+    agent = create_agent(chat, tools=[add], system_prompt="Be brief.")
+    state = agent.invoke({"messages": [HumanMessage("How old is Alba?")]})
+    _, asked, returned, answered = state["messages"]
+    kinds = [block["type"] for block in asked.content_blocks]
+    assert kinds == [
+        "reasoning",
+        "server_tool_call",
+        "server_tool_result",
+        "reasoning",
+        "tool_call",
+    ]
+    assert isinstance(returned, ToolMessage)
+    assert returned.content == "the sum is 3"
+    assert answered.text == "It is 3"
+    # All of the first turn was in the cache, but perhaps its last token.
+    usage: Any = answered.usage_metadata
+    read = asked.usage_metadata["total_tokens"]
+    assert usage["input_token_details"]["cache_read"] >= read - 1
+
+
+async def test_an_agent_streams_in_an_event_loop(either: OneGenChatModel) -> None:
+    agent = create_agent(either, tools=[add])
+    state = {"messages": [HumanMessage("One and two?")]}
+    told = [one async for one, _ in agent.astream(state, stream_mode="messages")]
+    assert "".join(one.text for one in told).endswith("It is 3")
+
+
+@pytest.mark.parametrize("strategy", [Town, ProviderStrategy(Town)])
+def test_an_agent_gives_structured_answers(strategy: Any, chat: OneGenChatModel) -> None:
+    agent = create_agent(chat, tools=[], response_format=strategy)
+    state = agent.invoke({"messages": [HumanMessage("A town?")]})
+    assert isinstance(state["structured_response"], Town)
+
+
+def test_an_agent_with_tools_calls_them_before_it_gives_a_structured_answer(
+    chat: OneGenChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered, wanted, grammar = [], iter(["add", "Town"]), Grammar.tool_call
+
+    def choose(tools: Any, *, name: str | None) -> Grammar:
+        """What a trained model would choose among the tools."""
+        assert name is None
+        offered.append([one["function"]["name"] for one in tools])
+        return grammar(tools, name=next(wanted))
+
+    monkeypatch.setattr(Grammar, "tool_call", choose)
+    agent = create_agent(chat, tools=[add], response_format=Town)
+    state = agent.invoke({"messages": [HumanMessage("A town?")]})
+    assert offered == [["add", "Town"]] * 2
+    assert any(isinstance(one, ToolMessage) and one.name == "add" for one in state["messages"])
+    assert isinstance(state["structured_response"], Town)
+
+
+ODD = {**SCHEMA, "properties": {"name": {"type": "string", "pattern": "(?<=a)b"}}}
+
+
+def test_a_schema_that_cannot_be_constrained_is_one_error(chat: OneGenChatModel) -> None:
+    for runnable in (
+        chat.with_structured_output(ODD),
+        chat.with_structured_output(ODD, method="function_calling"),
+        chat.bind_tools([ODD], tool_choice="any"),
+    ):
+        with pytest.raises(InvalidInputError, match=r"(?s)cannot constrain a model .*; expected"):
+            runnable.invoke("A town?")
+
+
+def test_choices_and_methods_that_do_not_exist_are_one_error(chat: OneGenChatModel) -> None:
+    with pytest.raises(InvalidInputError, match=r"tool_choice='sub'.*one of \['add', 'greet'\]"):
+        chat.bind_tools([add, greet], tool_choice="sub")
+    with pytest.raises(InvalidInputError, match="method='magic'; expected one of json_schema"):
+        chat.with_structured_output(Town, method="magic")
+    with pytest.raises(InvalidInputError, match="No tool 'sub' to call"):
+        chat.bind_tools([add]).invoke("Bare?", tool_choice="sub")
+    with pytest.raises(InvalidInputError, match="describes no output; expected a pydantic"):
+        chat.invoke("A town?", response_format={"type": "xml"})
+    with pytest.raises(InvalidInputError, match=r"Unknown options \['magic'\]"):
+        chat.with_structured_output(Town, magic=True)

@@ -1,0 +1,54 @@
+"""The recipes of the default checkpoint and of the generator that it is compared with."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.training import training_arguments
+
+FOLDER = Path(__file__).parents[2] / "training" / "recipes"
+
+
+def test_the_generator_alone_learns_as_the_default_checkpoint_did_and_only_writes() -> None:
+    joint, alone = (Recipe.read(FOLDER / f"{name}.yaml") for name in ("default", "generator"))
+    assert joint.contrastive_weight > 0 == alone.contrastive_weight
+    assert joint.output != alone.output
+    # What the contrastive loss alone reads.
+    others = ("output", "contrastive_weight", "temperature", "cross_batch_negatives")
+    fields = [f.name for f in dataclasses.fields(Recipe) if f.name not in others]
+    assert "trainer" in fields
+    for name in fields:
+        assert getattr(alone, name) == getattr(joint, name), name
+
+
+def test_every_recipe_says_how_it_is_run() -> None:
+    recipes = sorted(FOLDER.glob("*.yaml"))
+    assert recipes
+    for recipe in recipes:
+        assert f"#   onegen train training/recipes/{recipe.name}\n" in recipe.read_text(
+            encoding="utf-8"
+        )
+
+
+def test_the_default_recipe_says_what_it_needs_to_run_without_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    text = (FOLDER / "default.yaml").read_text(encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="use_cpu"):
+        training_arguments(Recipe.read(FOLDER / "default.yaml"))
+    header, recipe = text.split("\ntrain: ")
+    changes = re.findall(r"^#   (\w+): (\S+)$", header, re.MULTILINE)
+    assert changes
+    for name, value in changes:
+        recipe, found = re.subn(rf"^( *{name}): \S+", rf"\1: {value}", recipe, flags=re.MULTILINE)
+        assert found == 1, name
+    (tmp_path / "cpu.yaml").write_text(f"train: {recipe}", encoding="utf-8")
+    assert Recipe.read(tmp_path / "cpu.yaml").dtype == "float32"
+    arguments = training_arguments(Recipe.read(tmp_path / "cpu.yaml"))
+    assert arguments.device.type == "cpu"
+    assert not arguments.bf16

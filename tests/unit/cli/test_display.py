@@ -1,0 +1,68 @@
+"""How events and answers look."""
+
+import io
+from array import array
+
+import pytest
+
+from onegen_model.cli.display import TextDisplay, format_usage, shorten, use_colour
+from onegen_model.events import (
+    Finished,
+    Passage,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    Token,
+    Usage,
+)
+from tests.support.fake_model import FakeAnswer
+
+
+def test_a_terminal_obeys_no_document() -> None:
+    out = io.StringIO()
+    display = TextDisplay(out, colour=False, width=40)
+    evil = ScoredPassage(Passage("x\x1b]0;", "\x1b[2Jtext\r\n" * 9, "title\x07"), 0.5)
+    display.event(PassagesInserted(0, 0, (evil,), 5))
+    display.event(Token(0, 1, text="\x9b2Ja\nb"))
+    assert not set(out.getvalue()) & set("\x1b\x07\r\x9b")
+    assert "0.500  title: [2Jtext" in out.getvalue()
+
+
+def test_display_says_what_went_wrong() -> None:
+    out = io.StringIO()
+    display = TextDisplay(out)
+    display.event(RetrievalRequested(0, 1, array("f", [1.0]), "who?"))
+    display.event(PassagesInserted(0, 1, (), 2))
+    display.event(PassagesInserted(0, 2, (), 2, dropped=1))
+    display.event(Token(0, 1, text="half"))
+    display.event(Finished(0, "length", Usage()))
+    display.answer(FakeAnswer("q", None), 1.25)  # type: ignore[arg-type]
+    assert out.getvalue().splitlines()[:7] == [
+        "  hop 1 searched: who?",
+        "    nothing was found",
+        "    1 passage left out: the context is full",
+        "half",
+        "(the answer was cut: it reached its longest length)",
+        "Answer: (none)",
+        "Sources: none, nothing was retrieved",
+    ]
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert use_colour(Terminal())
+    assert not use_colour(io.StringIO())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not use_colour(Terminal())
+
+
+def test_small_forms() -> None:
+    assert shorten("a  b\nc", 80) == "a b c"
+    assert shorten("abcdef", 4) == "abc…"
+    assert "1 retrieval;" in format_usage(Usage(retrievals=1), 0.0)
+    assert "2 retrievals;" in format_usage(Usage(retrievals=2), 0.0)

@@ -1,0 +1,206 @@
+"""`onegen index`: what it adds, refuses, saves, and goes on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from array import array
+from pathlib import Path
+
+import pytest
+
+from onegen_model.cli import index as indexing
+from onegen_model.events import Query
+from onegen_model.retrieval.index import PassageIndex
+from tests.support.fake_embedder import unit
+from tests.support.fake_model import ROOT, FakeModel, fails, run
+
+
+def test_index(model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (docs / "long.md").write_text("# Long\n\n" + "word " * 100)
+    assert run(model, "index", "docs", "--out", "my.index", "--batch", "7") == 0
+    assert "104 passages (104 embedded now, 0 unchanged, 0 removed)" in capsys.readouterr().out
+    index = PassageIndex.load(model, "my.index")
+    assert {"docs/short.txt#0", "r0#0", "docs/long.md#0", "docs/long.md#2"} <= {
+        passage.id for passage in index.passages
+    }
+
+
+def test_index_adds_follows_changes_and_keeps_the_rest(
+    model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (docs / "new.txt").write_text("new")
+    (docs / "short.txt").write_text("changed")
+    rows = (docs / "rows.jsonl").read_text().splitlines()
+    (docs / "rows.jsonl").write_text("\n".join(rows[:90]))
+    assert run(model, "index", "docs", "--out", "my.index", "--json") == 0
+    assert model.embedded == ["docs/new.txt#0", "docs/short.txt#0"]
+    assert json.loads(capsys.readouterr().out) == {
+        "index": "my.index",
+        "passages": 92,
+        "embedded": 2,
+        "unchanged": 90,
+        "removed": 10,
+    }
+    (docs.parent / "other.txt").write_text("other")
+    assert run(model, "index", "other.txt", "--out", "my.index") == 0
+    assert len(PassageIndex.load(model, index)) == 93
+
+
+def test_a_file_that_is_read_from_elsewhere_is_not_there_twice(
+    model: FakeModel, docs: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(docs)
+    assert run(model, "index", ".", "--out", str(index)) == 0
+    assert len(PassageIndex.load(model, index)) == 101
+
+
+def test_two_files_never_share_an_id(
+    model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = docs.parent / "more.jsonl"
+    more.write_text(json.dumps({"id": "r1", "text": "something else"}))
+    line = fails(capsys, model, "index", "docs", "more.jsonl", "--out", "my.index")
+    assert "more.jsonl:1 has the same id 'r1' as docs/rows.jsonl:2; expected one" in line
+    line = fails(capsys, model, "index", "more.jsonl", "--out", "my.index")
+    assert "already holds another passage with the id 'r1#0', from" in line
+    assert PassageIndex.load(model, index).retrieve(
+        [Query(array("f", unit("title 1text 1")), "", 1)]
+    )[0][0].score == pytest.approx(1.0, abs=1e-6)
+
+
+def test_index_of_nothing(model: FakeModel, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "empty").mkdir()
+    (here / "image.png").write_bytes(b"\x89PNG")
+    (here / "fake.txt").write_bytes(b"\x89PNG\xff")
+    (here / "blank.txt").write_text("\n")
+    (here / "bad.jsonl").write_text('{"text": "a"}\nnonsense')
+    cases = {
+        "empty": "The folder empty holds no documents",
+        "missing": "There is no file or folder missing",
+        "image.png": "image.png is of an unknown kind",
+        "fake.txt": "fake.txt:1 is not text",
+        "blank.txt": "All documents are empty",
+        "bad.jsonl": "bad.jsonl:2 is not JSON",
+    }
+    for path, expected in cases.items():
+        assert run(model, "index", path, "--out", "my.index") == 2
+        assert f"onegen: error: {expected}" in capsys.readouterr().err
+    assert model.embedded == []
+
+
+def test_index_into_a_bad_place_fails_before_any_work(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, model, "index", "docs", "--out", "docs")
+    assert "docs is not an index; expected a new or empty folder" in line
+    line = fails(capsys, model, "index", "docs", "--out", "docs/short.txt")
+    assert "is not an index" in line
+    line = fails(capsys, model, "index", "docs", "--out", "docs/short.txt/x")
+    assert "cannot be written" in line
+    line = fails(capsys, model, "index", "docs", "--out", "x", "--batch", "0")
+    assert "batch=0; expected at least 1" in line
+    assert model.embedded == []
+    assert (docs / "short.txt").read_text() == "Ada Lovelace"
+
+
+def test_index_of_another_model_stays_as_it_was(
+    docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = FakeModel(fingerprint="0" * 64)
+    line = fails(capsys, other, "index", "docs", "--out", "my.index")
+    assert "was made by another model" in line
+    assert len(PassageIndex.load(FakeModel(), index)) == 101
+
+
+def test_a_damaged_index_is_refused(
+    model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [vectors] = index.glob("vectors-*")
+    vectors.write_bytes(vectors.read_bytes()[:-5])
+    for argv in (["index", "docs", "--out", "my.index"], ["ask", "who?", "--index", "my.index"]):
+        assert "is truncated" in fails(capsys, model, *argv)
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt_at_the_third_batch() -> None:
+        if len(model.embedded) == 20:
+            signal.raise_signal(signal.SIGINT)
+
+    model.on_embed = interrupt_at_the_third_batch
+    argv = ["index", "docs", "--out", "my.index", "--batch", "10"]
+    line = fails(capsys, model, *argv, status=130)
+    assert "30 of 101 passages are in my.index; run the same command again" in line
+    assert len(PassageIndex.load(model, "my.index")) == 30
+    model.on_embed = None
+    assert run(model, *argv) == 0
+    assert len(model.embedded) == len(set(model.embedded)) == 101
+
+
+def test_two_ctrl_c_stop_at_once(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt_twice() -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)  # ignored, where a shell put us in the background
+    model.on_embed = interrupt_twice
+    assert fails(capsys, model, "index", "docs", "--out", "my.index", status=130) == (
+        "onegen: stopped"
+    )
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(PassageIndex.load(model, "my.index")) == 0
+
+
+def test_a_failure_saves_what_is_done(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        if len(model.embedded) == 20:
+            raise MemoryError
+
+    model.on_embed = fail
+    line = fails(capsys, model, "index", "docs", "--out", "my.index", "--batch", "10")
+    assert "Out of memory" in line
+    assert "--batch (now 10)" in line
+    assert len(PassageIndex.load(model, "my.index")) == 20
+
+
+def test_saves_now_and_then(model: FakeModel, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "_MIN_SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(indexing, "_WORK_PER_SAVE", 0)
+    sizes = []
+    model.on_embed = lambda: sizes.append(len(PassageIndex.load(FakeModel(), "my.index")))
+    assert run(model, "index", "docs", "--out", "my.index", "--batch", "25") == 0
+    assert sizes == [0, 25, 50, 75, 100]
+
+
+def test_a_killed_process_goes_on_where_it_last_saved(docs: Path) -> None:
+    script = """
+        import os, signal, sys
+        from onegen_model.cli import main
+        from onegen_model.cli import index as indexing
+        from tests.support.fake_model import FakeModel
+        indexing._MIN_SECONDS_BETWEEN_SAVES = indexing._WORK_PER_SAVE = 0
+        model = FakeModel()
+        def kill():
+            if len(model.embedded) == 60:
+                os.kill(os.getpid(), signal.SIGKILL)
+        model.on_embed = kill
+        main(["index", "docs", "--out", "my.index", "--batch", "10"], load_model=model.load)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    model = FakeModel()
+    assert len(PassageIndex.load(model, "my.index")) == 60
+    assert run(model, "index", "docs", "--out", "my.index") == 0
+    assert len(model.embedded) == 41

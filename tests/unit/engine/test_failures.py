@@ -1,0 +1,141 @@
+"""What the transformers engine does when a forward fails, and how it keeps to its memory."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from onegen_model.engine import forward
+from onegen_model.engine.transformers import TransformersEngine
+from onegen_model.events import Finished
+from onegen_model.network import read
+from onegen_model.transcript.renderer import Renderer
+from tests.support.engines import QUESTIONS, Player, World, check_clean, written
+
+
+@pytest.fixture
+def world(renderer: Renderer, tiny_network: PreTrainedModel) -> World:
+    return World(renderer, tiny_network.config.hidden_size)
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_failed_forward_is_retried(
+    world: World,
+    tiny_network: PreTrainedModel,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: int,
+) -> None:
+    player = Player(TransformersEngine(tiny_network, world.control), world)
+    calls = iter(range(1000))
+
+    def sometimes(*args: Any, **kwargs: Any) -> Any:
+        readout = read(*args, **kwargs)
+        if next(calls) == failing:
+            raise torch.OutOfMemoryError("full")
+        return readout
+
+    monkeypatch.setattr(forward, "read", sometimes)
+    requests = [
+        world.request(0, QUESTIONS[0], mode="never"),
+        world.request(1, QUESTIONS[3], mode="always"),
+    ]
+    player.add(requests[0])
+    for _ in range(3):
+        step_over(player)
+    player.add(requests[1])
+    errors = 0
+    while not player.engine.is_idle or player.awaiting:
+        for number in player.awaiting:
+            player.answer(number)
+        errors += step_over(player)
+    assert errors + (failing < 3) == 1
+    for request in requests:
+        check_clean(tiny_network, world, request, player.events[request.id])
+
+
+def step_over(player: Player) -> bool:
+    """A step; tells whether it raised."""
+    try:
+        player.step()
+    except torch.OutOfMemoryError:
+        return True
+    return False
+
+
+def test_nothing_comes_after_the_end_of_an_interrupted_request(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Player(TransformersEngine(tiny_network, world.control), world)
+    player.add(world.request(0, QUESTIONS[0], mode="never"))
+    player.step()
+    player.add(world.request(1, QUESTIONS[1], mode="never"))
+    calls = iter(range(9))
+
+    def interrupt(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 1:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(forward, "read", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        player.step()
+    player.finish(0)
+    player.run()
+    assert isinstance(player.events[0][-1], Finished)
+    assert isinstance(player.events[1][-1], Finished)
+
+
+def test_logits_that_are_not_finite_fail_only_their_request(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(tiny_network, world.control, max_cache_bytes=0)
+    player = Player(engine, world)
+    good = world.request(0, QUESTIONS[0], mode="never", max_new_tokens=30)
+    bad = world.request(1, QUESTIONS[1], mode="never", max_new_tokens=30)
+    poisoned = next(token for token in bad.ids if token not in good.ids)
+    embed = tiny_network.get_input_embeddings()
+
+    def poison(_: object, args: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        return output.masked_fill((args[0] == poisoned)[..., None], float("nan"))
+
+    hook = embed.register_forward_hook(poison)
+    try:
+        player.add(good)
+        player.add(bad)
+        player.step()
+        player.step()
+    finally:
+        hook.remove()
+    last = player.events[1][-1]
+    assert isinstance(last, Finished)
+    assert last.reason == "failed"
+    # The next request gets the poisoned slot, next to a longer row that reads beyond its end.
+    short = world.request(2, QUESTIONS[2], mode="never")
+    player.add(short)
+    player.run()
+    for request in (good, short):
+        assert len(written(player.events[request.id])) > 1
+        check_clean(tiny_network, world, request, player.events[request.id])
+
+
+def test_forgetting_after_the_weights_changed(world: World, tiny_network: PreTrainedModel) -> None:
+    engine = TransformersEngine(tiny_network, world.control)
+    player = Player(engine, world)
+    player.run(world.request(0, QUESTIONS[0]))
+    engine.forget()
+    again = world.request(1, QUESTIONS[0])
+    player.run(again)
+    assert again.usage.reused == 0
+
+
+def test_memory_stays_within_the_budget(world: World, tiny_network: PreTrainedModel) -> None:
+    budget = 200_000
+    engine = TransformersEngine(tiny_network, world.control, max_cache_bytes=budget)
+    player = Player(engine, world)
+    for number in range(12):
+        player.run(world.request(number, f"{QUESTIONS[number % 4]} {number}"))
+        cache = engine._network.cache
+        held = cache.num_slots * cache.capacity * cache.bytes_per_position
+        assert held <= max(budget, cache.capacity * cache.bytes_per_position)

@@ -1,0 +1,286 @@
+"""What `onegen evaluate` reads, and what it says of files and options that are wrong."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onegen_model import OneGenModel
+from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.evaluation.ask.questions import gold_of_training, read_questions, spaced
+from onegen_model.evaluation.ask.run_folder import RunFolder, find_runs
+from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines
+
+pytestmark = pytest.mark.usefixtures("here")
+
+RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--searcher", "bm25", "--out", "run")
+
+
+@pytest.fixture
+def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert evaluate(model, *RUN) == 0
+    capsys.readouterr()
+    return here / "run"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"id": ""}, "id: ''; expected some text"),
+        ({"question": None}, "question: missing; expected some text"),
+        ({"answer": "  "}, "answer: '  '; expected some text"),
+        ({"aliases": "red"}, "aliases: 'red'; expected a list of texts"),
+        ({"type": 3}, "type: 3; expected text"),
+        ({"hops": []}, r"hops: \[\]; expected a gold paragraph for each hop"),
+        ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: {'title': 'x'}; expected the id"),
+        ({"id": "q1"}, "id: 'q1' stands above already"),
+        ({"question": "half \ud83d"}, "question: .*; expected some text"),
+        ({"dataset": "half \ud83d"}, "dataset: .*; expected text"),
+    ],
+)
+def test_a_bad_question_is_named_by_line_and_field(
+    change: dict[str, Any], said: str, here: Path
+) -> None:
+    write_lines(here / "bad.jsonl", [QUESTIONS[0], {**QUESTIONS[1], **change}])
+    with pytest.raises(InvalidInputError, match=rf"bad\.jsonl:2: {said}"):
+        read_questions(here / "bad.jsonl")
+
+
+def test_two_hops_are_no_single_hop_question(here: Path) -> None:
+    with pytest.raises(InvalidInputError, match="2 of them; expected one in a single-hop task"):
+        read_questions(here / "questions.jsonl", single_hop=True)
+
+
+def test_unanswerable_questions_are_left_out_and_counted(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_lines(here / "some.jsonl", [*QUESTIONS, {"id": "q3", "answerable": False, "answer": ""}])
+    assert [one.id for one in read_questions(here / "some.jsonl")] == ["q1", "q2"]
+    assert "1 unanswerable questions" in caplog.text
+    write_lines(here / "none.jsonl", [{"id": "q3", "answerable": False, "answer": ""}])
+    with pytest.raises(InvalidInputError, match="holds no question"):
+        read_questions(here / "none.jsonl")
+
+
+def test_a_limit_spreads_over_the_file(here: Path) -> None:
+    questions = read_questions(here / "questions.jsonl") * 5
+    assert spaced(questions, 2) == [questions[0], questions[5]]
+    assert spaced(questions, None) == questions
+
+
+def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> None:
+    target = {"positives": ["p7#1", "page#part", {"text": "no id"}]}
+    rows = [
+        QUESTIONS[0],
+        {"segments": [{"text": "", "target": target}]},
+        {"segments": [{"text": "", "target": {"positives": [], "inserted": ["p9#0"]}}, {}]},
+        {"id": "q3", "answerable": False},
+        {"id": "q4", "answerable": False, "hops": [{"paragraph_id": "p8"}]},
+    ]
+    write_lines(here / "train.jsonl", rows)
+    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
+    write_lines(here / "odd.jsonl", [{"query": "x"}])
+    with pytest.raises(InvalidInputError, match=r"odd\.jsonl:1: no gold paragraphs"):
+        gold_of_training([here / "odd.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--task", "multihop"], "No folder; expected one"),
+        (["--out", "run"], "No task; expected one"),
+        (["--score", "run", "--task", "multihop"], "--score with --task"),
+        ([*RUN, "--limit", "0"], "limit=0; expected at least 1"),
+        ([*RUN, "--batch", "0"], "batch=0; expected at least 1"),
+        ([*RUN, "--top-k", "0"], "top_k=0; expected at least 1"),
+        ([*RUN, "--zero-shot", "--top-k", "0"], "top_k=0; expected at least 1"),
+        ([*RUN, "--zero-shot", "--query", "span"], "--zero-shot with --searcher own"),
+        ([*RUN, "--zero-shot", "--baselines", "bm25,own"], "--zero-shot with --searcher own"),
+        ([*RUN, "--retrieval", "never"], "--retrieval never with --searcher or --query"),
+        ([*RUN, "--out", "questions.jsonl"], "questions.jsonl cannot be written"),
+        ([*RUN, "--out", "questions.jsonl/run"], "questions.jsonl/run cannot be written"),
+        ([*RUN, "--baselines", "bm25,bert"], "correct 'bert'"),
+        (["--task", "multihop", "--out", "run"], "No corpus for --pool corpus"),
+        ([*RUN, "--corpus", "absent.jsonl"], "There is no file or folder absent.jsonl"),
+        ([*RUN, "--questions", "absent.jsonl"], "No file absent.jsonl"),
+        (["--score", "absent"], "absent holds no run"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(
+    options: list[str], said: str, model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, *options) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    [line] = [one for one in shown.err.splitlines() if one.startswith("onegen: ")]
+    assert said in line
+
+
+def test_a_corpus_without_the_gold_is_refused_before_anything_is_asked(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(here / "corpus.jsonl", [{"id": "p1", "text": "Arden Mill"}])
+    assert evaluate(model, *RUN) == 2
+    assert "Gold paragraph p2 of question q1 is not among the 1" in capsys.readouterr().err
+    assert not (here / "run").exists()
+
+
+def test_own_candidates_are_needed_to_search_among_them(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(here / "questions.jsonl", [{**QUESTIONS[0], "candidates": []}])
+    assert evaluate(model, *RUN, "--pool", "own") == 2
+    assert "Question q1 has no candidates" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("candidates", "said"),
+    [([], "has no candidates"), (["p1", "p4"], "has no p2 among its candidates")],
+)
+def test_an_index_made_already_needs_the_gold_among_the_candidates_too(
+    candidates: list[str],
+    said: str,
+    model: OneGenModel,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = ("--task", "retrieval", "--pool", "own", "--index", "shared")
+    assert evaluate(model, *task, "--corpus", "corpus.jsonl", "--out", "one") == 0
+    write_lines(here / "questions.jsonl", [{**QUESTIONS[0], "candidates": candidates}])
+    assert evaluate(model, *task, "--out", "two") == 2
+    assert f"Question q1 {said}" in capsys.readouterr().err
+
+
+def test_two_paragraphs_of_one_id_are_refused_by_every_searcher(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (here / "corpus.jsonl").open("a") as file:
+        file.write('{"id": "p1", "text": "another"}\n')
+    assert evaluate(model, *RUN) == 2
+    assert "Two passages have the id 'p1#0'" in capsys.readouterr().err
+
+
+def test_an_empty_index_is_refused(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from onegen_model import PassageIndex
+
+    PassageIndex(model).save(here / "empty")
+    assert evaluate(model, "--task", "multihop", "--index", "empty", "--out", "run") == 2
+    assert "There is no passage to search" in capsys.readouterr().err
+
+
+def test_an_index_of_another_pool_is_refused(
+    model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = (here / "corpus.jsonl").read_text()
+    write_lines(here / "more.jsonl", [{"id": "p9", "text": "a ninth"}])
+    (here / "more.jsonl").write_text(rows + (here / "more.jsonl").read_text())
+    task = ("--task", "retrieval", "--index", "shared")
+    assert evaluate(model, *task, "--corpus", "more.jsonl", "--out", "one") == 0
+    assert evaluate(model, *task, "--corpus", "corpus.jsonl", "--out", "two") == 2
+    assert "shared holds 1 passages that the pool does not" in capsys.readouterr().err
+
+
+def test_another_run_in_the_same_folder_is_refused_and_loses_nothing(
+    model: OneGenModel, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (run / "traces.jsonl").read_bytes()
+    assert evaluate(model, *RUN, "--top-k", "1", "--query", "question") == 2
+    said = capsys.readouterr().err
+    assert "run holds another run (query 'span', not 'question'; top_k 2, not 1)" in said
+    assert (run / "traces.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda row: row | {"question_id": "q9"}, "run holds question q9, which is not in"),
+        (
+            lambda row: row | {"question": "Why?"},
+            "run holds question q2 with another text ('Why?')",
+        ),
+        (lambda row: row | {"events": row["events"][:-1]}, "traces.jsonl:2 cannot be read"),
+        (lambda row: row | {"events": [{"event": "Dance"}]}, "traces.jsonl:2 cannot be read"),
+        (lambda row: row | {"seconds": "long"}, "traces.jsonl:2 cannot be read"),
+        (lambda row: {}, "traces.jsonl:2 cannot be read (KeyError: 'events')"),
+    ],
+)
+def test_a_trace_that_cannot_be_scored_is_named(
+    change: Callable[[dict[str, Any]], Any],
+    said: str,
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, second = (run / "traces.jsonl").read_text().splitlines()
+    changed = json.dumps(change(json.loads(second)))
+    (run / "traces.jsonl").write_text(f"{first}\n{changed}\n")
+    assert evaluate(None, "--score", "run") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_traces_of_other_questions_are_not_scored(
+    run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(here / "questions.jsonl", [{**QUESTIONS[0], "id": "other"}])
+    assert evaluate(None, "--score", "run") == 2
+    assert "question q1, which is not in the file" in capsys.readouterr().err
+
+
+def test_looking_at_a_run_changes_nothing_in_it(run: Path) -> None:
+    with (run / "traces.jsonl").open("a") as file:
+        file.write('{"half')
+    before = (run / "traces.jsonl").read_bytes()
+    assert evaluate(None, "--score", "run") == 0
+    assert (run / "traces.jsonl").read_bytes() == before
+
+
+def test_a_table_that_cannot_be_written_is_told(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(None, "--score", "run", "--out", "questions.jsonl") == 2
+    assert "questions.jsonl cannot be written" in capsys.readouterr().err
+
+
+def test_a_run_killed_while_it_is_made_leaves_no_half_settings(
+    model: OneGenModel, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def torn(path: Path, text: str, **options: Any) -> int:
+        write(path, text[:9], **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "write_text", torn)
+        assert evaluate(model, *RUN) == 130
+    assert evaluate(model, *RUN) == 0
+    assert sorted(path.name for path in (here / "run").glob("settings*")) == ["settings.json"]
+
+
+def test_settings_that_are_damaged_are_named(run: Path) -> None:
+    (run / "settings.json").write_text('{"format": 7}')
+    with pytest.raises(InvalidInputError, match=r"settings\.json cannot be read"):
+        RunFolder.open(run)
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_paths(run: Path, here: Path) -> None:
+    (here / "b").mkdir()
+    (here / "b" / "run").symlink_to(run)
+    assert list(find_runs([run, here / "b" / "run"])) == ["run"]
+    (here / "b" / "run").unlink()
+    (here / "b" / "run").mkdir()
+    (here / "b" / "run" / "settings.json").write_bytes((run / "settings.json").read_bytes())
+    assert list(find_runs([Path("run"), Path("b/run")])) == ["run", "b/run"]
+
+
+@pytest.mark.parametrize("package", ["bm25s", "pytrec_eval"])
+def test_a_missing_package_names_its_extra(
+    package: str, model: OneGenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r'run `pip install "onegen\[evaluate\]"`'):
+        evaluate(model, *RUN, "--debug")

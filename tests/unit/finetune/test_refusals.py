@@ -1,0 +1,180 @@
+"""Recipes that cannot train as they say: one clear error, before anything is trained."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from transformers import TrainingArguments
+from transformers.integrations import integration_utils
+
+from onegen_model.cli import main
+from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.finetune.data.collator import CollatorSettings
+from onegen_model.finetune.run import training as run_module
+from onegen_model.finetune.run.dry_run import count_steps, preview
+from onegen_model.finetune.run.training import run, training_arguments
+from tests.conftest import MakeNetwork
+from tests.support.finetuning import EXAMPLES, make_base, plain, write_recipe
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
+    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+
+
+def refusal(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["train", str(folder / "recipe.yaml"), *options]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_deepspeed_that_is_not_installed_names_the_extra(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setattr(run_module, "find_spec", lambda _: None)
+    recipe = write_recipe(tmp_path, base, trainer={"deepspeed": "zero2.json"})
+    with pytest.raises(MissingExtraError, match=r"deepspeed is not installed.*onegen\[deepspeed\]"):
+        training_arguments(recipe)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_reporter_that_nobody_knows_is_one_line(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    write_recipe(tmp_path, base, trainer={"report_to": "tensorbord"})
+    assert "trainer: tensorbord is not supported" in refusal(tmp_path, capsys, *options)
+
+
+def test_a_reporter_whose_package_is_missing_is_one_line(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integration_utils, "is_wandb_available", lambda: False)
+    write_recipe(tmp_path, base, trainer={"report_to": "wandb"})
+    line = refusal(tmp_path, capsys)
+    assert "requires wandb to be installed" in line
+    assert "and the packages that they name" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": {"rank": 0}}, "adapter: rank is 0; expected 1 or more"),
+        ({"adapter": {"alpha": 0}}, "adapter: alpha is 0; expected 1 or more"),
+        ({"adapter": {"top_layers": -1}}, "adapter: top_layers is -1; expected 0 or more"),
+        ({"collator": {"num_negatives": -1}}, "collator: num_negatives is -1; expected 0 or more"),
+        ({"collator": {"chunk_tokens": 0}}, "collator: chunk_tokens is 0; expected 1 or more"),
+        (
+            {"contrastive": "bpr", "cross_device_negatives": True},
+            "cross_device_negatives is true with contrastive bpr",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_one_line(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    write_recipe(tmp_path, base)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | changes))
+    assert f"{file}: {message}" in refusal(tmp_path, capsys)
+
+
+def test_settings_are_checked_at_birth() -> None:
+    with pytest.raises(InvalidInputError, match="num_negatives is -1; expected 0 or more"):
+        CollatorSettings(num_negatives=-1)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_a_base_that_could_not_be_served_is_refused_before_it_is_trained(
+    tmp_path: Path,
+    make_network: MakeNetwork,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+) -> None:
+    unsuited = make_base(tmp_path / "base", make_network, attention_chunk_size=8)
+    recipe = write_recipe(tmp_path, unsuited)
+    assert "has chunked attention; expected a decoder" in refusal(tmp_path, capsys, *options)
+    assert not recipe.output.exists()
+
+
+class Begun(Exception):
+    """A run has come to where it writes."""
+
+
+@pytest.mark.parametrize(("stage", "method"), [(3, "top_layers"), (2, "top_layers"), (3, "lora")])
+def test_zero3_splits_what_does_not_learn_and_top_layers_is_refused(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int, method: str
+) -> None:
+    def with_zero(*args: Any) -> TrainingArguments:
+        arguments = training_arguments(*args)
+        arguments.hf_deepspeed_config = SimpleNamespace(is_zero3=lambda: stage == 3)
+        return arguments
+
+    def begin(*_: Any) -> None:
+        raise Begun
+
+    monkeypatch.setattr(run_module, "training_arguments", with_zero)
+    monkeypatch.setattr(run_module, "write_task", begin)
+    recipe = write_recipe(tmp_path, base, method=method, adapter={"top_layers": 1})
+    if (stage, method) == (3, "top_layers"):
+        with pytest.raises(InvalidInputError, match=r"under ZeRO-3.*expected ZeRO-2"):
+            run(recipe)
+    else:
+        with pytest.raises(Begun):
+            run(recipe)
+
+
+@pytest.mark.parametrize(
+    ("examples", "trainer", "steps"),
+    [
+        (7, {"num_train_epochs": 2}, 6),
+        (7, {"gradient_accumulation_steps": 2}, 6),
+    ],
+)
+def test_examples_that_fill_no_batch_take_no_step_where_they_are_dropped(
+    base: Path, tmp_path: Path, examples: int, trainer: dict[str, Any], steps: int
+) -> None:
+    always = {"max_steps": -1, "dataloader_drop_last": True}
+    recipe = write_recipe(tmp_path, base, trainer=always | trainer)
+    assert count_steps(examples, training_arguments(recipe))[0] == steps
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_dropping_the_only_batch_is_one_line(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    trainer = {"dataloader_drop_last": True, "per_device_train_batch_size": 7}
+    write_recipe(tmp_path, base, trainer=trainer)
+    assert "6 examples fill no batch of 7" in refusal(tmp_path, capsys, *options)
+
+
+def test_a_dry_run_says_how_many_processes_its_steps_are_for(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = {"max_steps": -1, "dataloader_drop_last": True, "per_device_train_batch_size": 4}
+    recipe = write_recipe(tmp_path, base, trainer=trainer)
+    assert preview(recipe).processes == 1
+    assert main(["train", str(tmp_path / "recipe.yaml"), "--dry-run"]) == 0
+    assert "Steps:      3 (3.00 epochs) with one process" in capsys.readouterr().out
+
+
+def test_data_check_names_the_line_of_an_id_that_was_there_before(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_recipe(tmp_path, base)
+    rows = [plain(e) for e in EXAMPLES]
+    rows[4]["id"] = rows[1]["id"]
+    recipe.train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["data", "check", str(recipe.train), "--passages", str(recipe.passages)]
+    assert main([*command, "--model", str(base)]) == 1
+    shown = capsys.readouterr().out
+    first = f"{recipe.train}:2"
+    assert f"{recipe.train}:5: example '1': its id stands in {first} already" in shown
+    assert "Problems:    1" in shown

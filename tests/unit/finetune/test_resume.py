@@ -1,0 +1,148 @@
+"""Going on with a run after its recipe was changed: what fits goes on, the rest is one error."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from onegen_model.cli import main
+from onegen_model.finetune.run.training import run
+from tests.conftest import MakeNetwork
+from tests.support.development_sets import recipe_with_dev, state_of, write_dev
+from tests.support.finetuning import make_base, write_recipe
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
+    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+
+
+@pytest.fixture(scope="module")
+def measured(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of three steps that kept its first one."""
+    folder = tmp_path_factory.mktemp("measured")
+    trainer = {"max_steps": 3, "learning_rate": 0.0}
+    output = run(recipe_with_dev(folder, base, trainer=trainer))
+    assert state_of(output)["best_global_step"] == 1
+    return folder
+
+
+@pytest.fixture
+def folder(measured: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(measured, tmp_path / "run"))
+
+
+def change(folder: Path, **changes: Any) -> Path:
+    """The recipe in a folder with other keys; None takes one away."""
+    file = folder / "recipe.yaml"
+    keys = yaml.safe_load(file.read_text()) | {"output": str(folder / "out")} | changes
+    file.write_text(yaml.safe_dump({k: v for k, v in keys.items() if v is not None}))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"adapter": {"rank": 2, "alpha": 8}}, "rank 4, not 2"),
+        ({"adapter": {"rank": 4, "alpha": 16}}, "alpha 8, not 16"),
+        ({"adapter": {"rank": 4, "alpha": 8, "top_layers": 1}}, "adapter.top_layers?"),
+        ({"method": "full"}, "no trained.safetensors"),
+        ({"dev_metric": "recall@1"}, "another dev_metric than recall@1"),
+    ],
+)
+def test_a_recipe_that_a_begun_run_does_not_fit_is_one_line_and_loses_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    before = {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()}
+    assert main(["train", str(change(folder, **changes))]) == 2
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if "onegen: error:" in one)
+    assert message in line
+    assert "choose another output" in line
+    assert {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contrastive": "bpr", "temperature": 0.1}, "another contrastive, temperature"),
+        ({"collator": {"num_negatives": 2, "max_length": 960}}, "another collator"),
+        ({"max_passage_tokens": 20}, "another max_passage_tokens"),
+    ],
+)
+def test_a_run_does_not_go_on_towards_something_else(
+    folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    assert main(["train", str(change(folder, **changes))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = yaml.safe_load((folder / "recipe.yaml").read_text())
+    lines = Path(keys["train"]).read_text().splitlines(keepends=True)
+    (folder / "mined.jsonl").write_text("".join(reversed(lines)))
+    assert main(["train", str(change(folder, train=str(folder / "mined.jsonl")))]) == 2
+    assert "was begun with another train; expected the same" in capsys.readouterr().err
+    trainer = keys["trainer"] | {"max_steps": 4, "learning_rate": 1e-3}
+    less_padded = keys.get("collator", {}) | {"chunk_tokens": 64}
+    recipe = change(folder, train=keys["train"], trainer=trainer, collator=less_padded)
+    assert main(["train", str(recipe)]) == 0
+    (folder / "out" / "run.json").write_text("{")
+    assert main(["train", str(change(folder))]) == 2
+    assert "run.json cannot be read" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_one_error(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recipe(tmp_path, base, trainer={"max_steps": 1})
+    (tmp_path / "out").write_text("a file")
+    assert main(["train", str(tmp_path / "recipe.yaml")]) == 2
+    assert "out cannot be written" in capsys.readouterr().err
+
+
+def test_other_layers_than_a_begun_run_opened_are_one_error(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, trainer = {"top_layers": 1}, {"max_steps": 1}
+    run(write_recipe(tmp_path, base, method="top_layers", adapter=adapter, trainer=trainer))
+    for changes in ({"adapter": {"top_layers": 2}}, {"method": "full", "adapter": {}}):
+        assert main(["train", str(change(tmp_path, **changes))]) == 2
+        assert "saved other weights than learn now" in capsys.readouterr().err
+
+
+def test_without_dev_a_run_keeps_its_last_step_and_says_nothing_else(folder: Path) -> None:
+    trainer = {"max_steps": 4, "save_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True}
+    nothing = {"dev": None, "dev_metric": None}
+    assert main(["train", str(change(folder, **nothing, trainer=trainer))]) == 0
+    out = folder / "out"
+    saved, last = (f / "adapter_model.safetensors" for f in (out, out / "checkpoint-4"))
+    assert saved.read_bytes() == last.read_bytes()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "| Steps | 4 of 4 |" in card
+    assert "kept" not in card
+
+
+def test_dev_may_be_added_to_a_begun_run(base: Path, tmp_path: Path) -> None:
+    run(write_recipe(tmp_path, base, trainer={"max_steps": 2}))
+    trainer = {"max_steps": 4, "eval_steps": 1, "save_steps": 1}
+    recipe = write_recipe(tmp_path, base, dev=str(write_dev(tmp_path)), trainer=trainer)
+    logged = [log["step"] for log in state_of(run(recipe))["log_history"] if "eval_loss" in log]
+    assert logged == [3, 4]
+
+
+def test_looking_at_the_start_costs_no_patience(base: Path, tmp_path: Path) -> None:
+    """Started again, a run measures once more what it has measured before."""
+    changes = {"early_stopping": {"patience": 1}, "dev_metric": "language_modeling_loss"}
+    trainer = {"max_steps": 2, "learning_rate": 0.003, "eval_on_start": True,
+               "lr_scheduler_type": "constant"}  # fmt: skip
+    run(recipe_with_dev(tmp_path, base, **changes, trainer=trainer))
+    output = run(recipe_with_dev(tmp_path, base, **changes, trainer=trainer | {"max_steps": 4}))
+    state = state_of(output)
+    values = {log["step"]: log["eval_language_modeling_loss"] for log in state["log_history"]
+              if "eval_loss" in log}  # fmt: skip
+    assert sorted(values.values(), reverse=True) == list(values.values()), "each step gains"
+    assert state["global_step"] == 4

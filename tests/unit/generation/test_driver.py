@@ -1,0 +1,277 @@
+"""The driver with a toy engine: one request, its text, and what a retriever may answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from onegen_model.errors import (
+    ContextTooLongError,
+    InvalidInputError,
+    PassageTooLongError,
+    ProtocolError,
+    RetrievalError,
+)
+from onegen_model.events import (
+    Finished,
+    Passage,
+    PassagesInserted,
+    Query,
+    RetrievalRequested,
+    ScoredPassage,
+    Token,
+)
+from onegen_model.generation.driver import Driver
+from onegen_model.params import RetrievalParams, SamplingParams
+from onegen_model.transcript.renderer import Renderer
+from tests.support.drivers import (
+    TWO_HOPS,
+    Answering,
+    AsyncLibrary,
+    Library,
+    Stage,
+    anonymous,
+    auntil_failure,
+    collect,
+    hit,
+    of,
+    reason,
+    spans,
+    until_failure,
+)
+
+
+@pytest.fixture
+def stage(renderer: Renderer) -> Stage:
+    return Stage(renderer)
+
+
+# One request
+
+
+def test_a_request_from_question_to_answer(stage: Stage) -> None:
+    library = Library()
+    ticket = stage.submit("Where from?", TWO_HOPS, library)
+    events = list(stage.driver.drive(ticket))
+    assert spans(events) == TWO_HOPS.split("[RQ]")
+    assert [event.text for event in of(events, RetrievalRequested)] == [
+        "Who wrote it?",
+        "Where is she from?",
+    ]
+    assert [one.hop for one in of(events, PassagesInserted)] == [0, 1]
+    names = [[one.passage.id for one in event.passages] for event in of(events, PassagesInserted)]
+    assert names[0] == ["Who wrote it? 0", "Who wrote it? 1"]
+    usage = ticket.request.usage
+    assert events[-1] == Finished(ticket.request.id, "end", usage)
+    assert usage.forwarded == len(ticket.request.ids) - 1
+    assert usage.written == len(of(events, Token))
+
+
+def test_a_query_carries_all_a_retriever_may_want(stage: Stage) -> None:
+    library = Library()
+    retrieval = RetrievalParams(top_k=1, filter={"lang": "de"})
+    events = stage.run("\n  one?\n\n[RQ]a[RQ]b", library, retrieval=retrieval)
+    (first,), (second,) = library.calls
+    embedding = of(events, RetrievalRequested)[0].query_embedding
+    assert first == Query(embedding, "one?", 1, {"lang": "de"}, ())
+    assert (second.text, second.exclude) == ("a", ("one? 0",))
+
+
+def test_always_asks_with_the_question(stage: Stage) -> None:
+    library = Library()
+    ticket = stage.submit(
+        "Who?", "[RQ]Ann", library, retrieval=RetrievalParams(mode="always", max_retrievals=1)
+    )
+    events = list(stage.driver.drive(ticket))
+    assert of(events, Token)[0].forced
+    assert library.calls[0][0].text == "Who?"
+    assert spans(events) == ["", "Ann"]
+
+
+def test_without_a_retriever_no_query_token_is_written(stage: Stage) -> None:
+    events = stage.run("a[RQ]b", sampling=SamplingParams(max_new_tokens=6))
+    assert not of(events, RetrievalRequested)
+    ids = [event.token_id for event in of(events, Token)]
+    assert stage.renderer.query_id not in ids
+    with pytest.raises(InvalidInputError, match='"always" without a retriever'):
+        stage.submit("q", "a", retrieval=RetrievalParams(mode="always"))
+
+
+def test_extra_end_tokens_end_a_request(renderer: Renderer) -> None:
+    stage = Stage(renderer)
+    (comma,) = renderer.text_ids(",")
+    stage.driver = Driver(stage.engine, renderer, [comma])
+    events = stage.run("a,b")
+    assert (spans(events), reason(events)) == (["a"], "end")
+
+
+def test_a_long_prompt_is_refused_at_submit(renderer: Renderer) -> None:
+    with pytest.raises(ContextTooLongError):
+        Stage(renderer, max_context=5).submit("q", "a")
+
+
+def test_steps_without_events_are_fine(renderer: Renderer) -> None:
+    expected = anonymous(Stage(renderer).run(TWO_HOPS, Library()))
+    assert anonymous(Stage(renderer, chunk_size=3).run(TWO_HOPS, Library())) == expected
+
+
+def test_a_ticket_has_one_consumer(stage: Stage) -> None:
+    ticket = stage.submit("q", "a")
+    list(stage.driver.drive(ticket))
+    with pytest.raises(ProtocolError, match="driven twice"):
+        stage.driver.drive(ticket)
+    other = stage.submit("q", "a")
+    with pytest.raises(ProtocolError, match="driven twice"):
+        stage.driver.adrive(other, other)
+
+
+def test_passages_arrive_before_they_are_read(stage: Stage) -> None:
+    ticket = stage.submit("q", "a[RQ]b", Library())
+    for event in stage.driver.drive(ticket):
+        if isinstance(event, PassagesInserted):
+            assert len(ticket.request.unread) == event.num_tokens
+
+
+# Text
+
+
+@pytest.mark.parametrize(
+    ("stop", "text", "why"),
+    [
+        (("\n",), "Ann Bö", "stop"),
+        (("er",), "Ann Bö\nWh", "stop"),
+        (("Bö\nWhere",), "Ann ", "stop"),
+        (("she from?Kö",), "Ann Bö\nWhere is she from?", "length"),
+    ],
+)
+def test_stop_strings(stage: Stage, stop: tuple[str, ...], text: str, why: str) -> None:
+    written = "Ann Bö\nWhere is she from?"
+    sampling = SamplingParams(stop=stop, max_new_tokens=len(stage.ids(written)) - 1)
+    ticket = stage.submit("q", written, sampling=sampling)
+    events = list(stage.driver.drive(ticket))
+    assert (spans(events), reason(events)) == ([text], why)
+    assert ticket.request.usage.forwarded == len(ticket.request.ids) - 1
+
+
+def test_a_stop_string_is_looked_for_in_one_span_at_a_time(stage: Stage) -> None:
+    events = stage.run("ab[RQ]cd", Library(), sampling=SamplingParams(stop=("bc", "d")))
+    assert (spans(events), reason(events)) == (["ab", "c"], "stop")
+
+
+@pytest.mark.parametrize("num_tokens", range(1, 12))
+def test_text_is_complete_wherever_the_length_cuts(stage: Stage, num_tokens: int) -> None:
+    sampling = SamplingParams(max_new_tokens=num_tokens, stop=("東 and",))
+    events = stage.run("a🙂東東東", sampling=sampling)
+    ids = [event.token_id for event in of(events, Token)]
+    expected = stage.renderer.tokenizer.decode(ids, skip_special_tokens=True)
+    assert spans(events) == [expected]
+
+
+# What retrievers answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "names"),
+    [
+        ([], []),
+        ([hit("a")], ["a"]),
+        ([hit("a"), hit("b"), hit("c"), hit("d")], ["a", "b"]),
+        ([hit("a"), hit("a"), hit("b")], ["a", "b"]),
+        ((hit("a"), hit("b")), ["a", "b"]),
+    ],
+)
+def test_what_is_inserted_of_an_answer(stage: Stage, answer: Any, names: list[str]) -> None:
+    events = stage.run("x[RQ]y", Answering(lambda queries: [answer]))
+    (inserted,) = of(events, PassagesInserted)
+    assert [one.passage.id for one in inserted.passages] == names
+    assert inserted.num_tokens >= 2
+    assert reason(events) == "end"
+
+
+def test_no_passage_is_inserted_twice(stage: Stage) -> None:
+    same = Answering(lambda queries: [[hit("a"), hit("b"), hit("c")] for _ in queries])
+    events = stage.run("x[RQ]y[RQ]z[RQ]", same)
+    names = [[one.passage.id for one in event.passages] for event in of(events, PassagesInserted)]
+    assert names == [["a", "b"], ["c"], []]
+    assert [call[0].exclude for call in same.calls] == [(), ("a", "b"), ("a", "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (None, "with NoneType; expected a list of passages for each query"),
+        ([], "with 0 lists"),
+        ([[], []], "with 2 lists"),
+        ([None], "a query with NoneType; expected a list of ScoredPassage"),
+        ([[None]], "a query with NoneType"),
+        ([["text"]], "a query with str"),
+        ([[Passage("a", "b")]], "a query with Passage"),
+    ],
+)
+def test_a_wrong_answer_names_the_retriever(stage: Stage, answers: Any, message: str) -> None:
+    retriever = Answering(lambda queries: answers)
+    events, error = until_failure(stage.driver, stage.submit("q", "x[RQ]y", retriever))
+    assert reason(events) == "failed"
+    assert isinstance(error, RetrievalError)
+    assert str(error).startswith("Answering answered")
+    assert message in str(error)
+    assert stage.engine.is_idle
+
+
+def test_a_passage_that_the_renderer_refuses(stage: Stage) -> None:
+    long = Answering(lambda queries: [[hit("a", text="word " * 99)]])
+    events, error = until_failure(stage.driver, stage.submit("q", "x[RQ]y", long))
+    assert reason(events) == "failed"
+    assert isinstance(error, PassageTooLongError)
+
+
+def test_a_retriever_that_raises(stage: Stage) -> None:
+    def fail(queries: Sequence[Query]) -> None:
+        raise OSError("no connection")
+
+    events, error = until_failure(stage.driver, stage.submit("q", "x[RQ]y", Answering(fail)))
+    assert [type(event) for event in events[-2:]] == [RetrievalRequested, Finished]
+    assert reason(events) == "failed"
+    assert isinstance(error, RetrievalError)
+    assert "Answering raised OSError: no connection" in str(error)
+    assert isinstance(error.__cause__, OSError)
+    assert reason(stage.run("x[RQ]y", Library())) == "end"
+
+
+@pytest.mark.parametrize("use", ["sync", "async"])
+async def test_only_the_culprit_of_a_call_fails(stage: Stage, use: str) -> None:
+    def answer(queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        if any(query.text == "b" for query in queries):
+            raise ValueError("bad")
+        return [[hit("a")] for _ in queries]
+
+    class Both(Answering):
+        async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+            return self.retrieve(queries)
+
+    retriever = Both(answer)
+    tickets = [stage.submit(f"q{i}", f"{text}[RQ]y", retriever) for i, text in enumerate(WORDS)]
+    if use == "sync":
+        events, error = until_failure(stage.driver, *tickets)
+    else:
+        events, error = await auntil_failure(stage.driver, *tickets)
+    assert isinstance(error, RetrievalError)
+    assert "Both raised ValueError: bad" in str(error)
+    assert [len(call) for call in retriever.calls] == [3, 1, 1, 1]
+    reasons = {event.request_id: event.reason for event in of(events, Finished)}
+    assert list(map(reasons.get, range(3))) == ["end", "failed", "end"]
+
+
+WORDS = ("a", "b", "c")
+
+
+def test_something_that_is_no_retriever(stage: Stage) -> None:
+    with pytest.raises(InvalidInputError, match="int is not a retriever"):
+        stage.submit("q", "a", 3)
+
+
+async def test_an_async_retriever_in_synchronous_use(stage: Stage) -> None:
+    ticket = stage.submit("q", "x[RQ]y", AsyncLibrary())
+    with pytest.raises(InvalidInputError, match="AsyncLibrary has only `aretrieve`"):
+        stage.driver.drive(ticket)
+    assert reason(await collect(stage.driver, ticket)) == "end"

@@ -1,0 +1,294 @@
+"""What an index finds, exactly, while passages are added, replaced and deleted."""
+
+import sys
+import threading
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onegen_model.errors import InvalidInputError, MissingExtraError, PassageTooLongError
+from onegen_model.events import Passage, Query
+from onegen_model.retrieval.index import PassageIndex
+from tests.support.fake_embedder import FakeEmbedder, unit
+from tests.support.indexes import ids, passages, query
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    return FakeEmbedder()
+
+
+class CountingSearches:
+    """Stands for the faiss index and counts what is asked of it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.searches = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def search(self, *args: Any, **options: Any) -> Any:
+        self.searches += 1
+        return self.inner.search(*args, **options)
+
+
+def test_finds_the_passage_that_was_asked_for(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(50))
+    [found] = index.retrieve([query("title 7text 7")])
+    assert ids(found)[0] == "7"
+    assert found[0].score == pytest.approx(1.0, abs=1e-6)
+    assert [s.score for s in found] == sorted((s.score for s in found), reverse=True)
+    assert len(index) == 50
+    assert "7" in index
+    assert "70" not in index
+    assert index.passages == tuple(passages(50))
+
+
+def test_an_empty_index_finds_nothing(embedder: FakeEmbedder) -> None:
+    index = PassageIndex(embedder)
+    assert index.retrieve([query("a"), query("b")]) == [[], []]
+    assert index.retrieve([]) == []
+    assert index.search(np.zeros((0, 8), dtype=np.float32), 2) == []
+    assert PassageIndex.build(embedder, []).passages == ()
+
+
+def test_top_k_above_the_size_returns_all(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(4))
+    [found] = index.search(unit("a")[None], 100)
+    assert len(found) == 4
+
+
+# --- adding, replacing, deleting ---
+
+
+def test_what_is_there_is_not_embedded_again(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(70))
+    embedder.embedded.clear()
+    assert index.add(passages(75)) == 5
+    assert embedder.embedded == ["70", "71", "72", "73", "74"]
+
+
+def test_other_content_replaces_and_other_metadata_does_not_embed(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(5))
+    embedder.embedded.clear()
+    index.add([Passage("2", "new text"), Passage("3", "text 3", "title 3", {"seen": True})])
+    assert embedder.embedded == ["2"]
+    assert len(index) == 5
+    assert ids(index.retrieve([query("new text", 1)])[0]) == ["2"]
+    [found] = index.retrieve([query("title 3text 3", 1, filter={"seen": True})])
+    assert found[0].passage.metadata == {"seen": True}
+
+
+def test_delete(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(20))
+    assert index.delete(["3", "4", "unknown"]) == 2
+    assert index.delete(["3"]) == 0
+    assert "3" not in index
+    assert len(index) == 18
+    [found] = index.search(unit("title 5text 5")[None], 18)
+    assert ids(found)[0] == "5"
+    assert "3" not in ids(found)
+    with pytest.raises(InvalidInputError, match=r"write \['5'\]"):
+        index.delete("5")
+
+
+def test_what_was_embedded_before_a_failure_stays(embedder: FakeEmbedder) -> None:
+    index = PassageIndex(embedder)
+    long = Passage("long", "word " * 100)
+    with pytest.raises(PassageTooLongError):
+        index.add([*passages(300), long])
+    assert 0 < len(index) < 300
+    embedder.embedded.clear()
+    index.add(passages(300))
+    assert len(index) == 300
+    assert len(embedder.embedded) < 300
+
+
+def test_a_passage_is_as_good_as_its_best_fragment(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(20))
+    many = Passage("many", "several fragments")
+    vectors = np.stack([unit(f"fragment {n}") for n in range(30)])
+    index.add_embedded([many] * 30, vectors)
+    assert len(index) == 21
+    [found] = index.search(vectors[17][None], 21)
+    assert ids(found)[0] == "many"
+    assert found[0].score == pytest.approx(1.0, abs=1e-6)
+    assert sorted(ids(found)) == sorted([*map(str, range(20)), "many"])
+    index.delete(["many"])
+    assert len(index.search(vectors[17][None], 100)[0]) == 20
+
+
+def test_fragments_may_come_mixed(embedder: FakeEmbedder) -> None:
+    one, two = Passage("1", "one"), Passage("2", "two")
+    index = PassageIndex(embedder)
+    index.add_embedded([one, two, one], np.stack([unit("a"), unit("b"), unit("c")]))
+    for text, expected in (("a", "1"), ("b", "2"), ("c", "1")):
+        assert ids(index.retrieve([query(text, 1)])[0]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "complaint"),
+    [
+        (np.ones((2, 8), dtype=np.float32), "not normalised"),
+        (np.zeros((2, 8), dtype=np.float32), "not normalised"),
+        (np.eye(8, dtype=np.float32)[:1], r"shape \(1, 8\); expected .*\(2, 8\)"),
+        (np.eye(2, 7, dtype=np.float32), r"shape \(2, 7\)"),
+        (np.eye(2, 8, dtype=np.int64), "type int64"),
+        (np.full((2, 8), np.nan, dtype=np.float32), "NaN"),
+        ([[1.0] * 8, [1.0]], "different lengths"),
+    ],
+)
+def test_bad_vectors(embedder: FakeEmbedder, vectors: Any, complaint: str) -> None:
+    index = PassageIndex(embedder)
+    with pytest.raises(InvalidInputError, match=complaint):
+        index.add_embedded(passages(2), vectors)
+    assert len(index) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ([Passage("", "a")], "has the id ''"),
+        ([Passage("1", "a"), Passage("1", "b")], "Two passages have the id '1'"),
+        ([Passage("1", "a", metadata={"x": {1, 2}})], "cannot be saved"),
+        ([Passage("1", "\ud800")], "cannot be saved"),
+    ],
+)
+def test_bad_passages(embedder: FakeEmbedder, given: list[Passage], complaint: str) -> None:
+    index = PassageIndex(embedder)
+    with pytest.raises(InvalidInputError, match=complaint):
+        index.add(given)
+    assert embedder.embedded == []
+
+
+def test_the_same_passage_twice_is_one(embedder: FakeEmbedder) -> None:
+    assert len(PassageIndex.build(embedder, [Passage("1", "a"), Passage("1", "a")])) == 1
+
+
+@pytest.mark.parametrize("embedding", [[1.0, 0.0], [float("nan")] * 8])
+def test_bad_queries(embedder: FakeEmbedder, embedding: list[float]) -> None:
+    index = PassageIndex.build(embedder, passages(2))
+    with pytest.raises(InvalidInputError, match="expected float32 unit vectors"):
+        index.retrieve([Query(array("f", embedding), "", 1)])
+    with pytest.raises(InvalidInputError, match="top_k"):
+        index.search(unit("a")[None], 0)
+
+
+def test_without_faiss(embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(MissingExtraError, match=r'pip install "onegen\[faiss\]"'):
+        PassageIndex(embedder)
+
+
+# --- exactness ---
+
+
+def test_one_search_for_queries_that_share_a_filter(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(200))
+    counter = CountingSearches(index._vectors)
+    index._vectors = counter
+    asked = [query(f"q{n}", 1 + n % 4, exclude=tuple(map(str, range(n)))) for n in range(16)]
+    together = index.retrieve(asked)
+    assert counter.searches == 1
+    assert together == [index.retrieve([one])[0] for one in asked]
+    counter.searches = 0
+    index.retrieve([query("a", filter={"year": 1}), query("b", filter={"year": 2}), query("c")])
+    assert counter.searches == 3
+
+
+def test_a_list_is_in_no_set_of_a_filter(embedder: FakeEmbedder) -> None:
+    tagged = [Passage("list", "a", metadata={"tag": ["x"]}), Passage("text", "b", "", {"tag": "x"})]
+    index = PassageIndex.build(embedder, tagged)
+    [found] = index.search(unit("a")[None], 2, filter={"tag": {"x", "y"}})
+    assert ids(found) == ["text"]
+
+
+def test_equal_scores_stand_in_the_order_of_adding(embedder: FakeEmbedder) -> None:
+    same = [Passage(f"{n:02}", "same text") for n in reversed(range(60))]
+    index = PassageIndex.build(embedder, same)
+    [found] = index.search(unit("same text")[None], 7)
+    assert ids(found) == [f"{n:02}" for n in reversed(range(53, 60))]
+    [many] = {tuple(ids(found)) for found in index.search(np.tile(unit("same text"), (64, 1)), 7)}
+    assert list(many) == ids(found)
+
+
+ROWS = st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3), st.integers(0, 2)), max_size=25)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=ROWS,
+    deleted=st.sets(st.integers(0, 24)),
+    excluded=st.lists(st.sets(st.integers(0, 24), max_size=6), min_size=1, max_size=5),
+    top_k=st.integers(1, 6),
+    kind=st.one_of(st.none(), st.integers(0, 3), st.lists(st.integers(0, 3), max_size=2)),
+)
+def test_equals_brute_force(
+    rows: list[tuple[int, int, int]],
+    deleted: set[int],
+    excluded: list[set[int]],
+    top_k: int,
+    kind: int | list[int] | None,
+) -> None:
+    """Few distinct vectors, so that ties and shared fragments are common."""
+    index = PassageIndex(FakeEmbedder())
+    stored: dict[str, tuple[Passage, np.ndarray]] = {}
+    for n, (seed, count, value) in enumerate(rows):
+        vectors = np.stack([unit(str((seed + f) % 10)) for f in range(count)])
+        passage = Passage(str(n), f"text {n}", metadata={"kind": value})
+        index.add_embedded([passage] * count, vectors)
+        stored[passage.id] = (passage, vectors)
+    index.delete(map(str, deleted))
+    for n in deleted:
+        stored.pop(str(n), None)
+    filter = None if kind is None else {"kind": kind}
+    asked = [
+        query(str(n), top_k, filter=filter, exclude=tuple(map(str, out)))
+        for n, out in enumerate(excluded)
+    ]
+    for one, found in zip(asked, index.retrieve(asked), strict=True):
+        allowed = kind if isinstance(kind, list) else [kind]
+        scores = {
+            key: float((vectors @ np.asarray(one.embedding, dtype=np.float64)).max())
+            for key, (passage, vectors) in stored.items()
+            if key not in one.exclude and (filter is None or passage.metadata["kind"] in allowed)
+        }
+        best = sorted(scores, key=lambda key: (-round(scores[key], 9), int(key)))[:top_k]
+        assert ids(found) == best
+        assert [s.score for s in found] == pytest.approx([scores[key] for key in best], abs=1e-6)
+
+
+def test_threads_add_retrieve_and_delete(embedder: FakeEmbedder) -> None:
+    index = PassageIndex.build(embedder, passages(50))
+    stop = threading.Event()
+
+    def read(n: int) -> int:
+        calls = 0
+        while not stop.is_set():
+            [found] = index.retrieve([query(f"title {n}text {n}", 2)])
+            assert ids(found)[0] == str(n)
+            calls += 1
+        return calls
+
+    def write(n: int) -> None:
+        for step in range(10):
+            start = 1000 * (n + 1) + 20 * step
+            index.add(passages(20, start))
+            index.delete([str(start)])
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read, n) for n in range(4)]
+        writers = [pool.submit(write, n) for n in range(4)]
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            stop.set()
+        assert all(reader.result() > 0 for reader in readers)
+    assert len(index) == 50 + 4 * 10 * 19
