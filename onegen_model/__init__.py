@@ -12,7 +12,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.generation.driver import Ticket
+from onegen_model.generation.driver import RequestHandle
 from onegen_model.model import OneGenModel, Options
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval.corpus import EmbeddedCorpus
@@ -29,6 +29,9 @@ from onegen_model.transcript.tool_calls import (
     ToolCallParser,
     render_tool_call,
 )
+
+# The name of `RequestHandle` in release 0.1.
+Ticket = RequestHandle
 
 __all__ = [
     "Answer",
@@ -50,6 +53,7 @@ __all__ = [
     "PassageIndex",
     "PassagesInserted",
     "Query",
+    "RequestHandle",
     "Retrieval",
     "RetrievalParams",
     "RetrievalRequested",

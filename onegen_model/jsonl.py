@@ -4,11 +4,23 @@ import gzip
 import json
 from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.data.examples import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in one field of a record: `segments[0].target.positives`, and what to do."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
 
 # A record and the number of its line, counted from 0 and without blank ones.
 Numbered = tuple[int, dict[str, Any]]

@@ -15,7 +15,7 @@ from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Event, Passage
-from onegen_model.generation.driver import Driver, Ticket, control_ids
+from onegen_model.generation.driver import Driver, RequestHandle, control_ids
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever
@@ -144,7 +144,7 @@ class OneGenModel:
         sampling: SamplingParams | None = None,
         retrieval: RetrievalParams | RetrievalMode | None = None,
         history: Answer | None = None,
-    ) -> Ticket:
+    ) -> RequestHandle:
         """Queue one question with the driver; for those who drive themselves.
 
         A `Conversation` brings its own history.
@@ -215,13 +215,13 @@ class OneGenModel:
 
     def _submit_all(
         self, questions: Question | Sequence[Question], options: Options
-    ) -> list[Ticket]:
+    ) -> list[RequestHandle]:
         return [self.submit(question, **options) for question in _as_list(questions)]
 
     def _fold_all(
         self,
         questions: Question | Sequence[Question],
-        tickets: Sequence[Ticket],
+        tickets: Sequence[RequestHandle],
         events: Sequence[Event],
     ) -> Answer | list[Answer]:
         own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
@@ -233,7 +233,9 @@ class OneGenModel:
         ]
         return answers[0] if isinstance(questions, Question) else answers
 
-    def fold(self, ticket: Ticket, events: Sequence[Event], question: Question = "") -> Answer:
+    def fold(
+        self, ticket: RequestHandle, events: Sequence[Event], question: Question = ""
+    ) -> Answer:
         """The answer told by all events of a finished ticket.
 
         An unfinished answer that `question` ends with is part of it.
@@ -252,7 +254,7 @@ def _as_list(questions: Question | Sequence[Question]) -> Sequence[Question]:
 class _Recorder:
     """Remembers the events that were consumed."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
+    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
         self._model = model
         self._ticket = ticket
         self._question = question
@@ -267,7 +269,7 @@ class _Recorder:
 class AnswerStream(_Recorder, Iterator[Event]):
     """Events of one question."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
+    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
         super().__init__(model, ticket, question)
         self._events: Generator[Event, None, None] = model.driver.drive(ticket)
 
@@ -286,7 +288,7 @@ class AnswerStream(_Recorder, Iterator[Event]):
 class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
     """Events of one question, for `async for`."""
 
-    def __init__(self, model: OneGenModel, ticket: Ticket, question: Question) -> None:
+    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
         super().__init__(model, ticket, question)
         self._events: AsyncGenerator[Event, None] = model.driver.adrive(ticket)
 

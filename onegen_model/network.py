@@ -21,7 +21,7 @@ Positions = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Readout:
+class HeadOutput:
     """`hidden` (positions, width) after the final norm; `logits` (positions, vocabulary)."""
 
     hidden: Tensor
@@ -69,7 +69,7 @@ def _head_reader(network: "PreTrainedModel") -> _HeadReader:
     return reader
 
 
-def read(network: "PreTrainedModel", positions: Positions, **inputs: Any) -> Readout:
+def read(network: "PreTrainedModel", positions: Positions, **inputs: Any) -> HeadOutput:
     """Run `network(**inputs)` and read hidden states and logits at `positions` only."""
     reader = _head_reader(network)
     selection = reader.selection
@@ -81,7 +81,7 @@ def read(network: "PreTrainedModel", positions: Positions, **inputs: Any) -> Rea
         selection.positions = selection.hidden = None
     if hidden is None:
         raise RuntimeError(f"{type(network).__name__} did not call its output embeddings")
-    return Readout(hidden, logits[0])
+    return HeadOutput(hidden, logits[0])
 
 
 def read_hidden(

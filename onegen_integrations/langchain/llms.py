@@ -40,7 +40,7 @@ from onegen_integrations.langchain.fields import (
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import TurnRetriever
 from onegen_integrations.sampling_fields import SamplingFields
-from onegen_model import Event, Ticket
+from onegen_model import Event, RequestHandle
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class _Text:
     """One prompt on its way: its ticket, its events so far, and how they are told."""
 
     prompt: str
-    ticket: Ticket
+    ticket: RequestHandle
     messages: MessageStream
     retriever: TurnRetriever | None
     events: list[Event] = field(default_factory=list)

@@ -17,7 +17,13 @@ from onegen_model.cli.index import read_passages
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.retrieval.corpus import Making, Manifest, ShardFiles, damaged, read_manifest
+from onegen_model.retrieval.corpus import (
+    EmbeddingSpec,
+    Manifest,
+    ShardFiles,
+    damaged,
+    read_manifest,
+)
 from onegen_model.retrieval.corpus_writer import (
     Shard,
     begin,
@@ -109,7 +115,7 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
         warn_of_skipped(found)
     _use_own_device()
     model = load_model(options.model, options.dtype)
-    made = Making(
+    made = EmbeddingSpec(
         model.fingerprint,
         model.dimension,
         model.max_passage_tokens,
@@ -142,7 +148,7 @@ class Job:
 
     model: "OneGenModel"
     out: Path
-    made: Making
+    made: EmbeddingSpec
     worker: Worker
     batch: int
 

@@ -36,7 +36,11 @@ from onegen_model.evaluation.ask.ranking import (
     queries_of_questions,
     queries_of_spans,
 )
-from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever, Instead
+from onegen_model.evaluation.ask.retrievers import (
+    Bm25Retriever,
+    EncoderRetriever,
+    FixedQueryRetriever,
+)
 from onegen_model.evaluation.ask.run_folder import RunFolder, Settings
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.ask.zero_shot import ZeroShot, load_base
@@ -179,7 +183,7 @@ class Run:
         if self.query == "span":
             return retriever
         vector = self.searchers.embed(self.searcher)(question.text)
-        return Instead(retriever, question.text, vector if len(vector) else None)
+        return FixedQueryRetriever(retriever, question.text, vector if len(vector) else None)
 
     def ranked_by(self) -> Iterable[tuple[str, str]]:
         """Names of searchers and what they are asked with: the run's own, then the baselines."""

@@ -8,8 +8,7 @@ import torch
 
 from onegen_model.engine.attention import AttentionPattern
 from onegen_model.engine.cache import SlotCache, make_placement
-from onegen_model.errors import CheckpointError
-from onegen_model.network import Readout, read
+from onegen_model.network import HeadOutput, read
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,7 +32,7 @@ class SlotNetwork:
         self.device = network.device
         self.cache = SlotCache(network.config.get_text_config().num_hidden_layers)
 
-    def read(self, chunks: Sequence[Chunk], wanted: Sequence[int]) -> Readout:
+    def read(self, chunks: Sequence[Chunk], wanted: Sequence[int]) -> HeadOutput:
         """Read all chunks; results are those at the last ids of the chunks numbered in `wanted`.
 
         The slots must be long enough. After an error the cached positions before each chunk's
@@ -58,57 +57,3 @@ class SlotNetwork:
             past_key_values=self.cache,
             use_cache=True,
         )
-
-
-# What the probe reads, for two slots in turn: prompts, an inserted chunk, single tokens.
-_PROBE = (((0, 7), (1, 4)), ((1, 3),), ((0, 1), (1, 1)), ((0, 4), (1, 2)))
-
-
-@torch.inference_mode()
-def probe(network: "PreTrainedModel") -> None:
-    """Read a few ids through a slot cache and cleanly, and compare the last hidden states.
-
-    Raises CheckpointError where they differ: for architectures that do not follow positions or
-    masks, which no config tells.
-    """
-    size = network.config.get_text_config().vocab_size
-    sequences = [[(7 + 31 * at * (slot + 1)) % size for at in range(12)] for slot in range(2)]
-    try:
-        cached, clean = _read_in_steps(network, sequences)
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(_unsuited(network, str(error))) from error
-    likeness = torch.nn.functional.cosine_similarity(cached.double(), clean.double(), dim=-1).min()
-    # Half precision rounds differently in each shape of a forward, and more so with experts.
-    if not likeness > (0.999 if network.dtype in (torch.float32, torch.float64) else 0.9):
-        raise CheckpointError(_unsuited(network, f"hidden states agree to {likeness:.4f} only"))
-
-
-def _read_in_steps(
-    network: "PreTrainedModel", sequences: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Last hidden states (2, width), through slots and cleanly."""
-    slotted = SlotNetwork(network)
-    slotted.cache.resize(len(sequences), len(sequences[0]))
-    starts = [0] * len(sequences)
-    for step in _PROBE:
-        chunks = []
-        for slot, length in step:
-            start, stop = starts[slot], starts[slot] + length
-            chunks.append(Chunk(slot, start, sequences[slot][start:stop]))
-            starts[slot] = stop
-        cached = slotted.read(chunks, range(len(chunks))).hidden
-    clean = []
-    for ids, stop in zip(sequences, starts, strict=True):
-        batch = torch.tensor([ids[:stop]], device=network.device)
-        last = torch.tensor([stop - 1], device=network.device)
-        clean.append(read(network, (last * 0, last), input_ids=batch, use_cache=False).hidden)
-    return cached, torch.cat(clean)
-
-
-def _unsuited(network: "PreTrainedModel", symptom: str) -> str:
-    return (
-        f"{type(network).__name__} cannot be read in pieces ({symptom}); expected the same hidden "
-        "states as in one forward; choose another base model"
-    )

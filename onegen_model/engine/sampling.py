@@ -90,14 +90,14 @@ class TokenSampler:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One row's question to the `TokenChooser`: a sampler, all ids so far, and what is masked."""
+    """One row's question to the `BatchSampler`: a sampler, all ids so far, and what is masked."""
 
     sampler: TokenSampler
     ids: Sequence[int]
     masked: frozenset[int]
 
 
-class TokenChooser:
+class BatchSampler:
     """Chooses for a whole batch with one transfer from the device."""
 
     def __init__(self, device: torch.device) -> None:

@@ -12,12 +12,13 @@ import torch
 
 from onegen_model.engine.attention import context_length
 from onegen_model.engine.constraint import Constrain
-from onegen_model.engine.forward import Chunk, SlotNetwork, probe
-from onegen_model.engine.sampling import Choice, TokenChooser, TokenSampler
+from onegen_model.engine.forward import Chunk, SlotNetwork
+from onegen_model.engine.probe import probe
+from onegen_model.engine.sampling import BatchSampler, Choice, TokenSampler
 from onegen_model.engine.slots import Slot, SlotPool
 from onegen_model.errors import InvalidInputError, ProtocolError
 from onegen_model.events import Event, Finished, FinishReason, PassagesInserted
-from onegen_model.network import Readout, normalise
+from onegen_model.network import HeadOutput, normalise
 from onegen_model.params import SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request, State
 
@@ -80,7 +81,7 @@ class TransformersEngine:
         self._pool = SlotPool(
             self._network.cache, max_bytes=max_cache_bytes, max_length=self._max_context
         )
-        self._choose = TokenChooser(self._network.device)
+        self._choose = BatchSampler(self._network.device)
         self._constrain = constrain
         self._waiting: deque[tuple[Request, TokenSampler]] = deque()
         self._rows: dict[int, _Row] = {}
@@ -208,7 +209,7 @@ class TransformersEngine:
         for row, outcome in outcomes:
             self._report(row, outcome)
 
-    def _decide(self, readout: Readout, rows: Sequence[_Row]) -> list[tuple[_Row, _Outcome]]:
+    def _decide(self, readout: HeadOutput, rows: Sequence[_Row]) -> list[tuple[_Row, _Outcome]]:
         """What follows from `readout` for rows that are read to their end."""
         asking = [at for at, row in enumerate(rows) if row.request.reads_query]
         writing = [at for at, row in enumerate(rows) if not row.request.reads_query]

@@ -9,7 +9,7 @@ from itertools import count
 from onegen_model.engine.base import Engine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError, RetrievalError
 from onegen_model.events import Event, Finished, Query
-from onegen_model.generation.scheduler import Batch, SharedEngine
+from onegen_model.generation.scheduler import Batch, Scheduler
 from onegen_model.generation.stream import Consumer, EventStream
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Candidate, ControlIds, Request
@@ -26,7 +26,7 @@ from onegen_model.transcript.tool_calls import TAGS
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class Ticket:
+class RequestHandle:
     """A submitted request. Letting go of it before it has finished cancels the request."""
 
     stream: EventStream
@@ -58,7 +58,7 @@ class Driver:
         self._control = control_ids(renderer, end_ids)
         self._hidden = renderer.control_ids - _tag_ids(renderer) | self._control.end
         self._max_context = engine.max_context
-        self._engine = SharedEngine(engine)
+        self._engine = Scheduler(engine)
         self._renderer = renderer
         self._request_ids = count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,7 +75,7 @@ class Driver:
         retriever: AnyRetriever | None = None,
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
         retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
-    ) -> Ticket:
+    ) -> RequestHandle:
         """Queue a request; it moves as soon as anybody drives.
 
         `question` is the query text of a retrieval before which nothing was written.
@@ -99,15 +99,15 @@ class Driver:
         )
         stream = EventStream(request, question, retriever, self._renderer.tokenizer, self._hidden)
         self._engine.admit(stream)
-        ticket = Ticket(stream)
+        ticket = RequestHandle(stream)
         weakref.finalize(ticket, self._engine.cancel, [stream]).atexit = False
         return ticket
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: RequestHandle) -> None:
         """End a request from anywhere; its consumer sees Finished("cancelled")."""
         self._engine.cancel([ticket.stream])
 
-    def drive(self, *tickets: Ticket) -> Generator[Event, None, None]:
+    def drive(self, *tickets: RequestHandle) -> Generator[Event, None, None]:
         """Events of all `tickets` until each has finished; closing it cancels what has not.
 
         What made a request fail is raised at the end, after its Finished event.
@@ -117,14 +117,14 @@ class Driver:
                 require_retriever(ticket.stream.retriever, in_threads=True)
         return self._drive(tickets, _open(tickets, "thread"))
 
-    def adrive(self, *tickets: Ticket) -> AsyncGenerator[Event, None]:
+    def adrive(self, *tickets: RequestHandle) -> AsyncGenerator[Event, None]:
         """Like `drive`, without ever blocking the event loop."""
         return self._adrive(tickets, _open(tickets, "task"))
 
     # `tickets` are passed along because a ticket that is let go cancels its request.
 
     def _drive(
-        self, tickets: Sequence[Ticket], streams: Sequence[EventStream]
+        self, tickets: Sequence[RequestHandle], streams: Sequence[EventStream]
     ) -> Generator[Event, None, None]:
         num_open = len(tickets)
         try:
@@ -140,7 +140,7 @@ class Driver:
         _raise_first_error(streams)
 
     async def _adrive(
-        self, tickets: Sequence[Ticket], streams: Sequence[EventStream]
+        self, tickets: Sequence[RequestHandle], streams: Sequence[EventStream]
     ) -> AsyncGenerator[Event, None]:
         num_open = len(tickets)
         asked: dict[asyncio.Task[None], Batch] = {}
@@ -228,7 +228,7 @@ class Driver:
                 self._engine.insert(stream, query, candidates)
 
 
-def _open(tickets: Sequence[Ticket], consumer: Consumer) -> list[EventStream]:
+def _open(tickets: Sequence[RequestHandle], consumer: Consumer) -> list[EventStream]:
     streams = [ticket.stream for ticket in tickets]
     if any(stream.consumer for stream in streams) or len(set(streams)) < len(streams):
         raise ProtocolError("A ticket is driven twice; expected one consumer; submit it again")

@@ -24,7 +24,7 @@ from onegen_model.request import Candidate, State
 Batch = list[EventStream]
 
 
-class SharedEngine:
+class Scheduler:
     """All methods may be called from any thread."""
 
     def __init__(self, engine: Engine) -> None:

@@ -30,7 +30,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Making:
+class EmbeddingSpec:
     """What all shards of a corpus have in common; `stored_as` is the vectors' dtype on disk."""
 
     fingerprint: str
@@ -54,7 +54,7 @@ class ShardFiles:
 class Manifest:
     """Without shards the corpus was never finished."""
 
-    made: Making
+    made: EmbeddingSpec
     shards: tuple[ShardFiles, ...] = ()
 
     def to_json(self) -> bytes:
@@ -157,12 +157,12 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _parse(plain: dict[str, Any]) -> Manifest:
-    made = Making(**{field.name: plain[field.name] for field in fields(Making)})
+    made = EmbeddingSpec(**{field.name: plain[field.name] for field in fields(EmbeddingSpec)})
     return Manifest(made, tuple(ShardFiles(**shard) for shard in plain["shards"]))
 
 
 def _read_shard(
-    path: Path, made: Making, shard: ShardFiles
+    path: Path, made: EmbeddingSpec, shard: ShardFiles
 ) -> tuple[list[Passage], NDArray[np.float32]]:
     for name in (shard.passages, shard.vectors):
         if not is_whole(path / name):

@@ -27,7 +27,7 @@ from onegen_model.events import Passage
 from onegen_model.retrieval.corpus import (
     PASSAGES,
     VECTORS,
-    Making,
+    EmbeddingSpec,
     Manifest,
     ShardFiles,
     digest,
@@ -80,7 +80,7 @@ def _shard(passages: Sequence[Passage], digests: Sequence[bytes]) -> Shard:
     return Shard(passages, content, f"passages-{lines.hexdigest()[:32]}.jsonl")
 
 
-def begin(path: Path, made: Making) -> None:
+def begin(path: Path, made: EmbeddingSpec) -> None:
     """Claim a folder, or go on in one; raises PassageIndexError for anything that is not ours, or
     was made in another way.
     """
@@ -113,10 +113,10 @@ def _require_free_or_ours(path: Path) -> None:
         )
 
 
-def _made_otherwise(path: Path, found: Making, expected: Making) -> PassageIndexError:
+def _made_otherwise(path: Path, found: EmbeddingSpec, expected: EmbeddingSpec) -> PassageIndexError:
     pairs = [
         (field.name, getattr(found, field.name), getattr(expected, field.name))
-        for field in fields(Making)
+        for field in fields(EmbeddingSpec)
     ]
     differing = [f"{name} {str(a)[:12]}, not {str(b)[:12]}" for name, a, b in pairs if a != b]
     return PassageIndexError(

@@ -17,7 +17,7 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
-from onegen_model.generation.driver import Driver, Ticket
+from onegen_model.generation.driver import Driver, RequestHandle
 from onegen_model.transcript.renderer import Renderer
 
 TIMEOUT = 20
@@ -95,7 +95,9 @@ class Stage:
             first += [self.renderer.query_id, *piece]
         return [*first, self.renderer.end_id]
 
-    def submit(self, question: str, text: str, retriever: Any = None, **options: Any) -> Ticket:
+    def submit(
+        self, question: str, text: str, retriever: Any = None, **options: Any
+    ) -> RequestHandle:
         prompt = self.renderer.question_ids(question)
         self.lines[tuple(prompt)] = self.ids(text)
         return self.driver.submit(prompt, question, retriever, **options)
@@ -129,7 +131,7 @@ def reason(events: Sequence[Event]) -> str:
     return end.reason
 
 
-def until_failure(driver: Driver, *tickets: Ticket) -> tuple[list[Event], Exception | None]:
+def until_failure(driver: Driver, *tickets: RequestHandle) -> tuple[list[Event], Exception | None]:
     events: list[Event] = []
     try:
         for event in driver.drive(*tickets):
@@ -139,7 +141,9 @@ def until_failure(driver: Driver, *tickets: Ticket) -> tuple[list[Event], Except
     return events, None
 
 
-async def auntil_failure(driver: Driver, *tickets: Ticket) -> tuple[list[Event], Exception | None]:
+async def auntil_failure(
+    driver: Driver, *tickets: RequestHandle
+) -> tuple[list[Event], Exception | None]:
     events: list[Event] = []
     try:
         async for event in driver.adrive(*tickets):
@@ -149,7 +153,7 @@ async def auntil_failure(driver: Driver, *tickets: Ticket) -> tuple[list[Event],
     return events, None
 
 
-async def collect(driver: Driver, *tickets: Ticket) -> list[Event]:
+async def collect(driver: Driver, *tickets: RequestHandle) -> list[Event]:
     return [event async for event in driver.adrive(*tickets)]
 
 

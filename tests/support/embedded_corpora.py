@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from onegen_model import Passage
-from onegen_model.retrieval.corpus import Making, Manifest
+from onegen_model.retrieval.corpus import EmbeddingSpec, Manifest
 from onegen_model.retrieval.corpus_writer import (
     begin,
     cut,
@@ -20,7 +20,7 @@ from onegen_model.retrieval.corpus_writer import (
 )
 from tests.support.fake_embedder import unit
 
-MADE = Making("f" * 64, 8, 40, "float32", "float32", 20)
+MADE = EmbeddingSpec("f" * 64, 8, 40, "float32", "float32", 20)
 
 
 def passages(count: int, first: int = 0) -> list[Passage]:
@@ -34,7 +34,7 @@ def embed(some: Sequence[Passage]) -> np.ndarray:
     return np.array([unit(passage.title + passage.text) for passage in some])
 
 
-def make(path: Path, corpus: Sequence[Passage], *, made: Making = MADE) -> int:
+def make(path: Path, corpus: Sequence[Passage], *, made: EmbeddingSpec = MADE) -> int:
     """What `onegen embed` does, in short; returns how many shards were embedded."""
     begin(path, made)
     shards = cut(corpus, made.shard_size)

@@ -19,7 +19,7 @@ from onegen_model.errors import (
 )
 from onegen_model.events import Event, Finished, PassagesInserted, Query, RetrievalRequested
 from onegen_model.model import AsyncAnswerStream
-from onegen_model.network import Readout, read
+from onegen_model.network import HeadOutput, read
 from onegen_model.request import State
 from tests.conftest import MakeNetwork, make_tokenizer
 
@@ -121,7 +121,7 @@ def test_an_interrupt_between_two_forwards_of_a_step_harms_no_later_request(
     next(running)
     forwards = iter(range(9))
 
-    def interrupt(*arguments: Any, **options: Any) -> Readout:
+    def interrupt(*arguments: Any, **options: Any) -> HeadOutput:
         if next(forwards) == 1:
             monkeypatch.undo()
             raise KeyboardInterrupt

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from onegen_model.engine.sampling import Choice, TokenChooser, TokenSampler
+from onegen_model.engine.sampling import BatchSampler, Choice, TokenSampler
 from onegen_model.errors import InvalidInputError
 from onegen_model.params import RetrievalParams, SamplingParams
 
@@ -56,5 +56,5 @@ def test_every_value_within_the_bounds_can_be_used(
             temperature=temperature, top_p=top_p, top_k=2, repetition_penalty=penalty, seed=seed
         )
         choice = Choice(TokenSampler(params), (0, 1), frozenset({2}))
-        (chosen,) = TokenChooser(torch.device("cpu"))(logits, [choice])
+        (chosen,) = BatchSampler(torch.device("cpu"))(logits, [choice])
         assert chosen in (0, 1, 3)

@@ -14,7 +14,7 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.questions import Question
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Event
-from onegen_model.generation.driver import Driver, Ticket
+from onegen_model.generation.driver import Driver, RequestHandle
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval.protocol import AnyRetriever
@@ -24,7 +24,7 @@ from onegen_model.retrieval.protocol import AnyRetriever
 class Submitted:
     """A ticket, and the events that came before those of its request."""
 
-    ticket: Ticket
+    ticket: RequestHandle
     opening: tuple[Event, ...] = ()
 
 

@@ -57,7 +57,7 @@ class EncoderRetriever:
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
+class FixedQueryRetriever:
     """Asks `retriever` with another text and embedding than the model's: the question's."""
 
     retriever: Retriever

@@ -9,13 +9,8 @@ from typing import Any, Literal, Protocol, overload
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published
-from onegen_model.finetune.data.examples import (
-    Problem,
-    TrainingExample,
-    example_problems,
-    passage_problems,
-)
-from onegen_model.jsonl import JsonLines, Numbered
+from onegen_model.finetune.data.examples import TrainingExample, example_problems, passage_problems
+from onegen_model.jsonl import JsonLines, Numbered, Problem
 
 logger = logging.getLogger(__name__)
 

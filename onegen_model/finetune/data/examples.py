@@ -18,20 +18,10 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
+from onegen_model.jsonl import Problem
 from onegen_model.transcript.tool_calls import tool_function
 
 PassageRef = str | Passage
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong in one field of a record: `segments[0].target.positives`, and what to do."""
-
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.message}"
 
 
 @dataclass(frozen=True, slots=True)

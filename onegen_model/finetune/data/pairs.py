@@ -13,14 +13,13 @@ from typing import Any
 
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import (
-    Problem,
     RetrievalTarget,
     TrainingExample,
     TrainingSegment,
     inline_passage,
     passage_problems,
 )
-from onegen_model.jsonl import Numbered
+from onegen_model.jsonl import Numbered, Problem
 
 POSITIVE_SCORE = 0.5
 _FIELDS = ("query", "anchor", "positive", "negative", "passage", "score", "id")

@@ -22,13 +22,12 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import (
     PassageRef,
-    Problem,
     RetrievalTarget,
     TrainingExample,
     TrainingSegment,
     inline_passage,
 )
-from onegen_model.jsonl import JsonLines, Numbered
+from onegen_model.jsonl import JsonLines, Numbered, Problem
 
 _QUERY = re.compile(r"\[Question Representation\]|\[LK\]")
 _DOCUMENT_TOKENS = ("[Document Fragment Representation]", "[SE]")

@@ -11,12 +11,13 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import Collator, TooLongError
 from onegen_model.finetune.data.datasets import Data, Examples
-from onegen_model.finetune.data.examples import Problem, TrainingExample
+from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.jsonl import Problem
 
 logger = logging.getLogger(__name__)
 
 
-class Kept(Dataset[TrainingExample]):
+class Subset(Dataset[TrainingExample]):
     """Some examples of a file, in its order."""
 
     def __init__(self, examples: Examples, numbers: Sequence[int]) -> None:
@@ -64,7 +65,7 @@ def missing_passages(
                     yield Problem(where, f"no passage {ref!r} in the corpus; expected an id of it")
 
 
-def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Kept:
+def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Subset:
     """The examples a run may use; raises InvalidInputError for what it cannot use.
 
     Everything is tokenised first: the number of steps depends on what is dropped, and an error
@@ -94,7 +95,7 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
             f"All {len(examples)} examples of {examples.lines.path} are too long; expected some "
             "that fit; raise collator.max_length or max_passage_tokens"
         )
-    return Kept(examples, kept)
+    return Subset(examples, kept)
 
 
 @dataclass(frozen=True, slots=True)

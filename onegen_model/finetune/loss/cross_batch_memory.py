@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class PassageMemory:
+class CrossBatchMemory:
     """The last `size` passages that were embedded: vectors (m, d) without gradient, keys (m,).
 
     Cross-batch memory (arXiv 1912.06798): a network moves little from step to step, so that what

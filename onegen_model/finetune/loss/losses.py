@@ -25,7 +25,7 @@ class LossSettings:
     its recipes. `bpr_scale` stands in for that; at 1 the loss cannot fall below 0.13.
 
     `cross_device_negatives` lets the queries of each process see the passages of all, and
-    `cross_batch_negatives` that many passages of the batches before (`PassageMemory`); InfoNCE.
+    `cross_batch_negatives` that many passages of the batches before (`CrossBatchMemory`); InfoNCE.
     """
 
     contrastive: Contrastive = "info_nce"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from onegen_model.finetune.loss.cross_batch_memory import PassageMemory
+from onegen_model.finetune.loss.cross_batch_memory import CrossBatchMemory
 from onegen_model.finetune.loss.gather import gather_batch, world_size
 from onegen_model.finetune.loss.losses import (
     LossSettings,
@@ -47,7 +47,7 @@ class Objective(nn.Module):
         self.network = network
         self.config = network.config
         self.settings = settings
-        self.memory = PassageMemory(settings.cross_batch_negatives)
+        self.memory = CrossBatchMemory(settings.cross_batch_negatives)
 
     def forward(
         self,

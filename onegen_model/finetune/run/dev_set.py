@@ -12,7 +12,7 @@ from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, Tr
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import Collator
-from onegen_model.finetune.data.survey import Kept
+from onegen_model.finetune.data.survey import Subset
 from onegen_model.finetune.loss.gather import gather_rows, world_size
 from onegen_model.finetune.loss.losses import NO_TARGET, LossSettings, count_targets
 
@@ -34,7 +34,7 @@ class EarlyStopping:
 class Development:
     """Examples to measure on; the collator is over their passages."""
 
-    examples: Kept
+    examples: Subset
     collator: Collator
 
     def require(self, metric: DevMetric) -> None:
@@ -69,7 +69,7 @@ def own_batches(
     return own + batches[:1] * missing, len(own)
 
 
-class Tally:
+class DevMetrics:
     """What the batches of one process add up to."""
 
     def __init__(self, device: torch.device) -> None:

@@ -20,7 +20,7 @@ from onegen_model.checkpoint.loading import (
     prepare_tokens,
     weights_sha256,
 )
-from onegen_model.engine.forward import probe
+from onegen_model.engine.probe import probe
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainable import (

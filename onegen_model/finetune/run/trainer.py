@@ -15,7 +15,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.loss.losses import count_targets
 from onegen_model.finetune.loss.objective import Objective
-from onegen_model.finetune.run.dev_set import Development, Tally, own_batches
+from onegen_model.finetune.run.dev_set import Development, DevMetrics, own_batches
 from onegen_model.finetune.run.failures import OptimizerMemory, memory_named, require_finite
 from onegen_model.finetune.run.trainable import load_trained, save_trained
 
@@ -148,7 +148,7 @@ class JointTrainer(Trainer):
         num_examples, size = len(dataloader.dataset), self.args.eval_batch_size  # type: ignore[arg-type]
         rank, world = self.args.process_index, self.args.world_size
         _, num_own = own_batches(num_examples, size, rank, world)
-        tally = Tally(self.args.device)
+        tally = DevMetrics(self.args.device)
         with torch.no_grad():
             for number, batch in enumerate(dataloader):
                 inputs = self._prepare_inputs(batch)

@@ -22,7 +22,7 @@ from onegen_model.errors import (
 )
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import Data, Examples, open_data
-from onegen_model.finetune.data.survey import Kept, usable
+from onegen_model.finetune.data.survey import Subset, usable
 from onegen_model.finetune.loss.objective import Objective
 from onegen_model.finetune.run.compile_layers import compile_layers
 from onegen_model.finetune.run.dev_set import (
@@ -84,7 +84,7 @@ def _make_trainer(
     begun: Start,
     recipe: Recipe,
     arguments: TrainingArguments,
-    data: tuple[Kept, Collator],
+    data: tuple[Subset, Collator],
     development: Development | None,
 ) -> JointTrainer:
     """Raises InvalidInputError for what the Trainer finds wrong with its arguments only now."""

@@ -11,7 +11,8 @@ from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, T5Confi
 from transformers import T5ForConditionalGeneration as T5
 
 from onegen_model.engine.attention import AttentionPattern, context_length
-from onegen_model.engine.forward import Chunk, SlotNetwork, probe
+from onegen_model.engine.forward import Chunk, SlotNetwork
+from onegen_model.engine.probe import probe
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import CheckpointError
 from onegen_model.transcript.renderer import Renderer

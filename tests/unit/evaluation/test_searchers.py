@@ -15,7 +15,11 @@ from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, MissingExtraError
 from onegen_model.evaluation.ask import sentence_encoder as encoders
 from onegen_model.evaluation.ask.ranking import paragraph_of, paragraphs
-from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever, Instead
+from onegen_model.evaluation.ask.retrievers import (
+    Bm25Retriever,
+    EncoderRetriever,
+    FixedQueryRetriever,
+)
 from onegen_model.evaluation.ask.run_folder import RunFolder
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.ask.zero_shot import load_base
@@ -102,7 +106,7 @@ def test_an_encoder_searches_its_own_index_by_text(encoder_folder: Path) -> None
     assert hits[0].passage.id == "p1#0"
     assert hits[0].score == pytest.approx(1, abs=1e-5)
     assert retriever.retrieve([]) == []
-    [other] = Instead(retriever, text).retrieve([query("Rome", exclude=("p1#0",))])
+    [other] = FixedQueryRetriever(retriever, text).retrieve([query("Rome", exclude=("p1#0",))])
     assert "p1#0" not in [hit.passage.id for hit in other]
 
 

@@ -8,7 +8,7 @@ import torch
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
-from onegen_model.finetune.loss.cross_batch_memory import PassageMemory
+from onegen_model.finetune.loss.cross_batch_memory import CrossBatchMemory
 from onegen_model.finetune.loss.losses import LossSettings, info_nce
 from onegen_model.finetune.loss.objective import Objective
 from onegen_model.transcript.renderer import Renderer
@@ -25,7 +25,7 @@ def asked(name: str) -> TrainingExample:
 
 
 def test_the_newest_passages_are_remembered_without_their_gradient() -> None:
-    memory = PassageMemory(3)
+    memory = CrossBatchMemory(3)
     first = torch.eye(2, requires_grad=True)
     memory.keep(first, torch.tensor([1, 2]))
     memory.keep(*memory.behind(2 * torch.eye(2), torch.tensor([3, 4])))
@@ -37,7 +37,7 @@ def test_the_newest_passages_are_remembered_without_their_gradient() -> None:
 
 
 def test_what_was_remembered_comes_back(tmp_path: Path) -> None:
-    memory, again = PassageMemory(3), PassageMemory(3)
+    memory, again = CrossBatchMemory(3), CrossBatchMemory(3)
     memory.save(tmp_path / "memory.pt")
     again.load(tmp_path / "memory.pt")
     assert len(again) == 0

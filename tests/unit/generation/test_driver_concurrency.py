@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onegen_model.events import Event, Query, ScoredPassage
-from onegen_model.generation.driver import Ticket
+from onegen_model.generation.driver import RequestHandle
 from onegen_model.request import State
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import (
@@ -50,11 +50,11 @@ def alone(renderer: Renderer, texts: list[str]) -> list[list[Event]]:
     ]
 
 
-def submit_all(stage: Stage, texts: Sequence[str], retriever: Any) -> list[Ticket]:
+def submit_all(stage: Stage, texts: Sequence[str], retriever: Any) -> list[RequestHandle]:
     return [stage.submit(f"q{i}", text, retriever) for i, text in enumerate(texts)]
 
 
-def by_request(tickets: Sequence[Ticket], events: Sequence[Event]) -> list[list[Event]]:
+def by_request(tickets: Sequence[RequestHandle], events: Sequence[Event]) -> list[list[Event]]:
     return [
         anonymous(event for event in events if event.request_id == ticket.request.id)
         for ticket in tickets

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model.engine.constraint import GrammarCompiler
-from onegen_model.engine.sampling import Choice, TokenChooser, TokenSampler
+from onegen_model.engine.sampling import BatchSampler, Choice, TokenSampler
 from onegen_model.engine.scripted import ScriptedEngine
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, MissingExtraError
@@ -173,5 +173,5 @@ def test_columns_without_a_token_are_never_chosen(temperature: float) -> None:
         Choice(TokenSampler(SamplingParams()), (), frozenset()),
     ]
     logits = torch.tensor([[5.0, 4.0, 1.0, 9.0]] * 2)
-    assert TokenChooser(torch.device("cpu"))(logits, rows) == [2, 3]
+    assert BatchSampler(torch.device("cpu"))(logits, rows) == [2, 3]
     assert logits[0].tolist() == [5, 4, 1, 9], "the caller's logits stay"
