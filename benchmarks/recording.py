@@ -22,7 +22,7 @@ from onegen_model import (
     Token,
 )
 from onegen_model.checkpoint.loading import Checkpoint
-from onegen_model.generation.driver import Ticket
+from onegen_model.generation.driver import RequestHandle
 
 Sampling = tuple[SamplingParams, RetrievalParams]
 
@@ -160,7 +160,7 @@ class Runner:
             run.add(_records(model, some, tickets, events), counter)
         return run
 
-    def _submit(self, model: OneGenModel, questions: Sequence[str]) -> list[Ticket]:
+    def _submit(self, model: OneGenModel, questions: Sequence[str]) -> list[RequestHandle]:
         sampling, retrieval = self.params
         return [model.submit(one, self.retriever, sampling, retrieval) for one in questions]
 
@@ -171,7 +171,10 @@ def _chunks(questions: Sequence[str], size: int, name: str) -> Iterator[Sequence
 
 
 def _records(
-    model: OneGenModel, questions: Sequence[str], tickets: Sequence[Ticket], events: Sequence[Event]
+    model: OneGenModel,
+    questions: Sequence[str],
+    tickets: Sequence[RequestHandle],
+    events: Sequence[Event],
 ) -> list[Record]:
     own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
     for event in events:

@@ -35,7 +35,7 @@ from onegen_integrations.langchain.structured import (
     structured,
 )
 from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_integrations.sampling_fields import SamplingFields
+from onegen_integrations.shared.sampling_fields import SamplingFields
 from onegen_model import Answer, Conversation, Event, Options
 
 

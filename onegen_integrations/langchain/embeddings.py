@@ -13,7 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict
 
-from onegen_integrations.model_fields import EmbeddingFields
+from onegen_integrations.shared.model_fields import EmbeddingFields
 from onegen_model import Passage, ScoredPassage
 from onegen_model.errors import InvalidInputError
 

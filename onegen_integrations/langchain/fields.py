@@ -10,10 +10,10 @@ from langchain_core.vectorstores import VectorStore
 from pydantic import BaseModel, Field, model_validator
 
 from onegen_integrations.langchain.vectorstores import Search, open_search
-from onegen_integrations.model_fields import ModelFields
-from onegen_integrations.sampling_fields import SamplingFields
-from onegen_integrations.shared import SharedModel
-from onegen_integrations.stores import OnError, skips_errors
+from onegen_integrations.shared.model_fields import ModelFields
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.sampling_fields import SamplingFields
+from onegen_integrations.shared.stores import OnError, skips_errors
 from onegen_model import OneGenModel, RetrievalParams
 from onegen_model.errors import InvalidInputError
 

@@ -39,7 +39,7 @@ from onegen_integrations.langchain.fields import (
 )
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_integrations.sampling_fields import SamplingFields
+from onegen_integrations.shared.sampling_fields import SamplingFields
 from onegen_model import Event, RequestHandle
 
 

@@ -21,8 +21,13 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, passage_id
-from onegen_integrations.shared import SharedModel
-from onegen_integrations.stores import FAISS_METRICS, ToCosine, chroma_cosine, require_same_model
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.stores import (
+    FAISS_METRICS,
+    ToCosine,
+    chroma_cosine,
+    require_same_model,
+)
 from onegen_model import Query
 from onegen_model.errors import InvalidInputError, PassageIndexError
 

@@ -13,7 +13,7 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
-from onegen_integrations.stores import OnError, skips_errors
+from onegen_integrations.shared.stores import OnError, skips_errors
 from onegen_model import RetrievalParams
 from onegen_model.errors import InvalidInputError
 

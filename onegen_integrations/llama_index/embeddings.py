@@ -7,7 +7,7 @@ from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
 
 from onegen_integrations.llama_index.fields import PicklableModelFields
-from onegen_integrations.model_fields import EmbeddingFields
+from onegen_integrations.shared.model_fields import EmbeddingFields
 
 
 class OneGenEmbedding(PicklableModelFields, EmbeddingFields, BaseEmbedding):

@@ -3,7 +3,7 @@
 import pickle
 from typing import Any
 
-from onegen_integrations.model_fields import ModelFields
+from onegen_integrations.shared.model_fields import ModelFields
 
 
 class PicklableModelFields(ModelFields):

@@ -25,8 +25,8 @@ from llama_index.core.llms.llm import ToolSelection
 from onegen_integrations.llama_index.fields import PicklableModelFields
 from onegen_integrations.llama_index.messages import to_conversation
 from onegen_integrations.llama_index.turns import Turn
-from onegen_integrations.sampling_fields import SamplingFields
-from onegen_integrations.shared import SharedModel
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.sampling_fields import SamplingFields
 from onegen_model import Conversation, Grammar, Options
 from onegen_model.errors import InvalidInputError
 

@@ -20,8 +20,8 @@ from onegen_integrations.llama_index.vector_stores import (
     require_own_vectors,
     with_cosines,
 )
-from onegen_integrations.shared import SharedModel
-from onegen_integrations.stores import ToCosine
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.stores import ToCosine
 from onegen_model import PassagesInserted, Query, ScoredPassage
 from onegen_model.errors import InvalidInputError
 

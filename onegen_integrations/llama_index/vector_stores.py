@@ -20,8 +20,13 @@ from llama_index.core.vector_stores.utils import (
 )
 
 from onegen_integrations.llama_index.passages import to_passage
-from onegen_integrations.shared import SharedModel
-from onegen_integrations.stores import FAISS_METRICS, ToCosine, chroma_cosine, require_same_model
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.stores import (
+    FAISS_METRICS,
+    ToCosine,
+    chroma_cosine,
+    require_same_model,
+)
 from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
 
 # Cosine of a stored vector and the one that the model makes of the same text today.

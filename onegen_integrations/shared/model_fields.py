@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
-from onegen_integrations.shared import SharedModel
+from onegen_integrations.shared.models import SharedModel
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 

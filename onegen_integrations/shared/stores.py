@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
-from onegen_integrations.shared import SharedModel
+from onegen_integrations.shared.models import SharedModel
 from onegen_model.errors import InvalidInputError, PassageIndexError
 
 OnError: TypeAlias = Literal["raise", "continue"]
