@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from onegen_integrations import shared
 from onegen_integrations.shared import SharedModel, shared_model
+from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import CheckpointError, InvalidInputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_integrations import shared
+from onegen_integrations.shared import models as shared
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 

@@ -14,10 +14,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from onegen_integrations import shared
 from onegen_integrations.langchain import OneGenChatModel, OneGenLLM, OneGenRetriever
 from onegen_integrations.langchain.calls import identity_of, plain, require_known
 from onegen_integrations.langchain.fields import option_names
+from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, RetrievalError
 from tests.support.script import scripted

@@ -16,13 +16,13 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import ConfigurableField
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from onegen_integrations import shared
 from onegen_integrations.langchain import (
     OneGenChatModel,
     OneGenEmbeddings,
     OneGenLLM,
     OneGenRetriever,
 )
+from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import ContextTooLongError, InvalidInputError, RetrievalError
 from tests.support.chats import PATHS, QUESTION, TURNS, engine_of, told_by

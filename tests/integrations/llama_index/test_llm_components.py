@@ -13,8 +13,8 @@ import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import ChatMessage
 
-from onegen_integrations import shared
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, PassageParser
+from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.integrations.llama_index.turns import last
