@@ -22,6 +22,7 @@ from benchmarks.data import add_options, load, open_index, own_candidates
 from benchmarks.recording import counting
 from benchmarks.two_models import MiniLM, Reader, Transcript, record
 from onegen_model import OneGenModel, RetrievalParams, Retriever, SamplingParams, Token
+from onegen_model.inputs import Prompt
 
 BATCHES, SHAPE = (1, 8, 16), (128, 64, 5)  # Prompt, new tokens, repeats.
 SHIPPED, ONE_PASS = "one pass, as shipped (`model.generate`)", "one pass, replayed"
@@ -175,7 +176,7 @@ class Run:
 def run_ours(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> Run:
     sampling = SamplingParams(max_new_tokens=count)
     start = time.perf_counter()
-    tickets = [model.driver.submit(prompt, "", sampling=sampling) for prompt in prompts]
+    tickets = [model.driver.submit(Prompt(prompt), sampling=sampling) for prompt in prompts]
     stamps = [
         time.perf_counter() for event in model.driver.drive(*tickets) if isinstance(event, Token)
     ]

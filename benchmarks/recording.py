@@ -22,7 +22,7 @@ from onegen_model import (
     Token,
 )
 from onegen_model.checkpoint.loading import Checkpoint
-from onegen_model.generation.driver import RequestHandle
+from onegen_model.generation.handle import RequestHandle
 
 Sampling = tuple[SamplingParams, RetrievalParams]
 
@@ -182,7 +182,7 @@ def _records(
     found = []
     for question, ticket in zip(questions, tickets, strict=True):
         request, mine = ticket.request, own[ticket.request.id]
-        answer = model.fold(ticket, mine)
+        answer = ticket.answer()
         found.append(
             Record(question, request.usage.prompt, tuple(request.ids), tuple(mine), answer)
         )

@@ -12,8 +12,9 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.generation.driver import RequestHandle
-from onegen_model.model import OneGenModel, Options
+from onegen_model.generation.handle import RequestHandle
+from onegen_model.model import OneGenModel
+from onegen_model.options import Options
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval.corpus import EmbeddedCorpus
 from onegen_model.retrieval.index import PassageIndex

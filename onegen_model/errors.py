@@ -21,6 +21,14 @@ class ProtocolError(OneGenError, RuntimeError):
     """An event that the request's state does not allow. A bug of the caller, never of the data."""
 
 
+class QueueFullError(OneGenError):
+    """Too many requests wait for a slot of the engine; try again, or wait for room."""
+
+
+class EngineError(OneGenError, RuntimeError):
+    """An engine could not compute a request: its numbers are not finite, or its process forked."""
+
+
 class CheckpointError(OneGenError):
     """A model, its weights or its tokens cannot be loaded as a OneGen checkpoint."""
 

@@ -40,13 +40,19 @@ class ScoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a retriever is asked: by vector, or by the text written before the query token."""
+    """What a retriever is asked: by vector, or by the text written before the query token.
+
+    `exclude` are the ids of passages that stand in the context already. `question` is what the user
+    asked, and `hop` counts the retrievals of this answer from 0.
+    """
 
     embedding: "array[float]" = field(hash=False)
     text: str
     top_k: int
     filter: Mapping[str, Any] | None = field(default=None, hash=False)
     exclude: tuple[str, ...] = ()
+    question: str = ""
+    hop: int = 0
 
 
 @dataclass(frozen=True, slots=True)

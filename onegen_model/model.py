@@ -1,9 +1,11 @@
-"""One model that embeds, retrieves and writes. Everything here is thin."""
+"""OneGenModel: one set of weights that embeds, retrieves and writes. A facade of one screen."""
 
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 import torch
@@ -11,16 +13,26 @@ from numpy.typing import NDArray
 
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint, load_checkpoint
-from onegen_model.engine.constraint import GrammarCompiler
-from onegen_model.engine.transformers import TransformersEngine
-from onegen_model.errors import InvalidInputError
-from onegen_model.events import Event, Passage
-from onegen_model.generation.driver import Driver, RequestHandle, control_ids
+from onegen_model.engine.base import Engine, StepEngine
+from onegen_model.errors import InvalidInputError, QueueFullError
+from onegen_model.events import Passage
+from onegen_model.generation.answer_stream import AnswerStream, AsyncAnswerStream
+from onegen_model.generation.driver import Driver
+from onegen_model.generation.handle import RequestHandle, outcomes, submitted
+from onegen_model.generation.prompts import make_prompt, opening_spans
+from onegen_model.generation.scheduler import MAX_QUEUE
+from onegen_model.options import (
+    Options,
+    as_batch,
+    check_options,
+    require_question,
+)
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever
-from onegen_model.transcript.answer import Answer, Span, fold
-from onegen_model.transcript.conversation import Conversation, conversation_ids
+from onegen_model.runtime import Runtime
+from onegen_model.transcript.answer import Answer
+from onegen_model.transcript.conversation import Question
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 
@@ -30,30 +42,28 @@ if TYPE_CHECKING:
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-Question = str | Conversation
-
-
-class Options(TypedDict, total=False):
-    """What may be chosen per question; see `OneGenModel.submit`."""
-
-    retriever: AnyRetriever | None
-    sampling: SamplingParams | None
-    retrieval: RetrievalParams | RetrievalMode | None
-    history: Answer | None
-
-
 class OneGenModel:
-    """A checkpoint, ready to use; safe to share between threads and event loops."""
+    """A checkpoint, ready to use; safe to share between threads and event loops.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    `engine` computes the answers; by default it is a `TransformersEngine` over the checkpoint's
+    network, made when first needed. At most `max_queue` requests wait for one of its slots. After a
+    fork the child needs a model of its own, unless torch has one thread.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        engine: Engine | StepEngine | None = None,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
         self.network: PreTrainedModel = checkpoint.network
         self.config = checkpoint.config
         self.fingerprint = checkpoint.fingerprint
         self.renderer = Renderer(
             self.config.template, checkpoint.tokenizer, self.config.max_passage_tokens
         )
-        self._driver: Driver | None = None
-        self._lock = threading.Lock()
+        self._runtime = Runtime(self.network, self.renderer, engine, max_queue)
 
     @classmethod
     def from_pretrained(
@@ -104,34 +114,32 @@ class OneGenModel:
         return self.driver.max_context
 
     @property
+    def engine(self) -> Engine | StepEngine:
+        """What computes the answers; made when first needed."""
+        return self._runtime.engine
+
+    @property
     def driver(self) -> Driver:
         """The one driver of this model's engine; made when first needed."""
-        with self._lock:
-            if self._driver is None:
-                self._driver = self._build_driver()
-            return self._driver
-
-    def _build_driver(self) -> Driver:
-        renderer = self.renderer
-        configured = getattr(self.network.generation_config, "eos_token_id", None)
-        extra = configured if isinstance(configured, list) else [configured]
-        end = [i for i in extra if i is not None]
-        control = control_ids(renderer, end)
-        constrain = GrammarCompiler(renderer.tokenizer, control)
-        engine = TransformersEngine(self.network, control, constrain=constrain)
-        return Driver(engine, renderer, end)
+        return self._runtime.driver
 
     def embed_passages(
         self, passages: Sequence[Passage], *, progress: bool = False, batch: int = BATCH_TOKENS
     ) -> NDArray[np.float32]:
         """float32 (n, dimension), L2-normalised; raises PassageTooLongError. `batch`: positions."""
+        self._runtime.require_own_process()
         ids = [self.renderer.embed_ids(passage) for passage in passages]
         return embed_ids(self.network, ids, progress=progress, batch=batch)
 
     def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """float32 (n, dimension): the query embeddings at hop 0 of retrieval "always"."""
+        self._runtime.require_own_process()
         ids = [self.renderer.query_ids(question) for question in questions]
         return embed_ids(self.network, ids)
+
+    def token_ids(self, text: str) -> list[int]:
+        """Ids of plain text: no control token, whatever the text says."""
+        return self.renderer.text_ids(text)
 
     def count_tokens(self, text: str) -> int:
         """Tokens of plain text, as `max_passage_tokens` counts them."""
@@ -145,159 +153,140 @@ class OneGenModel:
         retrieval: RetrievalParams | RetrievalMode | None = None,
         history: Answer | None = None,
     ) -> RequestHandle:
-        """Queue one question with the driver; for those who drive themselves.
+        """Queue one question; `driver.drive(handle)` yields its events.
 
-        A `Conversation` brings its own history.
+        A `Conversation` brings its own history. Raises InvalidInputError before any work for an
+        argument of a wrong kind, and QueueFullError when too many requests wait; `asubmit` waits.
         """
+        require_question(question)
+        options = Options(
+            retriever=retriever, sampling=sampling, retrieval=retrieval, history=history
+        )
+        check_options(options)
         if isinstance(retrieval, str):
             retrieval = RetrievalParams(mode=retrieval)
-        forced = self.renderer.before_query if retrieval and retrieval.mode == "always" else []
         return self.driver.submit(
-            self._prompt(question, history) + forced,
-            question if isinstance(question, str) else question.question,
+            make_prompt(self.renderer, question, history),
             retriever,
             sampling or SamplingParams(),
             retrieval or RetrievalParams(),
+            opening_spans(self.renderer, question),
         )
 
-    def _prompt(self, question: Question, history: Answer | None) -> list[int]:
-        if isinstance(question, Conversation):
-            if history is not None:
-                raise InvalidInputError(
-                    "A conversation and a history; expected one of them; leave `history` out"
-                )
-            if self.template.prompt and len(question.messages) == 1 and not question.tools:
-                return self.renderer.question_ids(question.question)
-            self.renderer.require_turns()
-            return conversation_ids(self.renderer, question)
-        if history is None:
-            return self.renderer.question_ids(question)
-        return [*history.ids, *self.renderer.next_question_ids(question, history.ids)]
+    async def asubmit(self, question: Question, **options: Unpack[Options]) -> RequestHandle:
+        """Like `submit`, but waits for room in the queue, and never blocks the event loop."""
+        # The first call builds the engine and checks the network, which takes seconds.
+        driver = await asyncio.to_thread(lambda: self.driver)
+        while True:
+            await driver.await_room()
+            try:
+                return await asyncio.to_thread(partial(self.submit, question, **options))
+            except QueueFullError:  # Another task was faster.
+                continue
 
     @overload
-    def generate(self, questions: Question, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
+    def generate(  # type: ignore[overload-overlap]
+        self, questions: Question, **options: Unpack[Options]
+    ) -> Answer: ...
     @overload
     def generate(
-        self, questions: Sequence[Question], **options: Unpack[Options]
+        self,
+        questions: Sequence[Question],
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[Options],
     ) -> list[Answer]: ...
+    @overload
     def generate(
-        self, questions: Question | Sequence[Question], **options: Unpack[Options]
-    ) -> Answer | list[Answer]:
-        """One question, or a list as one batch in which each row retrieves when it wants to.
-
-        `options` are those of `submit`: retriever, sampling, retrieval, history.
-        """
-        tickets = self._submit_all(questions, options)
-        events = list(self.driver.drive(*tickets))
-        return self._fold_all(questions, tickets, events)
-
-    @overload
-    async def agenerate(self, questions: str, **options: Unpack[Options]) -> Answer: ...  # type: ignore[overload-overlap]
-    @overload
-    async def agenerate(
-        self, questions: Sequence[str], **options: Unpack[Options]
-    ) -> list[Answer]: ...
-    async def agenerate(
-        self, questions: str | Sequence[str], **options: Unpack[Options]
-    ) -> Answer | list[Answer]:
-        """Like `generate`, without blocking the event loop."""
-        tickets = self._submit_all(questions, options)
-        events = [event async for event in self.driver.adrive(*tickets)]
-        return self._fold_all(questions, tickets, events)
-
-    def stream(self, question: Question, **options: Unpack[Options]) -> "AnswerStream":
-        """Events as they happen; closing the stream cancels the request."""
-        return AnswerStream(self, self.submit(question, **options), question)
-
-    def astream(self, question: Question, **options: Unpack[Options]) -> "AsyncAnswerStream":
-        """Like `stream`, for `async for`."""
-        return AsyncAnswerStream(self, self.submit(question, **options), question)
-
-    def _submit_all(
-        self, questions: Question | Sequence[Question], options: Options
-    ) -> list[RequestHandle]:
-        return [self.submit(question, **options) for question in _as_list(questions)]
-
-    def _fold_all(
+        self,
+        questions: Sequence[Question],
+        *,
+        return_exceptions: bool,
+        **options: Unpack[Options],
+    ) -> list[Answer | Exception]: ...
+    def generate(
         self,
         questions: Question | Sequence[Question],
-        tickets: Sequence[RequestHandle],
-        events: Sequence[Event],
-    ) -> Answer | list[Answer]:
-        own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
-        for event in events:
-            own[event.request_id].append(event)
-        answers = [
-            self.fold(ticket, own[ticket.request.id], question)
-            for ticket, question in zip(tickets, _as_list(questions), strict=True)
-        ]
+        *,
+        return_exceptions: bool = False,
+        **options: Unpack[Options],
+    ) -> Any:
+        """One question, or a list as one batch in which each row retrieves when it wants to.
+
+        `options` are those of `submit`: retriever, sampling, retrieval, history. The first error of
+        a batch is raised when all have finished; with `return_exceptions` a list has each error in
+        the place of its answer.
+        """
+        check_options(options)
+        many, caught = as_batch(questions, return_exceptions)
+        handles: list[RequestHandle | Exception] = []
+        for question in many:
+            self.driver.wait_for_room()
+            try:
+                handles.append(self.submit(question, **options))
+            except caught as error:
+                handles.append(error)
+        with suppress(*caught):
+            for _ in self.driver.drive(*submitted(handles)):
+                pass
+        answers = outcomes(handles)
         return answers[0] if isinstance(questions, Question) else answers
 
-    def fold(
-        self, ticket: RequestHandle, events: Sequence[Event], question: Question = ""
-    ) -> Answer:
-        """The answer told by all events of a finished ticket.
+    @overload
+    async def agenerate(  # type: ignore[overload-overlap]
+        self, questions: Question, **options: Unpack[Options]
+    ) -> Answer: ...
+    @overload
+    async def agenerate(
+        self,
+        questions: Sequence[Question],
+        *,
+        return_exceptions: Literal[False] = False,
+        **options: Unpack[Options],
+    ) -> list[Answer]: ...
+    @overload
+    async def agenerate(
+        self,
+        questions: Sequence[Question],
+        *,
+        return_exceptions: bool,
+        **options: Unpack[Options],
+    ) -> list[Answer | Exception]: ...
+    async def agenerate(
+        self,
+        questions: Question | Sequence[Question],
+        *,
+        return_exceptions: bool = False,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Like `generate`, without blocking the event loop."""
+        check_options(options)
+        many, caught = as_batch(questions, return_exceptions)
+        handles: list[RequestHandle | Exception] = []
+        for question in many:
+            try:
+                handles.append(await self.asubmit(question, **options))
+            except caught as error:
+                handles.append(error)
+        with suppress(*caught):
+            async for _ in self.driver.adrive(*submitted(handles)):
+                pass
+        answers = outcomes(handles)
+        return answers[0] if isinstance(questions, Question) else answers
 
-        An unfinished answer that `question` ends with is part of it.
-        """
-        segments = question.opening if isinstance(question, Conversation) else ()
-        opening = [Span(one.text, tuple(self.renderer.own_ids(one))) for one in segments]
-        if not segments or segments[-1].retrieves:
-            opening.append(Span())
-        return fold(events, ticket.request.ids, self.renderer, opening)
+    def stream(self, question: Question, **options: Unpack[Options]) -> AnswerStream:
+        """Events as they happen; closing the stream cancels the request."""
+        check_options(options)
+        self.driver.wait_for_room()
+        return AnswerStream(self.driver, self.submit(question, **options))
 
+    def astream(self, question: Question, **options: Unpack[Options]) -> AsyncAnswerStream:
+        """Like `stream`, for `async for`."""
+        require_question(question)
+        check_options(options)
 
-def _as_list(questions: Question | Sequence[Question]) -> Sequence[Question]:
-    return [questions] if isinstance(questions, Question) else questions
+        async def submit() -> tuple[Driver, RequestHandle]:
+            handle = await self.asubmit(question, **options)
+            return self.driver, handle
 
-
-class _Recorder:
-    """Remembers the events that were consumed."""
-
-    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
-        self._model = model
-        self._ticket = ticket
-        self._question = question
-        self._seen: list[Event] = []
-
-    @property
-    def answer(self) -> Answer:
-        """The whole answer; raises ValueError before the Finished event was consumed."""
-        return self._model.fold(self._ticket, self._seen, self._question)
-
-
-class AnswerStream(_Recorder, Iterator[Event]):
-    """Events of one question."""
-
-    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
-        super().__init__(model, ticket, question)
-        self._events: Generator[Event, None, None] = model.driver.drive(ticket)
-
-    def __next__(self) -> Event:
-        event = next(self._events)
-        self._seen.append(event)
-        return event
-
-    def close(self) -> None:
-        """Cancel what has not finished."""
-        self._events.close()
-        # A generator that was never started closes without a word.
-        self._model.driver.cancel(self._ticket)
-
-
-class AsyncAnswerStream(_Recorder, AsyncIterator[Event]):
-    """Events of one question, for `async for`."""
-
-    def __init__(self, model: OneGenModel, ticket: RequestHandle, question: Question) -> None:
-        super().__init__(model, ticket, question)
-        self._events: AsyncGenerator[Event, None] = model.driver.adrive(ticket)
-
-    async def __anext__(self) -> Event:
-        event = await anext(self._events)
-        self._seen.append(event)
-        return event
-
-    async def aclose(self) -> None:
-        """Cancel what has not finished."""
-        await self._events.aclose()
-        self._model.driver.cancel(self._ticket)
+        return AsyncAnswerStream(submit)

@@ -10,8 +10,9 @@ Rules:
 """
 
 from array import array
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TypeVar
 
@@ -22,27 +23,16 @@ from onegen_model.events import (
     FinishReason,
     PassagesInserted,
     RetrievalRequested,
-    ScoredPassage,
     Token,
     Usage,
 )
+from onegen_model.inputs import Candidate, ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 
 E = TypeVar("E", bound=Event)
 
 # Written tokens kept free when passages compete for the last of the context.
 ANSWER_RESERVE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ControlIds:
-    """Token ids with a meaning in the control flow. `masked` may never be written;
-    `empty_frame` is inserted when nothing was found."""
-
-    query: int
-    end: frozenset[int]
-    masked: frozenset[int] = frozenset()
-    empty_frame: tuple[int, ...] = ()
 
 
 class State(Enum):
@@ -64,14 +54,6 @@ TRANSITIONS: Mapping[State, Mapping[type[Event], State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A retrieved passage with the ids that would stand for it in the context, frame included."""
-
-    scored: ScoredPassage
-    ids: tuple[int, ...]
-
-
 class Request:
     """Ids, budgets, counters and state of one generation.
 
@@ -83,37 +65,43 @@ class Request:
     def __init__(
         self,
         request_id: int,
-        prompt: Sequence[int],
+        prompt: Prompt,
         control: ControlIds,
         *,
         max_context: int,
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
         retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
     ) -> None:
-        if not prompt:
+        if not prompt.ids:
             raise InvalidInputError("The prompt has no tokens; expected at least one; write one")
-        forced = [control.query] if retrieval.mode == "always" else []
-        if forced:
-            _require_retrieval(sampling, retrieval)
-        # One position must stay free for the first written token, behind an inserted frame.
-        needed = len(prompt) + 1 + (len(forced) + len(control.empty_frame) if forced else 0)
-        if needed > max_context:
-            raise ContextTooLongError(
-                f"The prompt has {len(prompt)} tokens; expected at most "
-                f"{max_context - needed + len(prompt)} of a context of {max_context}; shorten it"
-            )
+        if control.query in prompt.forced:
+            _require_retrieval(prompt, sampling, retrieval)
         self.id = request_id
+        self.prompt = prompt
         self.sampling = sampling
         self.retrieval = retrieval
         self.max_context = max_context
         self.state = State.RUNNING
-        self.ids: list[int] = [*prompt]
+        self.error: Exception | None = None
+        self.ids: list[int] = [*prompt.ids]
         self.num_read = 0
-        self.usage = Usage(prompt=len(prompt))
+        self.usage = Usage(prompt=len(prompt.ids))
         self._control = control
         self._masked_with_query = control.masked | {control.query}
         self._query_position = -1
-        self._forced = forced
+        self._forced = deque(prompt.forced)
+        self._require_room()
+
+    def _require_room(self) -> None:
+        """One position stays free for the first written token, behind an inserted frame."""
+        forced = list(self._forced)
+        frames = len(self._control.empty_frame) * forced.count(self._control.query)
+        room = self.max_context - 1 - len(forced) - frames
+        if len(self.ids) > room:
+            raise ContextTooLongError(
+                f"The prompt has {len(self.ids)} tokens; expected at most {room} of a context of "
+                f"{self.max_context}; shorten it"
+            )
 
     @property
     def unread(self) -> Sequence[int]:
@@ -132,20 +120,35 @@ class Request:
             return self._control.masked
         return self._masked_with_query
 
+    @property
+    def hop(self) -> int:
+        """The retrievals that the answer has made, those of its unfinished beginning included."""
+        return self.prompt.retrievals + self.usage.retrievals
+
     def _may_retrieve(self) -> bool:
         room = self.max_context - len(self.ids) - 1 - len(self._control.empty_frame)
         return (
             self.retrieval.mode != "never"
             and self.sampling.grammar is None
-            and self.usage.retrievals < self.retrieval.max_retrievals
+            and self.hop < self.retrieval.max_retrievals
             and room >= 1
         )
 
     def start(self) -> list[Event]:
         """Write what is forced right after the prompt. Call once, before anything is read."""
+        return self._write_forced()
+
+    def force(self, ids: Sequence[int]) -> None:
+        """Have `ids` written next: behind the next event, and behind the passages of a query.
+
+        Forced tokens count against `max_new_tokens`, and end the request as sampled ones do.
+        """
+        self._forced.extend(ids)
+
+    def _write_forced(self) -> list[Event]:
         events: list[Event] = []
-        while self._forced:
-            events += self._write(self._forced.pop(0), forced=True)
+        while self._forced and self.state is State.RUNNING and not self.reads_query:
+            events += self._write(self._forced.popleft(), forced=True)
         return events
 
     def mark_reused(self, count: int) -> None:
@@ -180,7 +183,7 @@ class Request:
                 f"request {self.id}: token {token_id} is masked; expected one outside `masked`; "
                 "apply the mask before sampling"
             )
-        return self._write(token_id)
+        return self._write(token_id) + self._write_forced()
 
     def _write(self, token_id: int, *, forced: bool = False) -> list[Event]:
         events: list[Event] = [self._emit(Token(self.id, token_id, forced))]
@@ -204,7 +207,7 @@ class Request:
                 f"request {self.id}: a query embedding without a query token; expected "
                 "`reads_query`; call receive_token"
             )
-        event = self._emit(RetrievalRequested(self.id, self.usage.retrievals, embedding))
+        event = self._emit(RetrievalRequested(self.id, self.hop, embedding))
         self.usage = replace(self.usage, retrievals=self.usage.retrievals + 1)
         return [event]
 
@@ -215,7 +218,7 @@ class Request:
                 "none; forward them first"
             )
 
-    def insert(self, candidates: Sequence[Candidate]) -> PassagesInserted:
+    def insert(self, candidates: Sequence[Candidate]) -> list[Event]:
         """Put passages behind the query token, in this order, whole or not at all.
 
         What does not fit is dropped, lowest score first. With no candidate left an empty frame
@@ -232,7 +235,7 @@ class Request:
         inserted = [i for item in keep for i in item.ids] or list(self._control.empty_frame)
         event = PassagesInserted(
             self.id,
-            self.usage.retrievals - 1,
+            self.hop - 1,
             tuple(item.scored for item in keep),
             len(inserted),
             len(candidates) - len(keep),
@@ -244,12 +247,18 @@ class Request:
             inserted=self.usage.inserted + len(inserted),
             dropped_passages=self.usage.dropped_passages + event.dropped,
         )
-        return event
+        return [event, *self._write_forced()]
 
     def finish(self, reason: FinishReason) -> Finished:
         """End the request; raises ProtocolError when it is finished already."""
         event = Finished(self.id, reason, self.usage)
         self._emit(event)
+        return event
+
+    def fail(self, error: Exception) -> Finished:
+        """End the request because of `error`, which its consumer sees."""
+        event = self.finish("failed")
+        self.error = error
         return event
 
     def _emit(self, event: E) -> E:
@@ -266,11 +275,15 @@ class Request:
         return event
 
 
-def _require_retrieval(sampling: SamplingParams, retrieval: RetrievalParams) -> None:
-    if retrieval.max_retrievals < 1 or sampling.max_new_tokens < 2:
+def _require_retrieval(
+    prompt: Prompt, sampling: SamplingParams, retrieval: RetrievalParams
+) -> None:
+    least = len(prompt.forced) + 1
+    if retrieval.max_retrievals <= prompt.retrievals or sampling.max_new_tokens < least:
         raise InvalidInputError(
             f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
-            f"max_new_tokens={sampling.max_new_tokens}; expected at least 1 and 2; raise them"
+            f"max_new_tokens={sampling.max_new_tokens}; expected at least {prompt.retrievals + 1} "
+            f"and {least}; raise them"
         )
     if sampling.grammar is not None:
         raise InvalidInputError(

@@ -137,7 +137,7 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         return texts
 
     def _end(self, text: _Text) -> GenerationChunk:
-        answer = self.shared.model.fold(text.ticket, text.events, text.prompt)
+        answer = text.ticket.answer()
         chunks = text.messages.close(answer, self.model_label)
         told = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
         info = {"usage_metadata": chunks[-1].usage_metadata, **chunks[-1].response_metadata}

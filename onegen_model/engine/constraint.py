@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.request import ControlIds
+from onegen_model.inputs import ControlIds
 from onegen_model.transcript.grammar import Grammar, import_llguidance
 from onegen_model.transcript.tokens import TextGuard
 

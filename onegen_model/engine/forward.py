@@ -30,6 +30,7 @@ class SlotNetwork:
         self._network = network
         self._pattern = AttentionPattern.of(network)
         self.device = network.device
+        self.dtype = network.dtype
         self.cache = SlotCache(network.config.get_text_config().num_hidden_layers)
 
     def read(self, chunks: Sequence[Chunk], wanted: Sequence[int]) -> HeadOutput:

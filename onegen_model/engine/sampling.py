@@ -100,8 +100,7 @@ class Choice:
 class BatchSampler:
     """Chooses for a whole batch with one transfer from the device."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self) -> None:
         self._masks: dict[frozenset[int], Tensor] = {}
 
     def __call__(self, logits: Tensor, choices: Sequence[Choice]) -> list[int | None]:
@@ -123,25 +122,26 @@ class BatchSampler:
                 possible = torch.zeros(logits.shape[-1], dtype=torch.bool)
                 allowed = choice.sampler.constraint.allowed()
                 possible[: len(allowed)] = allowed
-                logits[row, ~possible.to(self._device)] = -torch.inf
+                logits[row, ~possible.to(logits.device)] = -torch.inf
         return logits
 
     def _mask_kinds(self, logits: Tensor, choices: Sequence[Choice]) -> Tensor:
         """A copy of `logits` without what each row may not write."""
         kinds = {choice.masked for choice in choices}
         if len(kinds) == 1:
-            return mask_ids(logits, self._ids(next(iter(kinds))))
+            return mask_ids(logits, self._ids(next(iter(kinds)), logits.device))
         logits = logits.clone()
         for kind in kinds:
             rows = [row for row, choice in enumerate(choices) if choice.masked == kind]
-            at = torch.tensor(rows, device=self._device)
-            logits[at[:, None], self._ids(kind)] = -torch.inf
+            at = torch.tensor(rows, device=logits.device)
+            logits[at[:, None], self._ids(kind, logits.device)] = -torch.inf
         return logits
 
-    def _ids(self, masked: frozenset[int]) -> Tensor:
-        if (ids := self._masks.get(masked)) is None:
+    def _ids(self, masked: frozenset[int], device: torch.device) -> Tensor:
+        ids = self._masks.get(masked)
+        if ids is None or ids.device != device:
             if len(self._masks) >= 64:
                 self._masks.clear()
-            ids = torch.tensor(sorted(masked), dtype=torch.long, device=self._device)
+            ids = torch.tensor(sorted(masked), dtype=torch.long, device=device)
             self._masks[masked] = ids
         return ids

@@ -6,8 +6,9 @@ from hashlib import blake2b
 from math import sqrt
 
 from onegen_model.errors import InvalidInputError, ProtocolError
-from onegen_model.events import Event, Finished, FinishReason, PassagesInserted
-from onegen_model.request import Candidate, Request, State
+from onegen_model.events import Event, Finished, FinishReason
+from onegen_model.inputs import Candidate
+from onegen_model.request import Request, State
 
 Script = Callable[[Sequence[int]], int]
 
@@ -27,10 +28,12 @@ class ScriptedEngine:
         dimension: int = 16,
         max_context: int = 2048,
         chunk_size: int = 512,
+        max_requests: int = 1024,
     ) -> None:
         self.vocabulary_size = vocabulary_size
         self.dimension = dimension
         self.chunk_size = chunk_size
+        self.max_requests = max_requests
         self._script = script or (lambda ids: _hash(ids) % vocabulary_size)
         self._max_context = max_context
         self._requests: dict[int, Request] = {}
@@ -39,6 +42,11 @@ class ScriptedEngine:
     def max_context(self) -> int:
         """Longest sequence of one request, in tokens."""
         return self._max_context
+
+    @property
+    def has_room(self) -> bool:
+        """Whether fewer than `max_requests` are here, finished ones not counted."""
+        return len(self._requests) < self.max_requests
 
     @property
     def is_idle(self) -> bool:
@@ -61,10 +69,13 @@ class ScriptedEngine:
         """Advance every RUNNING request by one chunk or one token."""
         running = [item for item in self._requests.values() if item.state is State.RUNNING]
         # The script is foreign code: it runs to the end before any request changes, so that an
-        # exception or an interrupt loses no event.
-        planned = [(request, self._plan(request)) for request in running]
+        # interrupt loses no event.
+        planned = [(request, self._try(request)) for request in running]
         events: list[Event] = []
         for request, outcome in planned:
+            if isinstance(outcome, Exception):
+                events.append(request.fail(outcome))
+                continue
             request.mark_forwarded(min(len(request.unread), self.chunk_size))
             if isinstance(outcome, array):
                 events += request.receive_query(outcome)
@@ -72,6 +83,12 @@ class ScriptedEngine:
                 events += request.receive_token(outcome)
         self._forget_finished()
         return events
+
+    def _try(self, request: Request) -> "array[float] | int | Exception | None":
+        try:
+            return self._plan(request)
+        except Exception as error:
+            return error
 
     def _plan(self, request: Request) -> "array[float] | int | None":
         """A query embedding, the next id, or nothing while a chunk is left to read."""
@@ -96,7 +113,7 @@ class ScriptedEngine:
         norm = sqrt(sum(value * value for value in values))
         return array("f", (value / norm for value in values))
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> PassagesInserted:
+    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> list[Event]:
         """Answer a RetrievalRequested; the passages are read by the next steps."""
         return self._find(request_id).insert(candidates)
 

@@ -1,40 +1,37 @@
 """Brings requests, engine and retrievers together, for any number of threads and tasks."""
 
 import asyncio
+import os
 import weakref
 from collections.abc import AsyncGenerator, Collection, Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import count
 
-from onegen_model.engine.base import Engine
-from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError, RetrievalError
-from onegen_model.events import Event, Finished, Query
-from onegen_model.generation.scheduler import Batch, Scheduler
+from onegen_model.engine.base import Engine, StepEngine
+from onegen_model.errors import (
+    EngineError,
+    InvalidInputError,
+    ProtocolError,
+)
+from onegen_model.events import Event, Finished
+from onegen_model.generation.delivery import Batch, Delivery
+from onegen_model.generation.handle import RequestHandle
+from onegen_model.generation.retrievals import Retrievals
+from onegen_model.generation.scheduler import MAX_QUEUE, Scheduler
 from onegen_model.generation.stream import Consumer, EventStream
+from onegen_model.inputs import ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.request import Candidate, ControlIds, Request
+from onegen_model.request import Request
 from onegen_model.retrieval.protocol import (
     AnyRetriever,
-    AsyncRetriever,
-    Retriever,
-    check_answers,
     require_retriever,
-    select_passages,
 )
+from onegen_model.transcript.answer import Span
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.tool_calls import TAGS
 
-
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class RequestHandle:
-    """A submitted request. Letting go of it before it has finished cancels the request."""
-
-    stream: EventStream
-
-    @property
-    def request(self) -> Request:
-        """Ids, usage and state; settled once the request has finished."""
-        return self.stream.request
+_drivers: "weakref.WeakSet[Driver]" = weakref.WeakSet()
 
 
 def control_ids(renderer: Renderer, end_ids: Collection[int] = ()) -> ControlIds:
@@ -52,34 +49,55 @@ def _tag_ids(renderer: Renderer) -> frozenset[int]:
 
 
 class Driver:
-    """One per engine. All methods may be called from any thread."""
+    """One per engine. All methods may be called from any thread.
 
-    def __init__(self, engine: Engine, renderer: Renderer, end_ids: Collection[int] = ()) -> None:
+    At most `max_queue` requests wait for a slot of a `StepEngine`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | StepEngine,
+        renderer: Renderer,
+        end_ids: Collection[int] = (),
+        *,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
         self._control = control_ids(renderer, end_ids)
         self._hidden = renderer.control_ids - _tag_ids(renderer) | self._control.end
-        self._max_context = engine.max_context
-        self._engine = Scheduler(engine)
+        self._engine: Engine = (
+            Scheduler(engine, max_queue=max_queue) if isinstance(engine, StepEngine) else engine
+        )
+        self._delivery = Delivery(self._engine)
+        self._retrievals = Retrievals(self._delivery, renderer)
         self._renderer = renderer
         self._request_ids = count()
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed: Exception | None = None
+        _drivers.add(self)
 
     @property
     def max_context(self) -> int:
         """Longest sequence of one request, in tokens."""
-        return self._max_context
+        return self._engine.max_context
 
     def submit(
         self,
-        prompt: Sequence[int],
-        question: str,
+        prompt: Prompt,
         retriever: AnyRetriever | None = None,
         sampling: SamplingParams = SamplingParams(),  # noqa: B008 (frozen)
         retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
+        opening: Sequence[Span] = (Span(),),
     ) -> RequestHandle:
-        """Queue a request; it moves as soon as anybody drives.
+        """Queue a request; it advances as soon as anybody drives.
 
-        `question` is the query text of a retrieval before which nothing was written.
+        `prompt.question` is the query text of a retrieval before which nothing was written.
+        `opening` is the text of the unfinished answer at the end of the prompt, cut where passages
+        were inserted. Raises QueueFullError; see `wait_for_room`.
         """
+        if self._closed is not None:
+            raise self._closed
+        self._require_ids(prompt.ids)
         if retriever is not None:
             require_retriever(retriever)
         elif retrieval.mode == "always":
@@ -89,159 +107,142 @@ class Driver:
             )
         else:
             retrieval = replace(retrieval, mode="never")
+        if retrieval.mode == "always":
+            prompt = replace(prompt, forced=(*prompt.forced, *self._renderer.forced_query))
         request = Request(
             next(self._request_ids),
             prompt,
             self._control,
-            max_context=self._max_context,
+            max_context=self.max_context,
             sampling=sampling,
             retrieval=retrieval,
         )
-        stream = EventStream(request, question, retriever, self._renderer.tokenizer, self._hidden)
-        self._engine.admit(stream)
-        ticket = RequestHandle(stream)
-        weakref.finalize(ticket, self._engine.cancel, [stream]).atexit = False
-        return ticket
+        stream = EventStream(request, retriever, self._renderer.tokenizer, self._hidden)
+        self._engine.submit(request, partial(self._delivery.take, stream))
+        self._streams.add(stream)
+        handle = RequestHandle(stream, self._renderer, tuple(opening))
+        weakref.finalize(handle, self._delivery.end, [stream]).atexit = False
+        return handle
 
-    def cancel(self, ticket: RequestHandle) -> None:
+    def _require_ids(self, ids: Sequence[int]) -> None:
+        size = self._engine.vocabulary_size
+        wrong = next((at for at, one in enumerate(ids) if not 0 <= one < size), None)
+        if wrong is not None:
+            raise InvalidInputError(
+                f"Token id {ids[wrong]} at position {wrong} of the prompt; expected ids below "
+                f"{size}; send a history back as it was, with the model that wrote it"
+            )
+
+    def wait_for_room(self) -> None:
+        """Return when `submit` has room; meanwhile the caller's thread works for all requests."""
+        while not self._engine.has_room:
+            found = self._delivery.wait((), lambda: self._engine.has_room)
+            if isinstance(found, list):
+                self._retrievals.make(found)
+
+    async def await_room(self) -> None:
+        """Like `wait_for_room`, without blocking the event loop."""
+        while not self._engine.has_room:
+            found = await self._delivery.await_((), lambda: self._engine.has_room)
+            if isinstance(found, list):
+                await self._retrievals.amake(found)
+
+    def cancel(self, handle: RequestHandle) -> None:
         """End a request from anywhere; its consumer sees Finished("cancelled")."""
-        self._engine.cancel([ticket.stream])
+        self._delivery.end([handle.stream])
 
-    def drive(self, *tickets: RequestHandle) -> Generator[Event, None, None]:
-        """Events of all `tickets` until each has finished; closing it cancels what has not.
+    def close(self, error: Exception) -> None:
+        """End all requests with `error`, and raise it from `submit` from now on."""
+        self._closed = error
+        self._delivery.end(list(self._streams), "failed", error)
+
+    def abandon(self, error: Exception) -> None:
+        """`close` for a forked child, which has the parent's locks but not its threads."""
+        self._closed = error
+        self._delivery.abandon()
+        self._engine.abandon(error)
+
+    def drive(self, *handles: RequestHandle) -> Generator[Event, None, None]:
+        """Events of all `handles` until each has finished; closing it cancels what has not.
 
         What made a request fail is raised at the end, after its Finished event.
         """
-        for ticket in tickets:
-            if ticket.stream.retriever is not None:
-                require_retriever(ticket.stream.retriever, in_threads=True)
-        return self._drive(tickets, _open(tickets, "thread"))
+        for handle in handles:
+            if handle.stream.retriever is not None:
+                require_retriever(handle.stream.retriever, in_threads=True)
+        return self._drive(handles, _open(handles, "thread"))
 
-    def adrive(self, *tickets: RequestHandle) -> AsyncGenerator[Event, None]:
+    def adrive(self, *handles: RequestHandle) -> AsyncGenerator[Event, None]:
         """Like `drive`, without ever blocking the event loop."""
-        return self._adrive(tickets, _open(tickets, "task"))
+        return self._adrive(handles, _open(handles, "task"))
 
-    # `tickets` are passed along because a ticket that is let go cancels its request.
+    # `handles` are passed along because a handle that is let go cancels its request.
 
     def _drive(
-        self, tickets: Sequence[RequestHandle], streams: Sequence[EventStream]
+        self, handles: Sequence[RequestHandle], streams: Sequence[EventStream]
     ) -> Generator[Event, None, None]:
-        num_open = len(tickets)
+        num_open = len(handles)
         try:
             while num_open:
-                found = self._engine.wait(streams)
+                found = self._delivery.wait(streams)
                 if isinstance(found, list):
-                    self._ask(found)
-                else:
+                    self._retrievals.make(found)
+                elif found is not None:
                     num_open -= isinstance(found, Finished)
                     yield found
         finally:
-            self._engine.cancel(streams)
+            self._delivery.end(streams)
         _raise_first_error(streams)
 
     async def _adrive(
-        self, tickets: Sequence[RequestHandle], streams: Sequence[EventStream]
+        self, handles: Sequence[RequestHandle], streams: Sequence[EventStream]
     ) -> AsyncGenerator[Event, None]:
-        num_open = len(tickets)
+        num_open = len(handles)
         asked: dict[asyncio.Task[None], Batch] = {}
         try:
             while num_open:
-                found = await self._engine.await_(streams)
+                found = await self._delivery.await_(streams)
                 if isinstance(found, list):
                     # A task of its own, so that cancelling this one spares its neighbours.
-                    task = asyncio.create_task(self._aask(found))
+                    task = asyncio.create_task(self._retrievals.amake(found))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                     asked[task] = found
                     task.add_done_callback(asked.pop)
-                else:
+                elif found is not None:
                     num_open -= isinstance(found, Finished)
                     yield found
         finally:
-            self._engine.cancel(streams)
+            self._delivery.end(streams)
             for task, batch in asked.items():
                 if not any(stream.awaits_answer for stream in batch):
                     task.cancel()
         _raise_first_error(streams)
 
-    def _ask(self, batch: Batch) -> None:
-        try:
-            self._attempt(batch)
-        finally:
-            self._engine.put_back(batch)
 
-    async def _aask(self, batch: Batch) -> None:
-        try:
-            await self._aattempt(batch)
-        finally:
-            self._engine.put_back(batch)
-
-    def _attempt(self, batch: Batch) -> None:
-        retriever, queries = _call(batch)
-        assert isinstance(retriever, Retriever)  # `drive` made sure.
-        try:
-            answers = check_answers(retriever.retrieve(queries), queries, retriever)
-        except Exception as error:
-            for alone in self._blame(batch, queries, error):
-                self._attempt(alone)
-        else:
-            self._accept(batch, queries, answers)
-
-    async def _aattempt(self, batch: Batch) -> None:
-        retriever, queries = _call(batch)
-        if not isinstance(retriever, AsyncRetriever):
-            return await asyncio.to_thread(self._attempt, batch)
-        try:
-            answers = check_answers(await retriever.aretrieve(queries), queries, retriever)
-        except (Exception, asyncio.CancelledError) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-                raise
-            for alone in self._blame(batch, queries, error):
-                await self._aattempt(alone)
-        else:
-            # Tokenising passages takes too long for an event loop.
-            await asyncio.to_thread(self._accept, batch, queries, answers)
-
-    def _blame(self, batch: Batch, queries: Sequence[Query], error: BaseException) -> list[Batch]:
-        """Fail a request that was asked for alone; tell which to ask for alone otherwise."""
-        if len(batch) > 1:
-            return [[stream] for stream in batch]
-        if not isinstance(error, OneGenError):
-            cause = error
-            error = RetrievalError(
-                f"{type(batch[0].retriever).__name__} raised {type(cause).__name__}: {cause}; "
-                "expected passages; see the cause"
-            )
-            error.__cause__ = cause
-        self._engine.fail(batch[0], queries[0], error)
-        return []
-
-    def _accept(self, batch: Batch, queries: Sequence[Query], answers: Sequence[object]) -> None:
-        for stream, query, answer in zip(batch, queries, answers, strict=True):
-            try:
-                hits = select_passages(answer, query, stream.retriever)
-                candidates = [Candidate(hit, self._renderer.frame_ids(hit.passage)) for hit in hits]
-            except Exception as error:
-                self._engine.fail(stream, query, error)
-            else:
-                self._engine.insert(stream, query, candidates)
-
-
-def _open(tickets: Sequence[RequestHandle], consumer: Consumer) -> list[EventStream]:
-    streams = [ticket.stream for ticket in tickets]
+def _open(handles: Sequence[RequestHandle], consumer: Consumer) -> list[EventStream]:
+    streams = [handle.stream for handle in handles]
     if any(stream.consumer for stream in streams) or len(set(streams)) < len(streams):
-        raise ProtocolError("A ticket is driven twice; expected one consumer; submit it again")
+        raise ProtocolError("A request is driven twice; expected one consumer; submit it again")
     for stream in streams:
         stream.consumer = consumer
     return streams
 
 
-def _call(batch: Batch) -> tuple[AnyRetriever | None, list[Query]]:
-    return batch[0].retriever, [stream.query for stream in batch if stream.query is not None]
-
-
 def _raise_first_error(streams: Sequence[EventStream]) -> None:
     for stream in streams:
-        if stream.error is not None:
-            raise stream.error
+        if stream.request.error is not None:
+            raise stream.request.error
+
+
+def _abandon_all() -> None:
+    error = EngineError(
+        "The process was forked while this request was open; expected it to be answered where it "
+        "was asked; ask again in this process"
+    )
+    for driver in list(_drivers):
+        driver.abandon(error)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)

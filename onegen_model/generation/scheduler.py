@@ -1,276 +1,258 @@
-"""One engine, any number of threads and tasks that need events of it.
+"""Schedules requests on one lock-step engine: an `engine.base.Engine` made of a `StepEngine`.
 
-There is no thread of its own: whoever needs an event and finds none runs one engine step for all.
-The engine belongs to whoever has set `_is_busy`; everybody else leaves what they want done to it
-in `_inbox`. All other state is guarded by `_changed`, which is held for moments only, so that an
-event loop may take it too.
+The life of a request:
+
+    submit                  -> QUEUED     it waits for a slot; the queue is bounded by `max_queue`
+    admit                   -> RUNNING    the engine has a slot for it, until it has finished
+    it has read a query     -> AWAITING   its sink has a RetrievalRequested; the slot is kept
+    insert                  -> RUNNING    passages stand behind its query token
+    end, finish, failure    -> FINISHED   its sink has Finished; the slot is free
+
+There is no thread here. Whoever needs an event calls `run_once`, which admits, runs and delivers
+for all requests; one thread at a time does so. Calls of `insert` and `finish` come from any thread
+and wait in `_commands` for the next run.
 """
 
-import asyncio
 import threading
-from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
 
-from onegen_model.engine.base import Engine
-from onegen_model.errors import OneGenError
-from onegen_model.events import Event, Finished, FinishReason, Query
-from onegen_model.generation.stream import EventStream
-from onegen_model.request import Candidate, State
+from onegen_model.engine.base import Sink, StepEngine
+from onegen_model.errors import EngineError, QueueFullError
+from onegen_model.events import Event, Finished, FinishReason, RetrievalRequested, Token
+from onegen_model.inputs import Candidate
+from onegen_model.request import Request, State
 
-# Streams whose queries go to their one retriever in one call.
-Batch = list[EventStream]
+MAX_QUEUE = 1024
+
+
+class Phase(Enum):
+    """Where the scheduler has a request; see the top of the module."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    AWAITING = "awaiting passages"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A request with its sink, its phase, and how many of its events the sink has had."""
+
+    request: Request
+    sink: Sink
+    phase: Phase = Phase.QUEUED
+    num_tokens: int = 0
+    num_queries: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the sink has had every event of the request."""
+        usage = self.request.usage
+        return (
+            usage.written == self.num_tokens
+            and usage.retrievals == self.num_queries
+            and (self.request.state is State.FINISHED) == (self.phase is Phase.FINISHED)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Insert:
+    request_id: int
+    candidates: Sequence[Candidate]
+
+
+@dataclass(frozen=True, slots=True)
+class _Finish:
+    request_id: int
+    reason: FinishReason
+    error: Exception | None = None
 
 
 class Scheduler:
-    """All methods may be called from any thread."""
+    """Implements `engine.base.Engine`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: StepEngine, *, max_queue: int = MAX_QUEUE) -> None:
         self._engine = engine
-        # Reentrant, because the garbage collector may close a generator of ours anywhere.
-        self._changed = threading.Condition(threading.RLock())
-        self._inbox: deque[tuple[EventStream, Callable[[], None]]] = deque()
+        self._max_queue = max_queue
+        # Reentrant, because the garbage collector may cancel a request anywhere.
+        self._lock = threading.RLock()
         self._is_busy = False
-        self._is_idle = True
-        self._streams: dict[int, EventStream] = {}
-        self._awaiting: Batch = []
-        self._fresh: deque[Event] = deque()
-        self._sleepers: dict[AbstractEventLoop, list[Future[None]]] = {}
-        self._stepping: set[AbstractEventLoop] = set()
-
-    # What callers want done. The next one who works on the engine does it.
-
-    def admit(self, stream: EventStream) -> None:
-        """Start a request; it moves as soon as anybody waits for an event."""
-        self._inbox.append((stream, partial(self._add, stream)))
-
-    def cancel(self, streams: Iterable[EventStream]) -> None:
-        """End what has not finished, at once if nobody is working on the engine."""
-        unfinished = [stream for stream in streams if not stream.has_finished]
-        for stream in unfinished:
-            stream.is_wanted = False
-            self._inbox.append((stream, partial(self._end, stream, "cancelled")))
-        if unfinished:
-            with self._changed:
-                claimed = self._claim()
-            if claimed:
-                self._work()
-
-    def insert(self, stream: EventStream, query: Query, candidates: Sequence[Candidate]) -> None:
-        """Answer `query` of a request."""
-        self._answer(stream, query, partial(self._insert, stream, candidates))
-
-    def fail(self, stream: EventStream, query: Query, error: Exception) -> None:
-        """End the request because `query` has no answer."""
-        self._answer(stream, query, partial(self._end, stream, "failed", error))
-
-    def _answer(self, stream: EventStream, query: Query, action: Callable[[], None]) -> None:
-        with self._changed:
-            # A retrieval that was put back may be answered twice.
-            if stream.query is query:
-                stream.query = None
-                self._inbox.append((stream, action))
-                self._announce()
-
-    def put_back(self, batch: Batch) -> None:
-        """Let somebody else make those retrievals of `batch` that have no answer."""
-        with self._changed:
-            left = [stream for stream in batch if stream.awaits_answer]
-            if left:
-                self._awaiting += left
-                self._announce()
-
-    # What callers wait for.
-
-    def wait(self, streams: Sequence[EventStream]) -> Event | Batch:
-        """The next event of `streams`, or retrievals that the caller now has to make."""
-        while True:
-            with self._changed:
-                while not (found := self._look(streams)) and not self._claim():
-                    self._changed.wait()
-            if found:
-                return found
-            self._work(streams)
-
-    async def await_(self, streams: Sequence[EventStream]) -> Event | Batch:
-        """Like `wait`; neither blocks the event loop nor holds a thread of its executor."""
-        loop = asyncio.get_running_loop()
-        while True:
-            with self._changed:
-                found = self._look(streams)
-                if found:
-                    return found
-                self._queue_step(loop)
-                woken = loop.create_future()
-                self._sleepers.setdefault(loop, []).append(woken)
-            await woken
-
-    def _look(self, streams: Sequence[EventStream]) -> Event | Batch | None:
-        for stream in streams:
-            if stream.events:
-                return stream.events.popleft()
-        waiting = [stream for stream in self._awaiting if stream.awaits_answer]
-        own = next((stream for stream in waiting if stream in streams), None)
-        if own is None:
-            return None
-        batch = [
-            stream
-            for stream in waiting
-            # A task needs a thread of the executor to answer, and consumers in threads may hold
-            # all of them: they must not depend on it.
-            if stream.retriever is own.retriever and own.consumer in ("thread", stream.consumer)
-        ]
-        self._awaiting = [stream for stream in waiting if stream not in batch]
-        return batch
-
-    def _queue_step(self, loop: AbstractEventLoop) -> None:
-        if self._has_work and not self._is_busy and loop not in self._stepping:
-            # Claims the engine when it runs, not now: until then threads may step.
-            loop.run_in_executor(None, self._step_if_free, loop)
-            self._stepping.add(loop)
-
-    def _step_if_free(self, loop: AbstractEventLoop) -> None:
-        with self._changed:
-            self._stepping.discard(loop)
-            claimed = self._claim()
-        if claimed:
-            self._work(())
-
-    def _announce(self) -> None:
-        self._changed.notify_all()
-        sleepers, self._sleepers = self._sleepers, {}
-        for loop, futures in sleepers.items():
-            with suppress(RuntimeError):  # The loop is closed, and its consumers are gone.
-                loop.call_soon_threadsafe(_wake, futures)
-
-    # Work on the engine.
+        self._can_step = False
+        self._entries: dict[int, _Entry] = {}
+        self._queue: deque[_Entry] = deque()
+        self._commands: deque[_Insert | _Finish] = deque()
 
     @property
-    def _has_work(self) -> bool:
-        return bool(self._inbox) or not self._is_idle
+    def max_context(self) -> int:
+        return self._engine.max_context
 
-    def _claim(self) -> bool:
-        if self._is_busy or not self._has_work:
+    @property
+    def vocabulary_size(self) -> int:
+        return self._engine.vocabulary_size
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._queue) < self._max_queue
+
+    @property
+    def is_starved(self) -> bool:
+        return bool(self._queue) and not self._engine.has_room
+
+    @property
+    def has_work(self) -> bool:
+        can_admit = bool(self._queue) and self._engine.has_room
+        return not self._is_busy and (bool(self._commands) or can_admit or self._can_step)
+
+    def submit(self, request: Request, sink: Sink) -> None:
+        entry = _Entry(request, sink)
+        with self._lock:
+            if not self.has_room:
+                raise QueueFullError(
+                    f"{len(self._queue)} requests wait for a slot; expected fewer than "
+                    f"{self._max_queue}; wait for room, or submit it later"
+                )
+            self._entries[request.id] = entry
+            self._queue.append(entry)
+
+    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> None:
+        self._commands.append(_Insert(request_id, candidates))
+
+    def finish(self, request_id: int, reason: FinishReason, error: Exception | None = None) -> None:
+        self._commands.append(_Finish(request_id, reason, error))
+
+    def run_once(self, is_served: Callable[[], bool]) -> bool:
+        """Admit, run, deliver; False if another thread is at it or there is nothing to do."""
+        if not self._claim():
             return False
-        self._is_busy = True
-        return True
-
-    def _work(self, streams: Sequence[EventStream] | None = None) -> None:
-        """Empty the inbox; then step, unless `streams` is None or has got an event by that.
-
-        The caller has claimed the engine; this lets it go.
-        """
-        claimed = True
-        while claimed:
-            self._work_once(streams)
-            streams = None
-            with self._changed:
-                # Whoever cancels while the engine is busy leaves it at that.
-                claimed = bool(self._inbox) and self._claim()
-
-    def _work_once(self, streams: Sequence[EventStream] | None) -> None:
         try:
-            self._empty_inbox()
-            needed = streams is not None and not any(stream.events for stream in streams)
-            if needed and not self._engine.is_idle:
-                self._fresh.extend(self._engine.step())
-                self._deliver()
+            self._obey()
+            self._admit()
+            if not (self._engine.is_idle or is_served()):
+                self._deliver(self._engine.step())
+            self._obey()  # A stop string ends its request before it is read on.
         except Exception as error:
-            for stream in list(self._streams.values()):
-                self._end(stream, "failed", error)
+            self._end_all(Phase.RUNNING, error)
         except BaseException:
-            self._mend()
+            self._end_interrupted()
             raise
         finally:
-            with self._changed:
-                self._is_idle = self._engine.is_idle
-                self._is_busy = False
-                self._announce()
+            self._release()
+        if self._commands:  # Somebody asked while this thread was at work, and relies on it.
+            self.run_once(lambda: True)
+        return True
 
-    def _empty_inbox(self) -> None:
-        if not self._inbox:
-            return
-        while self._inbox:
-            stream, action = self._inbox.popleft()
-            try:
-                action()
-            except Exception as error:
-                self._end(stream, "failed", error)
-            except BaseException:
-                self._end(stream, "failed", _interrupted())
-                raise
-        with self._changed:
-            self._announce()
+    def abandon(self, error: Exception) -> None:
+        """In a forked child: end every request with `error`, whatever the parent was doing."""
+        self._lock = threading.RLock()
+        self._queue.clear()
+        self._commands.clear()
+        self._is_busy = self._can_step = False
+        for entry in list(self._entries.values()):
+            if entry.request.state is not State.FINISHED:
+                self._tell(entry, [entry.request.fail(error)])
+        self._entries.clear()
 
-    def _mend(self) -> None:
-        """After an interrupt: only a request of which an event is lost has to end."""
-        self._deliver()
-        for stream in list(self._streams.values()):
-            if not stream.is_whole:
-                self._end(stream, "failed", _interrupted())
+    def _claim(self) -> bool:
+        with self._lock:
+            claimed = self.has_work
+            self._is_busy = self._is_busy or claimed
+            return claimed
 
-    def _deliver(self) -> None:
-        while self._fresh:
-            request_id = self._fresh[0].request_id
-            stream = self._streams.get(request_id)
-            group = []
-            while self._fresh and self._fresh[0].request_id == request_id:
-                group.append(self._fresh.popleft())
-            if stream is None:  # An interrupt has ended the request meanwhile.
+    def _release(self) -> None:
+        with self._lock:
+            self._can_step = not self._engine.is_idle
+            self._is_busy = False
+
+    def _obey(self) -> None:
+        """Do what was asked for from outside."""
+        while self._commands:
+            command = self._commands.popleft()
+            entry = self._entries.get(command.request_id)
+            if entry is None:
                 continue
             try:
-                self._hand_over(stream, group)
+                if isinstance(command, _Finish):
+                    self._end(entry, command.reason, command.error)
+                elif entry.phase is Phase.AWAITING:
+                    self._tell(entry, self._engine.insert(entry.request.id, command.candidates))
             except Exception as error:
-                self._end(stream, "failed", error)
+                self._end(entry, "failed", error)
+            except BaseException:
+                self._end(entry, "failed", _interrupted())
+                raise
 
-    def _hand_over(self, stream: EventStream, events: Sequence[Event]) -> None:
-        stream.take(events)
-        if stream.has_stopped:
-            self._end(stream, "stop")
+    def _admit(self) -> None:
+        while self._queue and self._engine.has_room:
+            entry = self._queue.popleft()
+            entry.phase = Phase.RUNNING
+            try:
+                self._tell(entry, self._engine.add(entry.request))
+            except Exception as error:
+                self._end(entry, "failed", error)
+            except BaseException:
+                self._end(entry, "failed", _interrupted())
+                raise
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        for request_id, group in groupby(events, key=lambda event: event.request_id):
+            # An interrupt may have ended the request while its events were on their way.
+            if (entry := self._entries.get(request_id)) is not None:
+                try:
+                    self._tell(entry, list(group))
+                except Exception as error:
+                    self._end(entry, "failed", error)
+
+    def _tell(self, entry: _Entry, events: Sequence[Event]) -> None:
+        entry.sink(events)
+        for event in events:
+            entry.num_tokens += isinstance(event, Token)
+            entry.num_queries += isinstance(event, RetrievalRequested)
+        if events and isinstance(events[-1], Finished):
+            entry.phase = Phase.FINISHED
+            self._entries.pop(entry.request.id, None)
+        elif entry.request.state is State.AWAITING_PASSAGES:
+            entry.phase = Phase.AWAITING
+        else:
+            entry.phase = Phase.RUNNING
+
+    def _end(self, entry: _Entry, reason: FinishReason, error: Exception | None = None) -> None:
+        if entry.phase is Phase.FINISHED:
             return
-        with self._changed:
-            if stream.has_finished:
-                self._streams.pop(stream.request.id, None)
-            self._awaiting = [item for item in self._awaiting if item.awaits_answer]
-            if stream.awaits_answer and stream not in self._awaiting:
-                self._awaiting.append(stream)
-
-    def _add(self, stream: EventStream) -> None:
-        self._streams[stream.request.id] = stream
-        self._hand_over(stream, self._engine.add(stream.request))
-
-    def _insert(self, stream: EventStream, candidates: Sequence[Candidate]) -> None:
-        if stream.request.state is State.AWAITING_PASSAGES:
-            self._hand_over(stream, [self._engine.insert(stream.request.id, candidates)])
-
-    def _end(
-        self, stream: EventStream, reason: FinishReason, error: Exception | None = None
-    ) -> None:
-        if stream.has_finished:
-            return
-        request = stream.request
-        stream.error = error
+        request = entry.request
+        if entry.phase is Phase.QUEUED:
+            with self._lock:
+                self._queue.remove(entry)
         try:
-            event = self._engine.finish(request.id, reason)
+            if entry.phase is Phase.QUEUED:
+                event = request.finish(reason)
+            else:
+                event = self._engine.finish(request.id, reason)
         except Exception as refusal:
             # The engine never had it, has lost its last event, or is broken.
-            stream.error = error or refusal
+            error = error or refusal
             if request.state is State.FINISHED:
                 event = Finished(request.id, "failed", request.usage)
             else:
                 event = request.finish("failed")
-        self._hand_over(stream, [event])
+        request.error = error or request.error
+        self._tell(entry, [event])
+
+    def _end_all(self, phase: Phase, error: Exception) -> None:
+        for entry in [one for one in self._entries.values() if one.phase is phase]:
+            self._end(entry, "failed", error)
+
+    def _end_interrupted(self) -> None:
+        """After an interrupt, only a request of which an event is lost has to end."""
+        for entry in list(self._entries.values()):
+            if not entry.is_whole:
+                self._end(entry, "failed", _interrupted())
 
 
-def _interrupted() -> OneGenError:
-    return OneGenError(
+def _interrupted() -> EngineError:
+    return EngineError(
         "An engine step was interrupted; expected it to end; submit the request again"
     )
-
-
-def _wake(futures: Iterable["Future[None]"]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)

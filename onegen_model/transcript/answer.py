@@ -31,6 +31,7 @@ class Answer:
 
     `ids` is the whole context; as `history` of the next question it is not read again. `written`
     holds the model's own ids, cut where passages were inserted, without query and end tokens.
+    `passage_ids` name all passages that `ids` hold, those of earlier turns included.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Answer:
     finish_reason: FinishReason
     ids: tuple[int, ...]
     written: tuple[tuple[int, ...], ...] = ()
+    passage_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,13 @@ def fold(
     ids: Sequence[int],
     renderer: Renderer,
     opening: Sequence[Span] = (Span(),),
+    passage_ids: Sequence[str] = (),
 ) -> Answer:
-    """The answer told by all events of one finished request, which went on from `opening`."""
+    """The answer that all events of one finished request add up to.
+
+    `opening` is the unfinished answer that the request continued; `passage_ids` are the passages
+    that its prompt held.
+    """
     spans = [span.text for span in opening]
     written = [list(span.ids) for span in opening]
     retrievals: list[Retrieval] = []
@@ -73,6 +80,18 @@ def fold(
                 written.append([])
             case Finished():
                 steps, text = renderer.template.parse(spans)
-                told = (text, steps, tuple(retrievals), event.usage, event.reason)
-                return Answer(*told, tuple(ids), tuple(map(tuple, written)))
+                return Answer(
+                    text,
+                    steps,
+                    tuple(retrievals),
+                    event.usage,
+                    event.reason,
+                    tuple(ids),
+                    tuple(map(tuple, written)),
+                    (*passage_ids, *_inserted(retrievals)),
+                )
     raise ValueError("the events hold no Finished; expected all events of one request")
+
+
+def _inserted(retrievals: Sequence[Retrieval]) -> list[str]:
+    return [scored.passage.id for one in retrievals for scored in one.passages]

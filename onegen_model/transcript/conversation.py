@@ -52,6 +52,10 @@ class Conversation:
         return last.segments if last.role == "assistant" else ()
 
 
+# What a model is asked.
+Question = str | Conversation
+
+
 def conversation_ids(renderer: Renderer, conversation: Conversation) -> list[int]:
     """The prompt: everything up to where the model writes on."""
     messages = _merge(conversation.messages)

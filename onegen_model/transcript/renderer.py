@@ -77,6 +77,11 @@ class Renderer:
         return token_id not in self.control_ids and token_id != self.end_id
 
     @property
+    def forced_query(self) -> tuple[int, ...]:
+        """What retrieval "always" writes right after the prompt."""
+        return (*self.before_query, self.query_id)
+
+    @property
     def empty_frame(self) -> tuple[int, ...]:
         """What is inserted when nothing was found."""
         return (self._start_id, self._end_id)
@@ -173,7 +178,7 @@ class Renderer:
 
     def query_ids(self, question: str) -> list[int]:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
-        return [*self.question_ids(question), *self.before_query, self.query_id]
+        return [*self.question_ids(question), *self.forced_query]
 
     def transcript(
         self, question: str, segments: Sequence[Segment], prompt: Sequence[int] | None = None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from onegen_model.engine.base import Engine
+from onegen_model.engine.base import StepEngine
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
@@ -29,10 +29,8 @@ def world(renderer: Renderer, tiny_network: PreTrainedModel) -> World:
 def make_engine(
     request: pytest.FixtureRequest, tiny_network: PreTrainedModel, world: World
 ) -> MakeEngine:
-    def make(**options: int) -> Engine:
-        return {"transformers": TransformersEngine}[request.param](
-            tiny_network, world.control, **options
-        )
+    def make(**options: int) -> StepEngine:
+        return {"transformers": TransformersEngine}[request.param](tiny_network, **options)
 
     return make
 
@@ -89,7 +87,9 @@ def test_batch_mates_change_nothing(
         check_clean(tiny_network, world, request, events)
 
 
-@pytest.mark.parametrize("options", [{"max_chunk_tokens": 5}, {"max_rows": 1}, {"max_rows": 2}])
+@pytest.mark.parametrize(
+    "options", [{"max_chunk_tokens": 5}, {"max_requests": 1}, {"max_requests": 2}]
+)
 def test_small_forwards_and_queues_change_nothing(
     make_engine: MakeEngine, world: World, tiny_network: PreTrainedModel, options: dict[str, int]
 ) -> None:

@@ -51,7 +51,7 @@ def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     def open_side(framework: str, side: str) -> frameworks.Pipeline:
         module = f"benchmarks.frameworks_{framework.replace('-', '_')}"
         monkeypatch.setattr(f"{module}.MiniLM", CountingEncoder)
-        shared_model(folder).driver._engine._engine.forget()
+        shared_model(folder).engine.forget()
         return frameworks.build(Setup(framework, side, PASSAGES, 2, 24, str(folder), str(folder)))
 
     return open_side

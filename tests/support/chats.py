@@ -18,7 +18,7 @@ TURNS = {QUESTION: TURN, LONG: "la " * 60, "Guess!": "<FINAL-ANSWER>Gera</FINAL-
 
 
 def engine_of(model: OneGenModel) -> Any:
-    return model.driver._engine._engine
+    return model.engine
 
 
 def rounded(content: Any) -> Any:

@@ -17,7 +17,9 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
-from onegen_model.generation.driver import Driver, RequestHandle
+from onegen_model.generation.driver import Driver
+from onegen_model.generation.handle import RequestHandle
+from onegen_model.inputs import Prompt
 from onegen_model.transcript.renderer import Renderer
 
 TIMEOUT = 20
@@ -100,7 +102,7 @@ class Stage:
     ) -> RequestHandle:
         prompt = self.renderer.question_ids(question)
         self.lines[tuple(prompt)] = self.ids(text)
-        return self.driver.submit(prompt, question, retriever, **options)
+        return self.driver.submit(Prompt(prompt, question), retriever, **options)
 
     def run(self, text: str, retriever: Any = None, **options: Any) -> list[Event]:
         return list(self.driver.drive(self.submit("q?", text, retriever, **options)))

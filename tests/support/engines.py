@@ -1,5 +1,6 @@
 """What the engine tests share: a small world to retrieve from, a driver, and the clean truth."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from onegen_model.engine.base import Engine
+from onegen_model.engine.base import StepEngine
 from onegen_model.events import (
     Event,
     Finished,
@@ -18,8 +19,9 @@ from onegen_model.events import (
     ScoredPassage,
     Token,
 )
+from onegen_model.inputs import Candidate, ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.request import Candidate, ControlIds, Request, State
+from onegen_model.request import Request, State
 from onegen_model.transcript.renderer import Renderer
 
 QUESTIONS = (
@@ -66,10 +68,11 @@ class World:
         retrieval = {
             key: params.pop(key) for key in ("mode", "top_k", "max_retrievals") if key in params
         }
-        prompt = self.renderer.question_ids(question) if isinstance(question, str) else question
+        ids = self.renderer.question_ids(question) if isinstance(question, str) else question
+        forced = self.renderer.forced_query if retrieval.get("mode") == "always" else ()
         return Request(
             number,
-            prompt,
+            Prompt(ids, forced=forced),
             self.control,
             max_context=params.pop("max_context", 512),
             sampling=SamplingParams(**{"max_new_tokens": 16, **params}),
@@ -81,15 +84,14 @@ class World:
 class Player:
     """Drives an engine; keeps each request's events."""
 
-    engine: Engine
+    engine: StepEngine
     world: World
     events: dict[int, list[Event]] = field(default_factory=dict)
     requests: dict[int, Request] = field(default_factory=dict)
 
     def add(self, request: Request) -> None:
-        self.requests[request.id] = request
-        self.events[request.id] = []
         self._keep(self.engine.add(request))
+        self.requests[request.id] = request
 
     def step(self) -> None:
         self._keep(self.engine.step())
@@ -109,13 +111,14 @@ class Player:
         asked = self.events[number][-1]
         assert isinstance(asked, RetrievalRequested)
         found = self.world.find(asked, self.requests[number].retrieval.top_k)
-        self._keep([self.engine.insert(number, found)])
+        self._keep(self.engine.insert(number, found))
 
     def run(self, *requests: Request) -> list[list[Event]]:
-        """Add the requests and play until all have finished."""
-        for request in requests:
-            self.add(request)
-        while not self.engine.is_idle or self.awaiting:
+        """Add the requests, as soon as there is room, and play until all have finished."""
+        waiting = deque(requests)
+        while waiting or not self.engine.is_idle or self.awaiting:
+            while waiting and self.engine.has_room:
+                self.add(waiting.popleft())
             for number in self.awaiting:
                 self.answer(number)
             self.step()
@@ -123,7 +126,7 @@ class Player:
 
     def _keep(self, events: Sequence[Event]) -> None:
         for event in events:
-            self.events[event.request_id].append(event)
+            self.events.setdefault(event.request_id, []).append(event)
 
 
 def written(events: Sequence[Event]) -> list[int]:
@@ -143,10 +146,9 @@ def check_clean(
 ) -> None:
     """Invariants 1 and 2: every greedy token and every embedding is that of a clean forward."""
     hidden, logits = clean_read(network, request.ids)
-    prompt = request.ids[: request.usage.prompt]
     twin = Request(
         request.id,
-        prompt,
+        request.prompt,
         world.control,
         max_context=request.max_context,
         sampling=request.sampling,
@@ -158,7 +160,7 @@ def check_clean(
             candidates = [
                 Candidate(item, world.renderer.frame_ids(item.passage)) for item in event.passages
             ]
-            expected.append(twin.insert(candidates))
+            expected += twin.insert(candidates)
         elif twin.state is State.RUNNING and not isinstance(event, Finished):
             expected += _advance(twin, event, hidden, logits)
     if twin.state is not State.FINISHED:
@@ -222,4 +224,4 @@ class PositionCounter:
         self._hook.remove()
 
 
-MakeEngine = Callable[..., Engine]
+MakeEngine = Callable[..., StepEngine]

@@ -26,4 +26,4 @@ TOOLS.append({"type": "function", "function": {"name": "now"}})
 
 def make_engine(world: World, network: PreTrainedModel) -> TransformersEngine:
     compiler = GrammarCompiler(world.renderer.tokenizer, world.control)
-    return TransformersEngine(network, world.control, constrain=compiler)
+    return TransformersEngine(network, constrain=compiler)

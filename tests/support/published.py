@@ -153,6 +153,6 @@ class Given:
 
 def script(model: OneGenModel, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Let the model write `text`, control tokens included."""
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     ids = iter(model.renderer.tokenizer(text, add_special_tokens=False).input_ids)
     monkeypatch.setattr(engine, "_choose", lambda logits, choices: [next(ids) for _ in choices])

@@ -17,8 +17,8 @@ def scripted(model: OneGenModel, turns: Mapping[str, str]) -> Iterator[None]:
     `[RQ]` stands for a retrieval. Turns under a grammar, and those behind none of the words, stay
     random.
     """
-    engine: Any = model.driver._engine._engine
-    choose, script = engine._choose, _Script(model, turns)
+    engine: Any = model.engine
+    choose, script = engine.sampler, _Script(model, turns)
 
     def choose_scripted(logits: Any, choices: Sequence[Any]) -> list[int | None]:
         return [
@@ -26,11 +26,11 @@ def scripted(model: OneGenModel, turns: Mapping[str, str]) -> Iterator[None]:
             for own, choice in zip(choose(logits, choices), choices, strict=True)
         ]
 
-    engine._choose = choose_scripted
+    engine.sampler = choose_scripted
     try:
         yield
     finally:
-        engine._choose = choose
+        engine.sampler = choose
 
 
 class _Script:

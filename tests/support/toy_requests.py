@@ -2,9 +2,10 @@
 
 from array import array
 
-from onegen_model.events import Event, Passage, ScoredPassage
+from onegen_model.events import Event, Passage, PassagesInserted, ScoredPassage
+from onegen_model.inputs import Candidate, ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.request import Candidate, ControlIds, Request
+from onegen_model.request import Request
 
 QUERY, END, START, STOP = 10, 11, 12, 13
 FRAME = (START, STOP)
@@ -21,7 +22,7 @@ def make(
 ) -> Request:
     return Request(
         0,
-        [1] * num_prompt,
+        Prompt([1] * num_prompt, forced=[QUERY] if mode == "always" else []),
         CONTROL,
         max_context=max_context,
         sampling=SamplingParams(max_new_tokens=max_new_tokens),
@@ -47,6 +48,13 @@ def ask(request: Request) -> list[Event]:
 def candidate(name: str, length: int, score: float) -> Candidate:
     scored = ScoredPassage(Passage(name, "text"), score)
     return Candidate(scored, (START, *[2] * (length - 2), STOP))
+
+
+def insert(request: Request, *candidates: Candidate) -> PassagesInserted:
+    """The only event of an insertion behind which nothing is forced."""
+    (event,) = request.insert(candidates)
+    assert isinstance(event, PassagesInserted)
+    return event
 
 
 def awaiting() -> Request:

@@ -12,13 +12,13 @@ from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.engine import forward
 from onegen_model.errors import (
+    EngineError,
     InvalidInputError,
     OneGenError,
     PassageTooLongError,
     RetrievalError,
 )
 from onegen_model.events import Event, Finished, PassagesInserted, Query, RetrievalRequested
-from onegen_model.model import AsyncAnswerStream
 from onegen_model.network import HeadOutput, read
 from onegen_model.request import State
 from tests.conftest import MakeNetwork, make_tokenizer
@@ -94,23 +94,30 @@ def test_closing_a_stream_cancels_it(model: OneGenModel, index: PassageIndex) ->
     next(stream)
     stream.close()
     assert list(stream) == []
-    with pytest.raises(ValueError, match="no Finished"):
-        _ = stream.answer
+    assert stream.answer.finish_reason == "cancelled"
+
+
+def test_an_answer_before_the_end_is_an_error(model: OneGenModel) -> None:
+    with model.stream(QUESTIONS[0], sampling=SHORT) as stream:
+        next(stream)
+        with pytest.raises(ValueError, match="no Finished"):
+            _ = stream.answer
+    assert stream.answer.finish_reason == "cancelled"
 
 
 def test_a_stream_closed_before_it_began_costs_nothing(model: OneGenModel) -> None:
     stream = model.stream(QUESTIONS[0], sampling=SHORT)
     stream.close()
+    assert stream.handle.request.usage.forwarded == 0
+    assert stream.handle.request.state is State.FINISHED
 
-    async def close_and_ask() -> AsyncAnswerStream:
+    async def close_and_ask() -> list[Event]:
         unread = model.astream(QUESTIONS[0], sampling=SHORT)
         await unread.aclose()
         await model.agenerate(QUESTIONS[1], sampling=SHORT)
-        return unread
+        return [event async for event in unread]
 
-    for closed in (stream, asyncio.run(close_and_ask())):
-        assert closed._ticket.request.usage.forwarded == 0
-        assert closed._ticket.request.state is State.FINISHED
+    assert asyncio.run(close_and_ask()) == []
 
 
 def test_an_interrupt_between_two_forwards_of_a_step_harms_no_later_request(
@@ -145,9 +152,11 @@ def test_a_query_embedding_that_is_not_finite_fails_only_its_request(
     config = CheckpointConfig(max_passage_tokens=64)
     model = OneGenModel(Checkpoint(network, tokenizer, config, "tiny"))
     long = f"{QUESTIONS[0]} Alba, Brig, Cary, Dorn, Elva, Fink and ZZZ?"
-    answer = model.generate(long, retriever=Empty(), retrieval="always")
-    assert answer.finish_reason == "failed"
-    assert not answer.retrievals
+    stream = model.stream(long, retriever=Empty(), retrieval="always")
+    with pytest.raises(EngineError, match="not finite in float64"):
+        list(stream)
+    assert stream.answer.finish_reason == "failed"
+    assert not stream.answer.retrievals
     for _ in range(3):  # next to a longer row, which reads beyond the end of the shorter one
         batch = model.generate([f"{QUESTIONS[1]} {QUESTIONS[2]}", "Why?"], sampling=SHORT)
         assert {one.finish_reason for one in batch} <= {"end", "length"}

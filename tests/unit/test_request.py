@@ -16,6 +16,7 @@ from onegen_model.events import (
     RetrievalRequested,
     Token,
 )
+from onegen_model.inputs import Prompt
 from onegen_model.request import TRANSITIONS, Request, State
 from tests.support.toy_requests import (
     CONTROL,
@@ -27,6 +28,7 @@ from tests.support.toy_requests import (
     ask,
     awaiting,
     candidate,
+    insert,
     make,
     read,
     write,
@@ -98,7 +100,7 @@ def test_a_whole_request() -> None:
     assert write(request, 5) == [Token(0, 5)]
     assert ask(request) == [RetrievalRequested(0, 0, EMBEDDING)]
     assert not request.unread
-    inserted = request.insert([candidate("a", 5, 0.5), candidate("b", 4, 0.9)])
+    inserted = insert(request, candidate("a", 5, 0.5), candidate("b", 4, 0.9))
     assert [one.passage.id for one in inserted.passages] == ["a", "b"]
     assert (inserted.hop, inserted.num_tokens, inserted.dropped) == (0, 9, 0)
     assert len(request.unread) == 9
@@ -158,7 +160,7 @@ def test_no_query_embedding_without_a_query_token() -> None:
 
 
 def test_a_query_token_in_the_prompt_is_not_the_models_own() -> None:
-    request = Request(0, [1, QUERY], CONTROL, max_context=50)
+    request = Request(0, Prompt([1, QUERY]), CONTROL, max_context=50)
     assert not request.reads_query
     assert write(request, 5) == [Token(0, 5)]
 
@@ -214,7 +216,7 @@ class AnyEngine(RuleBasedStateMachine):
     @rule(found=st.lists(st.tuples(st.integers(3, 40), st.floats(-1, 1)), max_size=4))
     def insert(self, found: list[tuple[int, float]]) -> None:
         candidates = [candidate(str(i), *one) for i, one in enumerate(found)]
-        event = self.request.insert(candidates)
+        event = insert(self.request, *candidates)
         kept = [item for item in candidates if item.scored in event.passages]
         lost = [item for item in candidates if item.scored not in event.passages]
         assert event.dropped == len(lost)

@@ -4,6 +4,7 @@ import pytest
 
 from onegen_model.errors import ContextTooLongError, InvalidInputError, ProtocolError
 from onegen_model.events import Finished, RetrievalRequested, Token
+from onegen_model.inputs import Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import ANSWER_RESERVE, Request
 from onegen_model.transcript.grammar import Grammar
@@ -18,6 +19,7 @@ from tests.support.toy_requests import (
     ask,
     awaiting,
     candidate,
+    insert,
     make,
     read,
     write,
@@ -100,7 +102,7 @@ def test_the_query_token_is_masked_without_room_for_what_follows() -> None:
     assert QUERY in make(max_context=6).masked
     request = make(max_context=7)
     ask(request)
-    assert request.insert([candidate("a", 3, 1.0)]).num_tokens == 2
+    assert insert(request, candidate("a", 3, 1.0)).num_tokens == 2
     end = write(request, 5)[-1]
     assert isinstance(end, Finished)
     assert (end.reason, len(request.ids)) == ("length", 7)
@@ -127,12 +129,12 @@ def test_always_needs_a_budget(budget: dict[str, int]) -> None:
 
 def test_a_grammar_has_no_place_for_passages() -> None:
     sampling = SamplingParams(grammar=Grammar('start: "yes"'))
-    request = Request(0, [1], CONTROL, max_context=400, sampling=sampling)
+    request = Request(0, Prompt([1]), CONTROL, max_context=400, sampling=sampling)
     assert request.masked == {QUERY, START, STOP}
     with pytest.raises(InvalidInputError, match="under a grammar; expected"):
         Request(
             0,
-            [1],
+            Prompt([1], forced=[QUERY]),
             CONTROL,
             max_context=400,
             sampling=sampling,
@@ -145,7 +147,7 @@ def test_a_grammar_has_no_place_for_passages() -> None:
 
 def test_nothing_found_is_an_empty_frame() -> None:
     request = awaiting()
-    event = request.insert([])
+    event = insert(request)
     assert (event.passages, event.num_tokens, event.dropped) == ((), 2, 0)
     assert tuple(request.ids[-2:]) == FRAME
 
@@ -153,8 +155,8 @@ def test_nothing_found_is_an_empty_frame() -> None:
 def test_passages_that_do_not_fit_go_whole_and_lowest_score_first() -> None:
     request = make(max_context=4 + ANSWER_RESERVE + 25)
     ask(request)
-    event = request.insert(
-        [candidate("b", 10, 0.5), candidate("c", 10, 0.1), candidate("a", 10, 0.9)]
+    event = insert(
+        request, candidate("b", 10, 0.5), candidate("c", 10, 0.1), candidate("a", 10, 0.9)
     )
     assert [one.passage.id for one in event.passages] == ["b", "a"]
     assert (event.num_tokens, event.dropped, request.usage.dropped_passages) == (20, 1, 1)
@@ -163,17 +165,17 @@ def test_passages_that_do_not_fit_go_whole_and_lowest_score_first() -> None:
 def test_of_equal_scores_the_last_goes_first() -> None:
     request = make(max_context=4 + ANSWER_RESERVE + 25)
     ask(request)
-    event = request.insert([candidate(name, 10, 0.0) for name in "abc"])
+    event = insert(request, *(candidate(name, 10, 0.0) for name in "abc"))
     assert [one.passage.id for one in event.passages] == ["a", "b"]
 
 
 def test_the_reserve_is_no_larger_than_what_may_be_written() -> None:
     request = make(max_context=4 + 20 + 5, max_new_tokens=6)
     ask(request)
-    assert request.insert([candidate("a", 20, 1.0)]).num_tokens == 20
+    assert insert(request, candidate("a", 20, 1.0)).num_tokens == 20
     request = make(max_context=4 + 20 + 5, max_new_tokens=7)
     ask(request)
-    assert request.insert([candidate("a", 20, 1.0)]).num_tokens == 2
+    assert insert(request, candidate("a", 20, 1.0)).num_tokens == 2
 
 
 def test_hops_count_from_zero() -> None:
@@ -182,5 +184,5 @@ def test_hops_count_from_zero() -> None:
     for _ in range(3):
         (event,) = ask(request)
         assert isinstance(event, RetrievalRequested)
-        hops.append((event.hop, request.insert([]).hop))
+        hops.append((event.hop, insert(request).hop))
     assert hops == [(0, 0), (1, 1), (2, 2)]

@@ -14,7 +14,8 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.questions import Question
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Event
-from onegen_model.generation.driver import Driver, RequestHandle
+from onegen_model.generation.driver import Driver
+from onegen_model.generation.handle import RequestHandle
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval.protocol import AnyRetriever

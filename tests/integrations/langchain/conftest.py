@@ -51,7 +51,7 @@ def forwards(folder: Path) -> Iterator[list[object]]:
 def tiny(wide_folder: Path) -> OneGenModel:
     """The model of `wide_folder`, which remembers nothing of other tests."""
     model = shared_model(wide_folder)
-    model.driver._engine._engine.forget()
+    model.engine.forget()
     return model
 
 

@@ -88,7 +88,7 @@ def test_options_of_a_call_count_for_the_cache_of_texts(
         return llm.invoke(QUESTION, **called)
 
     llm.cache = InMemoryCache()
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     assert ask() == "by Ann END so"
     assert ask(retrieval="never").startswith("Who founded Alba?")
     assert ask(max_tokens=3) != ask(max_tokens=2)

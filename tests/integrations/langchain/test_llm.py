@@ -81,7 +81,7 @@ def test_all_that_is_written_where_nothing_is_searched(llm: OneGenLLM) -> None:
 
 
 def test_prompts_are_one_batch_and_tell_their_usage(llm: OneGenLLM, model: OneGenModel) -> None:
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     prompts = [f"{n}. {QUESTION}" for n in range(4)]
     begun = engine.steps
     alone = [llm.invoke(prompt) for prompt in prompts]
@@ -134,7 +134,7 @@ def test_an_answer_without_a_frame_is_told_to_callbacks_too(
 
 
 def test_closing_a_stream_stops_the_network(llm: OneGenLLM, model: OneGenModel) -> None:
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     llm.vectorstore = None
     stream = llm.stream(LONG)
     for _ in range(5):
@@ -144,7 +144,7 @@ def test_closing_a_stream_stops_the_network(llm: OneGenLLM, model: OneGenModel) 
 
 
 async def test_cancelling_a_call_stops_the_network(llm: OneGenLLM, model: OneGenModel) -> None:
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     begun = engine.steps
     task = asyncio.create_task(llm.ainvoke(LONG))
     while engine.steps < begun + 10:
@@ -167,7 +167,7 @@ def test_copies_and_pickles_share_the_weights(llm: OneGenLLM, model: OneGenModel
 def test_cached_answers_are_of_the_same_store(
     llm: OneGenLLM, model: OneGenModel, wide_folder: Path
 ) -> None:
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     llm.cache = InMemoryCache()
     llm.invoke(QUESTION)
     steps = engine.steps

@@ -138,7 +138,7 @@ def test_an_evicted_cache_is_filled_again(
 ) -> None:
     expected = make_chain(retriever, chat).invoke(QUESTION)
     documents = retriever.invoke(QUESTION)
-    engine: Any = model.driver._engine._engine
+    engine: Any = model.engine
     engine.forget()
     message = make_chain(lambda _: documents, chat).invoke(QUESTION)
     assert message.text == expected.text

@@ -78,7 +78,7 @@ def narrow_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFa
 def model(folder: Path) -> OneGenModel:
     """The tiny model, which remembers nothing of other tests."""
     model = shared_model(folder)
-    model.driver._engine._engine.forget()
+    model.engine.forget()
     return model
 
 

@@ -72,7 +72,7 @@ def test_a_turn_is_the_same_on_every_way(
     history = engine.chat_history
     engine.reset()
     assert engine.chat_history == []
-    script.driver._engine._engine.forget()  # type: ignore[attr-defined]
+    script.engine.forget()  # type: ignore[attr-defined]
     told = tell(engine, way, FIRST)
     assert told.response == expected.response == "Brig"
     assert [one.node.node_id for one in told.source_nodes] == [

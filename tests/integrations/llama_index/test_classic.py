@@ -201,10 +201,10 @@ async def test_a_workflow_asks_two_engines_at_once(
     engines = [
         OneGenQueryEngine.from_index(indexed(store), llm) for store in ("faiss ip", "simple")
     ]
-    begun = script.driver._engine._engine.steps  # type: ignore[attr-defined]
+    begun = script.engine.steps  # type: ignore[attr-defined]
     told = await Compare(engines).run(question="Wheels, please?")
     assert [str(one) for one in told] == ["It has 4.", "It has 4."]
-    together = script.driver._engine._engine.steps - begun  # type: ignore[attr-defined]
+    together = script.engine.steps - begun  # type: ignore[attr-defined]
     written = told[0].metadata["usage"]["written"]
     assert together < 2 * written, "as one batch"
 

@@ -63,7 +63,7 @@ COMPLETIONS: dict[str, Callable[[OneGenLLM, str], Any]] = {
 
 
 def forget(model: OneGenModel) -> None:
-    model.driver._engine._engine.forget()  # type: ignore[attr-defined]
+    model.engine.forget()  # type: ignore[attr-defined]
 
 
 def test_nothing_abstract_is_left_and_nothing_is_inherited_that_blocks() -> None:

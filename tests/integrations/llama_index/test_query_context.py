@@ -46,14 +46,14 @@ def test_passages_and_answers_are_those_of_the_core(
     )
     engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", similarity_top_k=3)
     for question in ("Which mill is larger?", "Where is Chur?", "no", "Who has 5 wheels, and why?"):
-        model.driver._engine._engine.forget()  # type: ignore[attr-defined]
+        model.engine.forget()  # type: ignore[attr-defined]
         expected = model.generate(
             question,
             retriever=own,
             sampling=SamplingParams(max_new_tokens=24),
             retrieval=RetrievalParams("always", top_k=3),
         )
-        model.driver._engine._engine.forget()  # type: ignore[attr-defined]
+        model.engine.forget()  # type: ignore[attr-defined]
         response: Any = engine.query(question)
         found = [one for hop in expected.retrievals for one in hop.passages]
         assert titles(response.source_nodes) == [one.passage.title for one in found]

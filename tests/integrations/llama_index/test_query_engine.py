@@ -58,7 +58,7 @@ def test_every_path_tells_the_same(
 ) -> None:
     index = indexed(store)
     expected = plain(OneGenQueryEngine.from_index(index, llm).query(QUESTION))
-    script.driver._engine._engine.forget()
+    script.engine.forget()
     streaming, ask = PATHS[path]
     told = ask(OneGenQueryEngine.from_index(index, llm, streaming=streaming))
     assert plain(told) == expected
@@ -179,7 +179,7 @@ async def test_the_event_loop_turns_meanwhile(
 async def test_cancelling_a_query_stops_the_network(
     engine: OneGenQueryEngine, script: OneGenModel
 ) -> None:
-    inner = script.driver._engine._engine
+    inner = script.engine
     begun = inner.steps  # type: ignore[attr-defined]
     task = asyncio.create_task(engine.aquery(LONG))
     while inner.steps < begun + 10:  # type: ignore[attr-defined]
@@ -200,7 +200,7 @@ def test_leaving_a_stream_stops_the_network(
     response: Any = engine.query(LONG)
     next(response.response_gen)
     response.response_gen.close()
-    assert script.driver._engine._engine.is_idle
+    assert script.engine.is_idle
 
 
 # Bad input.

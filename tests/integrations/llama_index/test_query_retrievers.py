@@ -42,7 +42,7 @@ def test_the_retriever_finds_what_the_engine_finds_and_writes_no_answer(
     engine = OneGenQueryEngine.from_index(index, llm)
     expected: Any = engine.query(QUESTION)
     retriever = OneGenRetriever.from_index(index, llm)
-    script.driver._engine._engine.forget()  # type: ignore[attr-defined]
+    script.engine.forget()  # type: ignore[attr-defined]
     positions.count = 0
     found = titles(retriever.retrieve(QUESTION))
     assert found == titles(expected.source_nodes)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_model.engine.cache import SlotCache, consecutive, make_placement
+from onegen_model.engine.chunks import RowChunk, group_chunks
 from onegen_model.engine.slots import Slot, SlotPool, common_prefix
-from onegen_model.engine.transformers import _Part, plan_chunks
 
 CPU = torch.device("cpu")
 POSITION = 2 * 1 * 4 * 8  # keys and values, one head, four numbers of eight bytes
@@ -166,8 +166,8 @@ def test_consecutive(slots: list[int], expected: slice | None) -> None:
 
 @given(st.lists(st.integers(2, 300), max_size=12), st.integers(2, 400))
 def test_chunks_stay_within_the_budget(lengths: list[int], budget: int) -> None:
-    parts = [_Part(None, length) for length in lengths]
-    groups = plan_chunks(parts, budget)
+    parts = [RowChunk(None, length) for length in lengths]
+    groups = group_chunks(parts, budget)
     taken = [part.length for group in groups for part in group]
     assert sum(taken) <= budget
     assert sorted(taken) == sorted(

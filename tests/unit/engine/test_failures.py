@@ -26,7 +26,7 @@ def test_a_failed_forward_is_retried(
     monkeypatch: pytest.MonkeyPatch,
     failing: int,
 ) -> None:
-    player = Player(TransformersEngine(tiny_network, world.control), world)
+    player = Player(TransformersEngine(tiny_network), world)
     calls = iter(range(1000))
 
     def sometimes(*args: Any, **kwargs: Any) -> Any:
@@ -42,31 +42,59 @@ def test_a_failed_forward_is_retried(
     ]
     player.add(requests[0])
     for _ in range(3):
-        step_over(player)
+        player.step()
     player.add(requests[1])
-    errors = 0
-    while not player.engine.is_idle or player.awaiting:
-        for number in player.awaiting:
-            player.answer(number)
-        errors += step_over(player)
-    assert errors + (failing < 3) == 1
+    player.run()
     for request in requests:
         check_clean(tiny_network, world, request, player.events[request.id])
 
 
-def step_over(player: Player) -> bool:
-    """A step; tells whether it raised."""
-    try:
-        player.step()
-    except torch.OutOfMemoryError:
-        return True
-    return False
+def test_a_forward_that_fails_is_retried_smaller_and_ends_only_what_still_fails(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Player(TransformersEngine(tiny_network), world)
+    largest = 0
+
+    def small_only(network: Any, *args: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        nonlocal largest
+        if input_ids.numel() > 8:
+            raise torch.OutOfMemoryError("full")
+        largest = max(largest, input_ids.numel())
+        return read(network, *args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(forward, "read", small_only)
+    requests = [world.request(n, question, mode="never") for n, question in enumerate(QUESTIONS)]
+    player.run(*requests)
+    assert 1 < largest <= 8
+    for request in requests:
+        check_clean(tiny_network, world, request, player.events[request.id])
+
+
+def test_a_row_that_no_forward_can_compute_ends_alone(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Player(TransformersEngine(tiny_network), world)
+    bad = world.request(0, "Zzz?", mode="never")
+    good = world.request(1, QUESTIONS[0], mode="never")
+    poisoned = next(token for token in bad.ids if token not in good.ids)
+
+    def fail(network: Any, *args: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        if (input_ids == poisoned).any():
+            raise RuntimeError("this row")
+        return read(network, *args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(forward, "read", fail)
+    player.run(bad, good)
+    last = player.events[0][-1]
+    assert isinstance(last, Finished)
+    assert (last.reason, str(bad.error)) == ("failed", "this row")
+    check_clean(tiny_network, world, good, player.events[1])
 
 
 def test_nothing_comes_after_the_end_of_an_interrupted_request(
     world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    player = Player(TransformersEngine(tiny_network, world.control), world)
+    player = Player(TransformersEngine(tiny_network), world)
     player.add(world.request(0, QUESTIONS[0], mode="never"))
     player.step()
     player.add(world.request(1, QUESTIONS[1], mode="never"))
@@ -90,7 +118,7 @@ def test_nothing_comes_after_the_end_of_an_interrupted_request(
 def test_logits_that_are_not_finite_fail_only_their_request(
     world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = TransformersEngine(tiny_network, world.control, max_cache_bytes=0)
+    engine = TransformersEngine(tiny_network, max_cache_bytes=0)
     player = Player(engine, world)
     good = world.request(0, QUESTIONS[0], mode="never", max_new_tokens=30)
     bad = world.request(1, QUESTIONS[1], mode="never", max_new_tokens=30)
@@ -121,7 +149,7 @@ def test_logits_that_are_not_finite_fail_only_their_request(
 
 
 def test_forgetting_after_the_weights_changed(world: World, tiny_network: PreTrainedModel) -> None:
-    engine = TransformersEngine(tiny_network, world.control)
+    engine = TransformersEngine(tiny_network)
     player = Player(engine, world)
     player.run(world.request(0, QUESTIONS[0]))
     engine.forget()
@@ -132,7 +160,7 @@ def test_forgetting_after_the_weights_changed(world: World, tiny_network: PreTra
 
 def test_memory_stays_within_the_budget(world: World, tiny_network: PreTrainedModel) -> None:
     budget = 200_000
-    engine = TransformersEngine(tiny_network, world.control, max_cache_bytes=budget)
+    engine = TransformersEngine(tiny_network, max_cache_bytes=budget)
     player = Player(engine, world)
     for number in range(12):
         player.run(world.request(number, f"{QUESTIONS[number % 4]} {number}"))

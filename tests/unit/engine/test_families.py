@@ -78,7 +78,7 @@ def test_requests_equal_a_clean_forward(
 ) -> None:
     network = make_network(family)
     world = World(renderer, network.config.hidden_size)
-    player = Player(TransformersEngine(network, world.control), world)
+    player = Player(TransformersEngine(network), world)
     requests = [
         world.request(n, question, mode="always" if n % 2 else "auto")
         for n, question in enumerate(QUESTIONS)
@@ -120,9 +120,8 @@ def test_any_schedule_is_clean(
     world = World(renderer, network.config.hidden_size)
     engine = TransformersEngine(
         network,
-        world.control,
         max_chunk_tokens=chunk,
-        max_rows=3,
+        max_requests=3,
         max_cache_bytes=positions * 2 * 2 * 2 * 16 * 8,
     )
     player = Player(engine, world)
@@ -141,6 +140,8 @@ def networks(make_network: MakeNetwork) -> dict[str, PreTrainedModel]:
 def _play(player: Player, name: str, number: int, mode: str = "") -> None:
     world, count = player.world, len(player.requests)
     alive = [n for n, events in player.events.items() if not _has_finished(events)]
+    if name in ("add", "follow") and not player.engine.has_room:
+        return
     if name == "add":
         player.add(world.request(count, QUESTIONS[number], mode=mode, max_new_tokens=9))
     elif name == "follow" and count > number:
@@ -164,7 +165,7 @@ def _has_finished(events: list) -> bool:
 def test_a_prompt_longer_than_the_window(make_network: MakeNetwork, renderer: Renderer) -> None:
     network = make_network("mistral", sliding_window=5)
     world = World(renderer, network.config.hidden_size)
-    engine = TransformersEngine(network, world.control, max_chunk_tokens=16)
+    engine = TransformersEngine(network, max_chunk_tokens=16)
     request = world.request(0, QUESTIONS[3], mode="always")
     (events,) = Player(engine, world).run(request)
     check_clean(network, world, request, events)

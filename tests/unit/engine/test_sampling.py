@@ -109,7 +109,7 @@ def choice(masked: set[int] = frozenset(), ids: tuple[int, ...] = (), **params: 
 
 def test_masks_differ_per_row() -> None:
     logits = torch.tensor([[0.0, 1.0, 2.0]] * 3)
-    chooser = BatchSampler(CPU)
+    chooser = BatchSampler()
     assert chooser(logits, [choice(), choice({2}), choice({1, 2})]) == [2, 1, 0]
     assert chooser(logits, [choice({2})] * 3) == [1, 1, 1]
     assert logits[0].tolist() == [0, 1, 2], "the caller's logits stay"
@@ -119,25 +119,25 @@ def test_masks_differ_per_row() -> None:
 @pytest.mark.parametrize("penalty", [1.0, 1.5])
 def test_masked_ids_are_never_chosen(temperature: float, penalty: float) -> None:
     logits = random_logits(1, 1, 6)
-    chooser = BatchSampler(CPU)
+    chooser = BatchSampler()
     one = choice({0, 2, 5}, (0, 2, 3), temperature=temperature, repetition_penalty=penalty)
     assert {chooser(logits, [one])[0] for _ in range(200)} <= {1, 3, 4}
 
 
 def test_rows_that_are_not_finite_are_reported() -> None:
     logits = torch.tensor([[0.0, 1.0], [torch.nan, 1.0], [torch.inf, 1.0], [1.0, 0.0]])
-    assert BatchSampler(CPU)(logits, [choice()] * 4) == [1, None, None, 0]
+    assert BatchSampler()(logits, [choice()] * 4) == [1, None, None, 0]
     sampled = [choice(temperature=1.0)] * 4
-    assert BatchSampler(CPU)(logits, sampled)[1:3] == [None, None]
+    assert BatchSampler()(logits, sampled)[1:3] == [None, None]
 
 
 def test_nothing_left_is_reported() -> None:
-    assert BatchSampler(CPU)(torch.zeros(1, 2), [choice({0, 1})]) == [None]
+    assert BatchSampler()(torch.zeros(1, 2), [choice({0, 1})]) == [None]
 
 
 def test_a_seed_is_a_stream_of_its_own() -> None:
     logits = random_logits(2, 1, 50)
-    chooser = BatchSampler(CPU)
+    chooser = BatchSampler()
 
     def stream(mates: int) -> list[int | None]:
         own = choice(temperature=1.0, seed=11)

@@ -6,6 +6,7 @@ from onegen_model.engine.scripted import ScriptedEngine
 from onegen_model.errors import ProtocolError
 from onegen_model.events import Event, Token
 from onegen_model.generation.driver import Driver
+from onegen_model.inputs import Prompt
 from onegen_model.params import SamplingParams
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import Library, of
@@ -15,7 +16,7 @@ def test_the_default_script_is_deterministic(renderer: Renderer) -> None:
     def run() -> list[Event]:
         engine = ScriptedEngine(len(renderer.tokenizer))
         driver = Driver(engine, renderer)
-        ticket = driver.submit(renderer.question_ids("Why?"), "Why?", Library())
+        ticket = driver.submit(Prompt(renderer.question_ids("Why?"), "Why?"), Library())
         return list(driver.drive(ticket))
 
     assert run() == run()
@@ -25,7 +26,7 @@ def test_masked_ids_give_way_to_the_next(renderer: Renderer) -> None:
     passage = renderer.passage_id
     engine = ScriptedEngine(len(renderer.tokenizer), lambda ids: passage, dimension=3)
     driver = Driver(engine, renderer)
-    ticket = driver.submit([5], "q", sampling=SamplingParams(max_new_tokens=3))
+    ticket = driver.submit(Prompt([5], "q"), sampling=SamplingParams(max_new_tokens=3))
     written = [event.token_id for event in of(driver.drive(ticket), Token)]
     assert not {*written} & ticket.request.masked
     embedding = engine.embed([1, 2])

@@ -8,7 +8,6 @@ import pytest
 from onegen_model.errors import (
     ContextTooLongError,
     InvalidInputError,
-    PassageTooLongError,
     ProtocolError,
     RetrievalError,
 )
@@ -73,8 +72,8 @@ def test_a_query_carries_all_a_retriever_may_want(stage: Stage) -> None:
     events = stage.run("\n  one?\n\n[RQ]a[RQ]b", library, retrieval=retrieval)
     (first,), (second,) = library.calls
     embedding = of(events, RetrievalRequested)[0].query_embedding
-    assert first == Query(embedding, "one?", 1, {"lang": "de"}, ())
-    assert (second.text, second.exclude) == ("a", ("one? 0",))
+    assert first == Query(embedding, "one?", 1, {"lang": "de"}, (), "q?", 0)
+    assert (second.text, second.exclude, second.hop) == ("a", ("one? 0",), 1)
 
 
 def test_always_asks_with_the_question(stage: Stage) -> None:
@@ -218,11 +217,36 @@ def test_a_wrong_answer_names_the_retriever(stage: Stage, answers: Any, message:
     assert stage.engine.is_idle
 
 
-def test_a_passage_that_the_renderer_refuses(stage: Stage) -> None:
-    long = Answering(lambda queries: [[hit("a", text="word " * 99)]])
-    events, error = until_failure(stage.driver, stage.submit("q", "x[RQ]y", long))
+def test_a_hit_that_is_too_long_is_cut_and_named(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = Answering(lambda queries: [[hit("handbook", text="word " * 99)]])
+    events = stage.run("x[RQ]y", long)
+    (inserted,) = of(events, PassagesInserted)
+    (scored,) = inserted.passages
+    assert reason(events) == "end"
+    assert scored.passage.text.startswith("word word")
+    assert inserted.num_tokens <= stage.renderer.max_passage_tokens + 2
+    assert "'handbook' is longer than" in caplog.text
+
+
+def test_a_title_that_is_too_long_is_cut_with_its_passage(stage: Stage) -> None:
+    passage = Passage("p", "The answer is here.", "very long title " * 40)
+    events = stage.run("x[RQ]y", Answering(lambda queries: [[ScoredPassage(passage, 1.0)]]))
+    (inserted,) = of(events, PassagesInserted)
+    assert reason(events) == "end"
+    assert "The answer" in inserted.passages[0].passage.text
+
+
+def test_one_empty_hit_does_not_fail_the_question(stage: Stage) -> None:
+    empty = ScoredPassage(Passage("blank", "  \n"), 0.9)
+    events = stage.run("x[RQ]y", Answering(lambda queries: [[empty, hit("b")]]))
+    (inserted,) = of(events, PassagesInserted)
+    assert [one.passage.id for one in inserted.passages] == ["b"]
+    asked = stage.submit("q", "x[RQ]y", Answering(lambda queries: [[empty]]))
+    events, error = until_failure(stage.driver, asked)
     assert reason(events) == "failed"
-    assert isinstance(error, PassageTooLongError)
+    assert "Passage 'blank' is empty" in str(error)
 
 
 def test_a_retriever_that_raises(stage: Stage) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from onegen_model.events import Event, Query, ScoredPassage
-from onegen_model.generation.driver import RequestHandle
+from onegen_model.generation.handle import RequestHandle
 from onegen_model.request import State
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import (

@@ -7,6 +7,7 @@ import pytest
 
 from onegen_model.events import Event, Finished, Query, ScoredPassage
 from onegen_model.request import State
+from onegen_model.transcript.detokenizer import TextStream
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import (
     TWO_HOPS,
@@ -14,6 +15,7 @@ from tests.support.drivers import (
     Library,
     Stage,
     anonymous,
+    auntil_failure,
     collect,
     hit,
     of,
@@ -118,9 +120,7 @@ def test_an_event_told_after_an_interrupt_has_ended_its_request_is_dropped(
 
 
 @pytest.mark.parametrize("use", ["sync", "async"])
-async def test_a_step_that_raises_fails_all_and_harms_no_later_request(
-    stage: Stage, use: str
-) -> None:
+async def test_a_row_that_cannot_be_computed_ends_alone(stage: Stage, use: str) -> None:
     def fail(ids: Sequence[int]) -> int:
         stage.num_steps += 1
         if stage.num_steps == 6:
@@ -128,15 +128,33 @@ async def test_a_step_that_raises_fails_all_and_harms_no_later_request(
         return 0
 
     stage.before_step = fail
-    tickets = [stage.submit(f"q{i}", TWO_HOPS, Library()) for i in range(2)]
-    for ticket in tickets:
+    one, two = (stage.submit(f"q{i}", TWO_HOPS, Library()) for i in range(2))
+    found = await auntil_failure(stage.driver, one, two) if use == "async" else None
+    events, error = found or until_failure(stage.driver, one, two)
+    assert isinstance(error, MemoryError)
+    assert [one.error, two.error] == [None, error]
+    reasons = {event.request_id: event.reason for event in of(events, Finished)}
+    assert reasons == {one.request.id: "end", two.request.id: "failed"}
+
+
+@pytest.mark.parametrize("use", ["sync", "async"])
+async def test_a_step_that_raises_fails_all_and_harms_no_later_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    def fail() -> list[Event]:
+        monkeypatch.undo()
+        raise MemoryError("full")
+
+    monkeypatch.setattr(stage.engine, "step", fail)
+    handles = [stage.submit(f"q{i}", TWO_HOPS, Library()) for i in range(2)]
+    for handle in handles:
         if use == "sync":
-            events, error = until_failure(stage.driver, ticket)
+            events, error = until_failure(stage.driver, handle)
             assert reason(events) == "failed"
             assert isinstance(error, MemoryError)
         else:
             with pytest.raises(MemoryError):
-                await collect(stage.driver, ticket)
+                await collect(stage.driver, handle)
     assert reason(stage.run(TWO_HOPS, Library())) == "end"
 
 
@@ -174,10 +192,17 @@ def test_text_that_cannot_be_decoded_fails_its_request(
 ) -> None:
     one, two = stage.submit("q1", "abc"), stage.submit("q2", "abc")
 
-    def fail(token_id: int) -> str:
-        raise ValueError("no text")
+    push = TextStream.push
 
-    monkeypatch.setattr(one.stream._text, "push", fail)
+    def fail(self: TextStream, token_id: int) -> str:
+        if not tried:
+            tried.append(token_id)
+            raise ValueError("no text")
+        return push(self, token_id)
+
+    tried: list[int] = []
+
+    monkeypatch.setattr(TextStream, "push", fail)
     events, error = until_failure(stage.driver, one)
     assert (events[-1:], str(error)) == ([of(events, Finished)[0]], "no text")
     assert reason(list(stage.driver.drive(two))) == "end"

@@ -14,9 +14,9 @@ from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.events import Event, Finished, Token
 from onegen_model.generation.driver import Driver, control_ids
+from onegen_model.inputs import ControlIds, Prompt
 from onegen_model.network import read
 from onegen_model.params import SamplingParams
-from onegen_model.request import ControlIds
 from onegen_model.transcript.grammar import Grammar
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
@@ -175,10 +175,8 @@ def test_a_failed_forward_leaves_the_grammar_where_it_was(
         return readout
 
     monkeypatch.setattr(forward, "read", sometimes)
-    with pytest.raises(torch.OutOfMemoryError):
-        player.run(request())
-    assert player.run() == []
-    assert player.events[0] == expected
+    (events,) = player.run(request())
+    assert events == expected
 
 
 # Other tokenizers.
@@ -239,12 +237,12 @@ def test_tags_that_are_tokens_are_written_and_shown(tagged: Renderer, make_netwo
     )
     assert not {open_id, close_id} & control.masked
     assert response_id in control.masked
-    engine = TransformersEngine(network, control, constrain=GrammarCompiler(tokenizer, control))
+    engine = TransformersEngine(network, constrain=GrammarCompiler(tokenizer, control))
     driver = Driver(engine, tagged)
     sampling = SamplingParams(grammar=Grammar.tool_call(TOOLS, name="now"), max_new_tokens=100)
     prompt = tagged.question_ids("Write <tool_call> now.")
     assert not {open_id, close_id} & {*prompt}, "nobody's text becomes a tag"
-    events = list(driver.drive(driver.submit(prompt, "now", sampling=sampling)))
+    events = list(driver.drive(driver.submit(Prompt(prompt), sampling=sampling)))
     ids = written(events)
     assert ids[0] == open_id
     assert ids[-2:] == [close_id, tagged.end_id]

@@ -17,6 +17,7 @@ from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Finished
 from onegen_model.generation.driver import Driver, control_ids
+from onegen_model.inputs import Prompt
 from onegen_model.params import SamplingParams
 from onegen_model.transcript.grammar import Grammar
 from onegen_model.transcript.renderer import Renderer
@@ -117,7 +118,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_engines_that_cannot_constrain_say_so(world: World, tiny_network: PreTrainedModel) -> None:
     request = world.request(0, QUESTIONS[0], grammar=Grammar.json_object())
-    for engine in (TransformersEngine(tiny_network, world.control), ScriptedEngine(404)):
+    for engine in (TransformersEngine(tiny_network), ScriptedEngine(404)):
         with pytest.raises(InvalidInputError, match="expected"):
             engine.add(request)
 
@@ -130,9 +131,9 @@ def test_a_grammar_without_a_text_reaches_only_its_caller(
 ) -> None:
     driver = Driver(make_engine(world, tiny_network), renderer)
     prompt = renderer.question_ids(QUESTIONS[0])
-    good = driver.submit(prompt, QUESTIONS[0], sampling=SamplingParams(max_new_tokens=5))
+    good = driver.submit(Prompt(prompt), sampling=SamplingParams(max_new_tokens=5))
     nothing = Grammar(f"start: %json {json.dumps(EMPTY)}")
-    bad = driver.submit(prompt, QUESTIONS[0], sampling=SamplingParams(grammar=nothing))
+    bad = driver.submit(Prompt(prompt), sampling=SamplingParams(grammar=nothing))
     with pytest.raises(InvalidInputError, match="allows no text"):
         list(driver.drive(bad))
     events = list(driver.drive(good))
@@ -156,7 +157,7 @@ class Fixed:
 def test_a_grammar_that_is_stuck_fails_only_its_request(
     world: World, tiny_network: PreTrainedModel
 ) -> None:
-    engine = TransformersEngine(tiny_network, world.control, constrain=lambda _: Fixed(False))
+    engine = TransformersEngine(tiny_network, constrain=lambda _: Fixed(False))
     stuck = world.request(0, QUESTIONS[0], grammar=Grammar.json_object())
     free = world.request(1, QUESTIONS[1], mode="never")
     events = Player(engine, world).run(stuck, free)
@@ -173,5 +174,5 @@ def test_columns_without_a_token_are_never_chosen(temperature: float) -> None:
         Choice(TokenSampler(SamplingParams()), (), frozenset()),
     ]
     logits = torch.tensor([[5.0, 4.0, 1.0, 9.0]] * 2)
-    assert BatchSampler(torch.device("cpu"))(logits, rows) == [2, 3]
+    assert BatchSampler()(logits, rows) == [2, 3]
     assert logits[0].tolist() == [5, 4, 1, 9], "the caller's logits stay"

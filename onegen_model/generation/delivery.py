@@ -1,0 +1,192 @@
+"""Brings events to the consumers of an engine, in threads and in event loops.
+
+Whoever needs an event and finds none calls the engine's `run_once`, which works for all requests;
+the others wait. `_changed` guards the streams and is held for moments only, so that an event loop
+may take it too.
+"""
+
+import asyncio
+import threading
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+
+from onegen_model.engine.base import Engine
+from onegen_model.events import Event, FinishReason, Query
+from onegen_model.generation.stream import Consumer, EventStream
+from onegen_model.inputs import Candidate
+from onegen_model.retrieval.protocol import Retriever
+
+# Streams whose queries go to their one retriever in one call.
+Batch = list[EventStream]
+
+
+class Delivery:
+    """All methods may be called from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        # Reentrant, because the garbage collector may close a generator of ours anywhere.
+        self._changed = threading.Condition(threading.RLock())
+        self._awaiting: Batch = []
+        self._sleepers: dict[AbstractEventLoop, list[Future[None]]] = {}
+        self._stepping: set[AbstractEventLoop] = set()
+        self._own = threading.local()
+
+    # From producers.
+
+    def take(self, stream: EventStream, events: Sequence[Event]) -> None:
+        """The sink of `stream`."""
+        stream.take(events)
+        if stream.has_stopped:
+            self._engine.finish(stream.request.id, "stop")
+        with self._changed:
+            self._awaiting = [item for item in self._awaiting if item.awaits_answer]
+            if stream.awaits_answer and stream not in self._awaiting:
+                self._awaiting.append(stream)
+            if not getattr(self._own, "is_running", False):  # `_run` announces once for all.
+                self._announce()
+
+    def insert(self, stream: EventStream, query: Query, candidates: Sequence[Candidate]) -> None:
+        """Answer `query` of a request."""
+        if self._close_query(stream, query):
+            self._engine.insert(stream.request.id, candidates)
+            self._wake_consumers()
+
+    def fail(self, stream: EventStream, query: Query, error: Exception) -> None:
+        """End the request because `query` has no answer."""
+        if self._close_query(stream, query):
+            self._engine.finish(stream.request.id, "failed", error)
+            self._wake_consumers()
+
+    def put_back(self, batch: Batch) -> None:
+        """Let somebody else make those retrievals of `batch` that have no answer."""
+        with self._changed:
+            left = [stream for stream in batch if stream.awaits_answer]
+            if left:
+                self._awaiting += left
+                self._announce()
+
+    def end(
+        self,
+        streams: Iterable[EventStream],
+        reason: FinishReason = "cancelled",
+        error: Exception | None = None,
+    ) -> None:
+        """End what has not finished, at once if nobody is working on the engine."""
+        unfinished = [stream for stream in streams if not stream.has_finished]
+        for stream in unfinished:
+            stream.is_wanted = False
+            self._engine.finish(stream.request.id, reason, error)
+        if unfinished:
+            self._run(lambda: True)
+
+    def abandon(self) -> None:
+        """In a forked child: forget the locks and the waiting consumers of the parent."""
+        self._changed = threading.Condition(threading.RLock())
+        self._awaiting, self._sleepers, self._stepping = [], {}, set()
+
+    # For consumers.
+
+    def wait(
+        self, streams: Sequence[EventStream], until: Callable[[], bool] = lambda: False
+    ) -> Event | Batch | None:
+        """The next event of `streams`, or retrievals that the caller now has to make.
+
+        None when `until` holds before there is either.
+        """
+        while True:
+            with self._changed:
+                found = self._look(streams, "thread")
+                if found or until():
+                    return found
+                if not self._engine.has_work:
+                    self._changed.wait()
+                    continue
+            self._run(lambda: any(stream.pending for stream in streams) or until())
+
+    async def await_(
+        self, streams: Sequence[EventStream], until: Callable[[], bool] = lambda: False
+    ) -> Event | Batch | None:
+        """Like `wait`; neither blocks the event loop nor holds a thread of its executor."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with self._changed:
+                found = self._look(streams, "task")
+                if found or until():
+                    return found
+                self._queue_step(loop)
+                woken = loop.create_future()
+                self._sleepers.setdefault(loop, []).append(woken)
+            await woken
+
+    def _look(self, streams: Sequence[EventStream], consumer: Consumer) -> Event | Batch | None:
+        for stream in streams:
+            if stream.pending:
+                return stream.pending.popleft()
+        waiting = [stream for stream in self._awaiting if stream.awaits_answer]
+        first = next((stream for stream in waiting if stream in streams), None)
+        if first is None and self._engine.is_starved:
+            # Requests that nobody drives hold slots that others wait for: their queries are
+            # answered by whoever waits.
+            first = next((stream for stream in waiting if _can_ask(consumer, stream)), None)
+        if first is None:
+            return None
+        batch = [
+            stream
+            for stream in waiting
+            # A task needs a thread of the executor to answer, and consumers in threads may hold
+            # all of them: they must not depend on it.
+            if stream.retriever is first.retriever
+            and (stream is first or consumer in ("thread", stream.consumer))
+        ]
+        self._awaiting = [stream for stream in waiting if stream not in batch]
+        return batch
+
+    def _close_query(self, stream: EventStream, query: Query) -> bool:
+        """False when the query has been answered: a retrieval that was put back may be twice."""
+        with self._changed:
+            is_open = stream.query is query
+            if is_open:
+                stream.query = None
+            return is_open
+
+    def _run(self, is_served: Callable[[], bool]) -> None:
+        was_running, self._own.is_running = getattr(self._own, "is_running", False), True
+        try:
+            self._engine.run_once(is_served)
+        finally:
+            self._own.is_running = was_running
+            self._wake_consumers()
+
+    def _wake_consumers(self) -> None:
+        with self._changed:
+            self._announce()
+
+    def _queue_step(self, loop: AbstractEventLoop) -> None:
+        if self._engine.has_work and loop not in self._stepping:
+            # Claims the engine when it runs, not now: until then threads may step.
+            loop.run_in_executor(None, self._step_for, loop)
+            self._stepping.add(loop)
+
+    def _step_for(self, loop: AbstractEventLoop) -> None:
+        with self._changed:
+            self._stepping.discard(loop)
+        self._run(lambda: False)
+
+    def _announce(self) -> None:
+        self._changed.notify_all()
+        sleepers, self._sleepers = self._sleepers, {}
+        for loop, futures in sleepers.items():
+            with suppress(RuntimeError):  # The loop is closed, and its consumers are gone.
+                loop.call_soon_threadsafe(_wake, futures)
+
+
+def _can_ask(consumer: Consumer, stream: EventStream) -> bool:
+    return consumer == "task" or isinstance(stream.retriever, Retriever)
+
+
+def _wake(futures: Iterable["Future[None]"]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

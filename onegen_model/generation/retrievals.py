@@ -1,0 +1,153 @@
+"""Asks retrievers for the passages that waiting requests need."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from onegen_model.errors import InvalidInputError, OneGenError, PassageTooLongError, RetrievalError
+from onegen_model.events import Passage, Query, ScoredPassage
+from onegen_model.generation.delivery import Batch, Delivery
+from onegen_model.inputs import Candidate
+from onegen_model.retrieval.protocol import (
+    AnyRetriever,
+    AsyncRetriever,
+    check_answers,
+    select_passages,
+)
+from onegen_model.transcript.renderer import Renderer
+
+logger = logging.getLogger(__name__)
+
+
+class Retrievals:
+    """Answers the queries of a batch: one call of their retriever, each request on its own after
+    a failure, so that only the request that caused it fails.
+    """
+
+    def __init__(self, delivery: Delivery, renderer: Renderer) -> None:
+        self._delivery = delivery
+        self._renderer = renderer
+
+    def make(self, batch: Batch) -> None:
+        """Ask on the caller's thread. An interrupt leaves what has no answer to others."""
+        try:
+            self._attempt(batch)
+        finally:
+            self._delivery.put_back(batch)
+
+    async def amake(self, batch: Batch) -> None:
+        """Like `make`, without blocking the event loop."""
+        try:
+            await self._aattempt(batch)
+        finally:
+            self._delivery.put_back(batch)
+
+    def _attempt(self, batch: Batch) -> None:
+        retriever, queries = _call(batch)
+        try:
+            # An async retriever never comes here: `Driver.drive` refuses it.
+            answers = check_answers(retriever.retrieve(queries), queries, retriever)  # type: ignore[union-attr]
+        except Exception as error:
+            for alone in self._blame(batch, queries, error):
+                self._attempt(alone)
+        else:
+            self._accept(batch, queries, answers)
+
+    async def _aattempt(self, batch: Batch) -> None:
+        retriever, queries = _call(batch)
+        if not isinstance(retriever, AsyncRetriever):
+            return await asyncio.to_thread(self._attempt, batch)
+        try:
+            answers = check_answers(await retriever.aretrieve(queries), queries, retriever)
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                raise
+            for alone in self._blame(batch, queries, error):
+                await self._aattempt(alone)
+        else:
+            # Tokenising passages takes too long for an event loop.
+            await asyncio.to_thread(self._accept, batch, queries, answers)
+
+    def _blame(self, batch: Batch, queries: Sequence[Query], error: BaseException) -> list[Batch]:
+        """Fail a request that was asked for alone; return those to ask for alone otherwise."""
+        if len(batch) > 1:
+            return [[stream] for stream in batch]
+        if not isinstance(error, OneGenError):
+            cause = error
+            error = RetrievalError(
+                f"{type(batch[0].retriever).__name__} raised {type(cause).__name__}: {cause}; "
+                "expected passages; see the cause"
+            )
+            error.__cause__ = cause
+        self._delivery.fail(batch[0], queries[0], error)
+        return []
+
+    def _accept(self, batch: Batch, queries: Sequence[Query], answers: Sequence[object]) -> None:
+        for stream, query, answer in zip(batch, queries, answers, strict=True):
+            try:
+                hits = select_passages(answer, query, stream.retriever)
+                candidates = to_candidates(hits, self._renderer)
+            except Exception as error:
+                self._delivery.fail(stream, query, error)
+            else:
+                self._delivery.insert(stream, query, candidates)
+
+
+def to_candidates(hits: Sequence[ScoredPassage], renderer: Renderer) -> list[Candidate]:
+    """The hits with their ids. Empty ones are left out, and long ones are cut, with a warning.
+
+    Raises InvalidInputError, which names the passage, when hits were found and all of them are
+    empty.
+    """
+    usable = [hit for hit in hits if hit.passage.text.strip()]
+    if hits and not usable:
+        raise InvalidInputError(
+            f"Passage {hits[0].passage.id!r} is empty, and so is all else that was found; expected "
+            "some text; remove empty documents from the store"
+        )
+    return [_to_candidate(hit, renderer) for hit in usable]
+
+
+def _to_candidate(hit: ScoredPassage, renderer: Renderer) -> Candidate:
+    try:
+        return Candidate(hit, renderer.frame_ids(hit.passage))
+    except PassageTooLongError:
+        short = cut_passage(hit.passage, renderer)
+        logger.warning(
+            "Passage %r is longer than %d tokens and was cut; split the document into shorter "
+            "passages",
+            hit.passage.id,
+            renderer.max_passage_tokens,
+        )
+        return Candidate(replace(hit, passage=short), renderer.frame_ids(short))
+
+
+def cut_passage(passage: Passage, renderer: Renderer) -> Passage:
+    """The beginning of a passage, as long as the checkpoint reads passages.
+
+    A title that leaves no room is cut to half of it.
+    """
+    room = renderer.max_passage_tokens
+    title = renderer.text_ids(passage.title)
+    if len(title) > room // 2:
+        passage = replace(passage, title=_decode(title[: room // 2], renderer))
+    ids = renderer.text_ids(passage.text)
+    for length in range(room, 0, -1):
+        short = replace(passage, text=_decode(ids[:length], renderer))
+        if len(renderer.text_ids(renderer.template.passage_text(short))) <= room:
+            return short
+    raise PassageTooLongError(
+        f"Passage {passage.id!r} has no beginning within {room} tokens; expected a shorter title; "
+        "shorten it"
+    )
+
+
+def _decode(ids: Sequence[int], renderer: Renderer) -> str:
+    text = str(renderer.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+    return text.rstrip("\ufffd")
+
+
+def _call(batch: Batch) -> tuple[AnyRetriever | None, list[Query]]:
+    return batch[0].retriever, [stream.query for stream in batch if stream.query is not None]

@@ -1,0 +1,85 @@
+"""The engine and the driver of a model: made when first needed, and again in a forked child."""
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import torch
+
+from onegen_model.engine.base import Engine, StepEngine
+from onegen_model.engine.constraint import GrammarCompiler
+from onegen_model.engine.transformers import TransformersEngine
+from onegen_model.errors import EngineError
+from onegen_model.generation.driver import Driver, control_ids
+from onegen_model.generation.scheduler import MAX_QUEUE
+from onegen_model.transcript.renderer import Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Runtime:
+    """One engine with one driver over one network. All methods may be called from any thread.
+
+    An `engine` that is given belongs to this process; by default it is a `TransformersEngine`.
+    """
+
+    def __init__(
+        self,
+        network: "PreTrainedModel",
+        renderer: Renderer,
+        engine: Engine | StepEngine | None = None,
+        max_queue: int = MAX_QUEUE,
+    ) -> None:
+        self._network = network
+        self._renderer = renderer
+        self._engine = engine
+        self._max_queue = max_queue
+        self._driver: Driver | None = None
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+
+    @property
+    def engine(self) -> Engine | StepEngine:
+        """What computes the answers."""
+        self.require_own_process()
+        with self._lock:
+            if self._engine is None:
+                control = control_ids(self._renderer, self._end_ids())
+                constrain = GrammarCompiler(self._renderer.tokenizer, control)
+                self._engine = TransformersEngine(self._network, constrain=constrain)
+            return self._engine
+
+    @property
+    def driver(self) -> Driver:
+        """What brings requests to the engine, and queries to retrievers."""
+        engine = self.engine
+        with self._lock:
+            if self._driver is None:
+                self._driver = Driver(
+                    engine, self._renderer, self._end_ids(), max_queue=self._max_queue
+                )
+            return self._driver
+
+    def _end_ids(self) -> list[int]:
+        configured = getattr(self._network.generation_config, "eos_token_id", None)
+        extra = configured if isinstance(configured, list) else [configured]
+        return [i for i in extra if i is not None]
+
+    def require_own_process(self) -> None:
+        """In a forked child: begin anew with the same weights, or raise EngineError.
+
+        The threads of torch and the state of a GPU do not survive a fork; a child that used them
+        would hang.
+        """
+        if os.getpid() == self._process:
+            return
+        if torch.get_num_threads() > 1 or self._network.device.type != "cpu":
+            raise EngineError(
+                "This model was loaded before the process was forked; expected a model of the "
+                "child's own, because threads of torch do not survive a fork; load it in each "
+                'worker, start workers by "spawn", or call torch.set_num_threads(1) before forking'
+            )
+        self._process = os.getpid()
+        self._lock = threading.RLock()
+        self._engine = self._driver = None
