@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks import frameworks
 from benchmarks.data import Question
-from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, DevMetrics, Setup
+from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, Tally, Setup
 from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage
 from onegen_model.checkpoint.config import CheckpointConfig
@@ -85,8 +85,8 @@ def test_a_table_has_both_sides_and_the_best_gold_answer() -> None:
     question = Question("q", "2wiki", "bridge", QUESTION, ("Køpenhavn", "Copenhagen"), (), ())
     told = [Asked(text, 10, 0, 0.5, 1.0, 2.0) for text in ("Copenhagen", "in Copenhagen")]
     tallies = {
-        CLASSIC: DevMetrics([told[1]], indexing_seconds=1.0, memory=900),
-        OURS: DevMetrics([told[0]], indexing_seconds=2.0, memory=800),
+        CLASSIC: Tally([told[1]], indexing_seconds=1.0, memory=900),
+        OURS: Tally([told[0]], indexing_seconds=2.0, memory=800),
     }
     head, _, classic, ours = frameworks.table("langchain", tallies, [question]).splitlines()
     assert head.startswith("| langchain | LLM positions |")
