@@ -33,8 +33,8 @@ from onegen_model.retrieval.documents import Document
 
 TEXT = (
     "The novel was written in a mill near the river.",
-    "Copenhagen is the capital of Denmark.",
-    "Both bands were formed in Sydney.",
+    "Grellenstad is the capital of Kethmark.",
+    "Both bands were formed in Tavenoch.",
 )
 
 
@@ -164,7 +164,7 @@ def test_poison_fits_and_stays_plain_text(tiny: Runner) -> None:
 def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runner) -> None:
     questions = tuple(
         data.Question(f"q{n}", "2wiki", "bridge", text, ("A",), ("p1", "p2"), ("p1", "p2"))
-        for n, text in enumerate(["What is the capital of Denmark?", "Which band is it?"])
+        for n, text in enumerate(["What is the capital of Kethmark?", "Which band is it?"])
     )
     passages = [
         Passage(f"p{n}#0", text[:40], metadata={"paragraph": f"p{n}"})
@@ -179,7 +179,7 @@ def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runne
     rows = make_rows(cut, traces, make_rankers(searchers, everywhere), frame)
     scores = score(rows, cut.trained)
     assert list(scores[QUALITY]) == [OURS, "BM25 (a) question", "BM25 (b) our span"]
-    # All three passages are ranked by our own index; BM25 finds Denmark, and no band.
+    # All three passages are ranked by our own index; BM25 finds Kethmark, and no band.
     assert scores[HOPS][f"{OURS}, hop 1"]["recall@5"].value == 1
     assert scores[HOPS]["BM25 (a) question, hop 1"]["recall@1"].value == 0.5
     own = make_rows(cut, traces, make_rankers(searchers, among_candidates), frame)
