@@ -1,10 +1,10 @@
 """Your own documents: a store, a chat model that searches it while it writes, and citations.
 
     $ python examples/01_own_documents.py
-    Answer: 4 May 1921
+    Answer: 9 July 1917
     Source: Larch and Iron | cited: -
-    Source: Sunnefa Brandvold | cited: 4 May 1921
-    Tokens: 92 read, 60 written
+    Source: Sunnefa Brandvold | cited: 9 July 1917
+    Tokens: 98 read, 63 written
 
 Every passage that was looked up is a citation; `cited_text` is there where the passage says the
 answer word for word. What was read counts each passage and the prompt once.

@@ -4,21 +4,21 @@
     Which film whose director was born first, Larch and Iron or Wet Harvest?
     Who is the director of Larch and Iron?
       [searching with the state behind 'Who is the director of Larch and Iron?']
-      [found 1: Larch and Iron, cosine 0.92]
+      [found 1: Larch and Iron, cosine 0.89]
      Sunnefa Brandvold
     Who is the director of Wet Harvest?
       [searching with the state behind 'Who is the director of Wet Harvest?']
-      [found 3: Wet Harvest, cosine 0.85]
+      [found 3: Wet Harvest, cosine 0.89]
      Tobin Aldermay
     When was Sunnefa Brandvold born?
       [searching with the state behind 'When was Sunnefa Brandvold born?']
-      [found 2: Sunnefa Brandvold, cosine 0.83]
-     4 May 1921
+      [found 2: Sunnefa Brandvold, cosine 0.88]
+     9 July 1917
     When was Tobin Aldermay born?
       [searching with the state behind 'When was Tobin Aldermay born?']
       [found 4: Tobin Aldermay, cosine 0.91]
-     19 June 1930
-    A = Larch and Iron 1921 A, B = Wet Harvest 1930 B. Earlier: 1921 A < 1930 B, so A = Larch and Iron
+     19 August 1931
+    A = Larch and Iron 1917 A, B = Wet Harvest 1931 B. Earlier: 1917 A < 1931 B, so A = Larch and Iron
     Larch and Iron
 
 Four searches are one answer, and one pass. The last line but one is the comparison, written out.

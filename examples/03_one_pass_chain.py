@@ -2,13 +2,13 @@
 
     $ python examples/03_one_pass_chain.py
     Classic
-    found: ['Wet Harvest', 'Tobin Aldermay']
-    answer: Who is the director of Wet Harvest? search Harbour: Wet Harvest, director,
-    read: 29 positions to search, 122 after
+    found: ['Wet Harvest', 'Sunnefa Brandvold']
+    answer: Who is the director of Wet Harvest? search Harvest: Wet Harvest\nWet
+    read: 29 positions to search, 127 after
     One pass
     found: ['Wet Harvest', 'Tobin Aldermay']
-    answer: Bergen
-    read: 108 positions to search, 11 after
+    answer: Ondrel
+    read: 114 positions to search, 12 after
 
 The classic chain reads the question to search with it, then the passages and the question again. In
 the second chain the retriever has the model write and look up all hops, and the chat model goes on

@@ -4,13 +4,13 @@
     user: When was the director of Larch and Iron born?
       calls: onegen_retrieve {'queries': ['Who is the director of Larch and Iron?']}
       calls: onegen_retrieve {'queries': ['When was Sunnefa Brandvold born?']}
-      ai: 4 May 1921
-    user: On which weekday was 4 May 1921?
-      calls: weekday {'date': '4 May 1921'}
-      tool: Wednesday
+      ai: 9 July 1917
+    user: On which weekday was 9 July 1917?
+      calls: weekday {'date': '9 July 1917'}
+      tool: Monday
     user: What is 1963 - 1947?
       calls: calculator {'expression': '1963 - 1947'}
-      tool: 12
+      tool: 16
 
 Two hops are one call of the model, and need no tool. A model of 135M does not call tools of its own
 accord: `choose_tool` forces the one that a turn asks for, by constrained decoding, and the model

@@ -3,12 +3,12 @@
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     0 messages in conversation.sqlite
     user: Where was the director of Wet Harvest born?
-    ai: Bergen
+    ai: Ondrel
     retrieved now: 2
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     2 messages in conversation.sqlite
     user: When was the director of the film born?
-    ai: 19 June 1930
+    ai: 19 August 1931
     retrieved now: 2
 
 The second process has the first answer back with its passages, as the model wrote and read them: so

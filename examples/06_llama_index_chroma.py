@@ -1,10 +1,10 @@
 """A query engine over Chroma that is kept on disk, and opened again without embedding anything.
 
     $ python examples/06_llama_index_chroma.py
-    Answer: Bergen
-    Who is the director of Wet Harvest? -> Wet Harvest (0.89)
-    Where was Tobin Aldermay born? -> Tobin Aldermay (0.90)
-    Read: 134 positions, of them written: 47
+    Answer: Ondrel
+    Who is the director of Wet Harvest? -> Wet Harvest (0.91)
+    Where was Tobin Aldermay born? -> Tobin Aldermay (0.91)
+    Read: 141 positions, of them written: 49
 
 The queries are what the model wrote, their vectors its own states behind that text: there is no
 embedding call, and "read" is the prompt, the passages and what was written, once.

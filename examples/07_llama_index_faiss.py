@@ -1,9 +1,9 @@
 """A query engine over FAISS, kept on disk and loaded again; the answer streams.
 
     $ python examples/07_llama_index_faiss.py
-    Answer: 4 May 1921
-    Source: Larch and Iron (0.93)
-    Source: Sunnefa Brandvold (0.86)
+    Answer: 9 July 1917
+    Source: Larch and Iron (0.87)
+    Source: Sunnefa Brandvold (0.90)
 
 FAISS keeps vectors alone; the nodes are in the folder beside it, and both come back together.
 """

@@ -1,8 +1,8 @@
 """A workflow that answers a comparison over two indexes: both are asked, then years are compared.
 
     $ python examples/08_llama_index_agent.py
-    When was the director of the film Larch and Iron born? 4 May 1921
-    When was the director of the film Wet Harvest born? 19 June 1930
+    When was the director of the film Larch and Iron born? 9 July 1917
+    When was the director of the film Wet Harvest born? 19 August 1931
     The older director made: Larch and Iron
 
 Each question takes two hops inside its own answer; both are written in one batch of the model. The

@@ -37,13 +37,13 @@ TEXT = (
     "Who wrote the novel that the film of 1982 is based on? The author was born in a small town "
     "near the river, where her father kept a mill.",
     "What is the capital of the country in which the architect of the opera house grew up? "
-    "Grellenstad is the capital of Kethmark; Jørn Tolvær designed the house in Tavenoch.",
+    "Copenhagen is the capital of Denmark; Jørn Utzon designed the house in Sydney.",
     "Search, then answer. Search for the answer to this question. The content of this document. "
     "Start of a document, end of the document.",
     "The café on the corner of Straße 12 opened at 8:30 and closed at 23:15; it sold 1,204 cups.",
     "A language model writes a query, reads the passages that were found, and goes on writing.",
-    "Mount Karnholt, Lake Ysmere, the Ossel, the Tarrin and the Grelle; Ada Wrenfield, Tam Lorne.",
-    "def add(a, b):\n    return a + b  # 3 + 4 == 7\n<FINAL-ANSWER>Ondrel</FINAL-ANSWER>\n",
+    "Mount Kenya, Lake Victoria, the Nile, the Danube and the Rhine; Ada Lovelace, Alan Turing.",
+    "def add(a, b):\n    return a + b  # 3 + 4 == 7\n<FINAL-ANSWER>Paris</FINAL-ANSWER>\n",
     "Did the two directors come from the same country? yes no yes no\nWhich band was formed first?",
 )
 

@@ -27,7 +27,6 @@ NAMES_OF_REAL_DATA = [
         ("Personal", "Computer", "World"),
         ("Etan", "Boritzer"),
         ("Fran", "Drescher"),
-        ("Ada", "Lovelace"),
         ("V-Day:", "Until"),
     )
 ]
