@@ -77,8 +77,8 @@ def load(
     `unanswerable` questions have an empty answer; they are for checks that score no answers.
     """
     asked, corpus_file = _find_files(folder)
-    everything = read_questions(asked)
-    questions = spaced(_choose(asked, everything, unanswerable), limit)
+    everything = _read(asked) if unanswerable else read_questions(asked)
+    questions = spaced(_choose(asked, everything), limit)
     corpus = {one.id: one for one in read_file(corpus_file)}
     wanted = dict.fromkeys(i for one in questions for i in one.hops)
     wanted |= dict.fromkeys(i for one in questions for i in one.candidates)
@@ -99,12 +99,15 @@ def _find_files(folder: Path) -> tuple[Path, Path]:
     return folder / "multihop_dev.jsonl.gz", folder / "multihop_corpus.jsonl.gz"
 
 
-def _choose(asked: Path, answerable: list[Question], unanswerable: bool) -> list[Question]:
+def _read(asked: Path) -> list[Question]:
+    """All questions of a file, those without an answer as well."""
+    return [parse_question(row) for row in JsonLines(asked)]
+
+
+def _choose(asked: Path, questions: list[Question]) -> list[Question]:
     """The quick questions of a file that marks some, else all."""
-    rows = list(JsonLines(asked))
-    quick = {row["id"] for row in rows if row.get("quick")} or {row["id"] for row in rows}
-    others = [row for row in rows if row.get("answerable") is False] if unanswerable else []
-    return [one for one in (*answerable, *map(parse_question, others)) if one.id in quick]
+    quick = {row["id"] for row in JsonLines(asked) if row.get("quick")}
+    return [one for one in questions if one.id in quick or not quick]
 
 
 def own_candidates(data: Data) -> Data:
