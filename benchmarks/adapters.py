@@ -211,7 +211,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             "".join(f"\n- {row['way']} parts: {question}" for question in row["partings"]), end=""
         )
-    measured = {"questions": len(questions), "passages": len(index), "rows": rows}
+    ids = {question.text: question.id for question in data.questions}
+    named = [{**row, "partings": [ids[one] for one in row["partings"]]} for row in rows]
+    measured = {"questions": len(questions), "passages": len(index), "rows": named}
     print(f"\nWritten to {report.save('adapters', model, options, measured)}")
     # Rounding differs with the batch: as in `benchmarks.invariants`, under 1 % may part.
     return 0 if all(len(row["partings"]) <= max(1, len(questions) // 100) for row in rows) else 1

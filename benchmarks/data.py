@@ -1,8 +1,9 @@
 """Questions, paragraphs and the index over them: what all benchmarks ask about.
 
-A folder holds `multihop_dev.jsonl.gz` and `multihop_corpus.jsonl.gz`; without `--data` it is the
-small cut that the repository carries. Recall is counted on paragraphs; a paragraph longer than a
-passage of the model is indexed in pieces, split as `onegen index` splits documents.
+A folder holds `multihop_dev.jsonl.gz` and `multihop_corpus.jsonl.gz`, or `questions.jsonl` and
+`corpus.jsonl`. Without `--data` it is the bundled encyclopaedia of an invented world, of whose
+questions those marked `"quick": true` are asked. Recall is counted on paragraphs; a paragraph
+longer than a passage of the model is indexed in pieces, split as `onegen index` splits documents.
 """
 
 import argparse
@@ -14,16 +15,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import onegen_model
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.pool import pieces
-from onegen_model.evaluation.ask.questions import Question, gold_of_training, read_questions, spaced
+from onegen_model.evaluation.ask.questions import (
+    Question,
+    gold_of_training,
+    parse_question,
+    read_questions,
+    spaced,
+)
+from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.documents import Document, read_file
 from onegen_model.retrieval.index_files import is_index
 
 __all__ = ["Data", "Question", "load", "open_index", "own_candidates", "pieces"]
 
-SMALL_CUT = Path(__file__).parent / "data_small"
+WORLD = Path(onegen_model.__file__).parent / "demo"
 INDEXES = Path(__file__).parent.parent / "runs" / "benchmarks"
 MIN_PARAGRAPHS = 300
 PASSAGES_PER_SAVE = 256
@@ -41,7 +50,7 @@ class Data:
 def add_options(parser: argparse.ArgumentParser, limit: int | None = None) -> None:
     """What every benchmark takes."""
     number = limit or "all"
-    parser.add_argument("--data", type=Path, default=SMALL_CUT, help="folder (default: small cut)")
+    parser.add_argument("--data", type=Path, default=WORLD, help="folder (default: invented world)")
     parser.add_argument("--model", help="a checkpoint (default: the one of the package)")
     parser.add_argument(
         "--limit", type=int, default=limit, help=f"questions, evenly spaced (default: {number})"
@@ -55,14 +64,22 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=int, default=256)
 
 
-def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = None) -> Data:
+def load(
+    folder: Path,
+    *,
+    limit: int | None = None,
+    paragraphs: int | None = None,
+    unanswerable: bool = False,
+) -> Data:
     """Questions and their pool: all candidates of all questions of the folder, at least 300.
 
     With `paragraphs` the pool is cut to as many: gold ones of the questions taken come first.
+    `unanswerable` questions have an empty answer; they are for checks that score no answers.
     """
-    everything = read_questions(folder / "multihop_dev.jsonl.gz")
-    questions = spaced(everything, limit)
-    corpus = {one.id: one for one in read_file(folder / "multihop_corpus.jsonl.gz")}
+    asked, corpus_file = _find_files(folder)
+    everything = _read(asked) if unanswerable else read_questions(asked)
+    questions = spaced(_choose(asked, everything), limit)
+    corpus = {one.id: one for one in read_file(corpus_file)}
     wanted = dict.fromkeys(i for one in questions for i in one.hops)
     wanted |= dict.fromkeys(i for one in questions for i in one.candidates)
     wanted |= dict.fromkeys(i for one in everything for i in one.candidates)
@@ -74,6 +91,23 @@ def load(folder: Path, *, limit: int | None = None, paragraphs: int | None = Non
     size = paragraphs or max(len(wanted), MIN_PARAGRAPHS)
     pool = list(wanted | dict.fromkeys(corpus))[:size]
     return Data(tuple(questions), {i: corpus[i] for i in pool}, _gold_of_training(folder))
+
+
+def _find_files(folder: Path) -> tuple[Path, Path]:
+    if (folder / "questions.jsonl").exists():
+        return folder / "questions.jsonl", folder / "corpus.jsonl"
+    return folder / "multihop_dev.jsonl.gz", folder / "multihop_corpus.jsonl.gz"
+
+
+def _read(asked: Path) -> list[Question]:
+    """All questions of a file, those without an answer as well."""
+    return [parse_question(row) for row in JsonLines(asked)]
+
+
+def _choose(asked: Path, questions: list[Question]) -> list[Question]:
+    """The quick questions of a file that marks some, else all."""
+    quick = {row["id"] for row in JsonLines(asked) if row.get("quick")}
+    return [one for one in questions if one.id in quick or not quick]
 
 
 def own_candidates(data: Data) -> Data:

@@ -225,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(options.framework, tallies, data.questions))
     print(NOTES, end="")
     measured = {
-        "questions": [one.text for one in data.questions],
+        "questions": [one.id for one in data.questions],
         "passages": len(passages),
         "load": os.getloadavg(),
         "sides": {side: _plain(tally, data.questions) for side, tally in tallies.items()},
@@ -236,7 +236,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _plain(tally: Tally, questions: Sequence[Question]) -> dict[str, Any]:
-    return {**asdict(tally), **score(tally, questions)}
+    plain = asdict(tally)
+    for asked in plain["asked"]:
+        del asked["text"]  # it may quote passages, which have licences of their own
+    return {**plain, **score(tally, questions)}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.data import SMALL_CUT
+from benchmarks.data import WORLD
 from onegen_model import OneGenModel
 from onegen_model.evaluation.score.estimate import Estimate
 from onegen_model.evaluation.score.table import markdown
@@ -37,7 +37,7 @@ def save(
 ) -> Path:
     """Write `benchmarks/results/<name>-<date>.json`.
 
-    `<name>-small-…` is that of the small cut, `…-<fingerprint>.json` that of a named `--model`.
+    `<name>-world-…` is over the invented world, `…-<fingerprint>.json` of a named `--model`.
     """
     today = date.today().isoformat()
     content = {
@@ -52,7 +52,7 @@ def save(
         **measured,
     }
     RESULTS.mkdir(exist_ok=True)
-    cut = "-small" if getattr(options, "data", None) == SMALL_CUT else ""
+    cut = "-world" if getattr(options, "data", None) == WORLD else ""
     which = f"-{model.fingerprint[:8]}" if getattr(options, "model", None) else ""
     path = RESULTS / f"{name}{cut}-{today}{which}.json"
     text = json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n"
@@ -61,7 +61,8 @@ def save(
 
 
 def _plain(value: object) -> object:
-    return str(value) if isinstance(value, Path) else value
+    """A path by its name alone: where it lay is of no use elsewhere."""
+    return value.name if isinstance(value, Path) else value
 
 
 def _json(value: object) -> object:

@@ -29,7 +29,6 @@ from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriev
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.evaluation.score import table
-from onegen_model.evaluation.score.answer_scores import answer_of
 from onegen_model.evaluation.score.cases import Case, Row
 from onegen_model.evaluation.score.scores import HOPS, score
 
@@ -105,17 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "passages": len(index),
         "all_paragraphs": scores,
         "own_candidates": own_hops,
-        "transcripts": [_transcript(one, frame) for one in traces],
+        "requests": [_request(one) for one in traces],
     }
     print(f"\nWritten to {report.save('retrieval', model, options, measured)}")
     return 0
 
 
-def _transcript(trace: Trace, frame: tuple[str, str]) -> dict[str, Any]:
+def _request(trace: Trace) -> dict[str, Any]:
+    """Ids alone: texts of the data have licences of their own."""
     return {
         "id": trace.question_id,
-        "answer": answer_of(trace, frame),
-        "spans": trace.spans,
         "found": [[hit.passage.id for hit in event.passages] for event in trace.inserted],
         "reason": trace.finished.reason,
     }

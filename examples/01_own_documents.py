@@ -1,10 +1,10 @@
 """Your own documents: a store, a chat model that searches it while it writes, and citations.
 
     $ python examples/01_own_documents.py
-    Answer: 4 May 1921
-    Source: The Blue Door | cited: -
-    Source: Ada Lindqvist | cited: 4 May 1921
-    Tokens: 92 read, 60 written
+    Answer: 9 July 1917
+    Source: Larch and Iron | cited: -
+    Source: Sunnefa Brandvold | cited: 9 July 1917
+    Tokens: 98 read, 63 written
 
 Every passage that was looked up is a citation; `cited_text` is there where the passage says the
 answer word for word. What was read counts each passage and the prompt once.
@@ -16,10 +16,10 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 # The title is the first line: that is how the model has learned to read and to embed passages.
 documents = [
@@ -29,7 +29,7 @@ documents = [
 
 store = InMemoryVectorStore.from_documents(documents, OneGenEmbeddings())
 chat = OneGenChatModel(vectorstore=store, k=1)
-message = chat.invoke("When was the director of the film The Blue Door born?")
+message = chat.invoke("When was the director of the film Larch and Iron born?")
 
 print("Answer:", message.text)
 for block in message.content_blocks:

@@ -1,25 +1,25 @@
 """What the model writes, what it looks up and what it finds: in a terminal, as it happens.
 
     $ python examples/02_streaming.py
-    Which film whose director was born first, The Blue Door or Winter Harbour?
-    Who is the director of The Blue Door?
-      [searching with the state behind 'Who is the director of The Blue Door?']
-      [found 1: The Blue Door, cosine 0.92]
-     Ada Lindqvist
-    Who is the director of Winter Harbour?
-      [searching with the state behind 'Who is the director of Winter Harbour?']
-      [found 3: Winter Harbour, cosine 0.85]
-     Olav Brekke
-    When was Ada Lindqvist born?
-      [searching with the state behind 'When was Ada Lindqvist born?']
-      [found 2: Ada Lindqvist, cosine 0.83]
-     4 May 1921
-    When was Olav Brekke born?
-      [searching with the state behind 'When was Olav Brekke born?']
-      [found 4: Olav Brekke, cosine 0.91]
-     19 June 1930
-    A = The Blue Door 1921 A, B = Winter Harbour 1930 B. Earlier: 1921 A < 1930 B, so A = The Blue Door
-    The Blue Door
+    Which film whose director was born first, Larch and Iron or Wet Harvest?
+    Who is the director of Larch and Iron?
+      [searching with the state behind 'Who is the director of Larch and Iron?']
+      [found 1: Larch and Iron, cosine 0.89]
+     Sunnefa Brandvold
+    Who is the director of Wet Harvest?
+      [searching with the state behind 'Who is the director of Wet Harvest?']
+      [found 3: Wet Harvest, cosine 0.89]
+     Tobin Aldermay
+    When was Sunnefa Brandvold born?
+      [searching with the state behind 'When was Sunnefa Brandvold born?']
+      [found 2: Sunnefa Brandvold, cosine 0.88]
+     9 July 1917
+    When was Tobin Aldermay born?
+      [searching with the state behind 'When was Tobin Aldermay born?']
+      [found 4: Tobin Aldermay, cosine 0.91]
+     19 August 1931
+    A = Larch and Iron 1917 A, B = Wet Harvest 1931 B. Earlier: 1917 A < 1931 B, so A = Larch and Iron
+    Larch and Iron
 
 Four searches are one answer, and one pass. The last line but one is the comparison, written out.
 """  # noqa: E501
@@ -30,10 +30,10 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 store = InMemoryVectorStore(OneGenEmbeddings())
 store.add_documents(
@@ -43,7 +43,7 @@ store.add_documents(
     ]
 )
 chat = OneGenChatModel(vectorstore=store, k=1)
-question = "Which film whose director was born first, The Blue Door or Winter Harbour?"
+question = "Which film whose director was born first, Larch and Iron or Wet Harvest?"
 
 print(question)
 for chunk in chat.stream(question):

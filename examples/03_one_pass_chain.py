@@ -2,13 +2,13 @@
 
     $ python examples/03_one_pass_chain.py
     Classic
-    found: ['Winter Harbour', 'Olav Brekke']
-    answer: Who is the director of Winter Harbour? search Harbour: Winter Harbour, director,
-    read: 29 positions to search, 122 after
+    found: ['Wet Harvest', 'Sunnefa Brandvold']
+    answer: Who is the director of Wet Harvest? search Harvest: Wet Harvest\nWet
+    read: 29 positions to search, 127 after
     One pass
-    found: ['Winter Harbour', 'Olav Brekke']
-    answer: Bergen
-    read: 108 positions to search, 11 after
+    found: ['Wet Harvest', 'Tobin Aldermay']
+    answer: Ondrel
+    read: 114 positions to search, 12 after
 
 The classic chain reads the question to search with it, then the passages and the question again. In
 the second chain the retriever has the model write and look up all hops, and the chat model goes on
@@ -30,12 +30,12 @@ from onegen_integrations.langchain import (
 )
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
-QUESTION = "Where was the director of Winter Harbour born?"
+QUESTION = "Where was the director of Wet Harvest born?"
 store = InMemoryVectorStore(OneGenEmbeddings())
 store.add_documents(
     [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]

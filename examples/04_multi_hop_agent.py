@@ -1,16 +1,16 @@
 """An agent with a calculator and a date tool, whose model retrieves inside its own messages.
 
     $ python examples/04_multi_hop_agent.py
-    user: When was the director of The Blue Door born?
-      calls: onegen_retrieve {'queries': ['Who is the director of The Blue Door?']}
-      calls: onegen_retrieve {'queries': ['When was Ada Lindqvist born?']}
-      ai: 4 May 1921
-    user: On which weekday was 4 May 1921?
-      calls: weekday {'date': '4 May 1921'}
-      tool: Wednesday
-    user: What is 1974 - 1962?
-      calls: calculator {'expression': '1974 - 1962'}
-      tool: 12
+    user: When was the director of Larch and Iron born?
+      calls: onegen_retrieve {'queries': ['Who is the director of Larch and Iron?']}
+      calls: onegen_retrieve {'queries': ['When was Sunnefa Brandvold born?']}
+      ai: 9 July 1917
+    user: On which weekday was 9 July 1917?
+      calls: weekday {'date': '9 July 1917'}
+      tool: Monday
+    user: What is 1963 - 1947?
+      calls: calculator {'expression': '1963 - 1947'}
+      tool: 16
 
 Two hops are one call of the model, and need no tool. A model of 135M does not call tools of its own
 accord: `choose_tool` forces the one that a turn asks for, by constrained decoding, and the model
@@ -30,9 +30,9 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 documents = [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]
 store = InMemoryVectorStore.from_documents(documents, OneGenEmbeddings())
@@ -75,6 +75,6 @@ def ask(question: str, tool: str | None = None) -> list[AnyMessage]:
     return told
 
 
-*_, born = ask("When was the director of The Blue Door born?")
+*_, born = ask("When was the director of Larch and Iron born?")
 ask(f"On which weekday was {born.text}?", "weekday")
-ask("What is 1974 - 1962?", "calculator")
+ask("What is 1963 - 1947?", "calculator")

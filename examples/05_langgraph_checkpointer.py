@@ -2,17 +2,17 @@
 
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     0 messages in conversation.sqlite
-    user: Where was the director of Winter Harbour born?
-    ai: Bergen
+    user: Where was the director of Wet Harvest born?
+    ai: Ondrel
     retrieved now: 2
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     2 messages in conversation.sqlite
     user: When was the director of the film born?
-    ai: 19 June 1930
+    ai: 19 August 1931
     retrieved now: 2
 
 The second process has the first answer back with its passages, as the model wrote and read them: so
-"the film" is understood as Winter Harbour, which only the first question names.
+"the film" is understood as Wet Harvest, which only the first question names.
 """
 
 import sys
@@ -25,13 +25,13 @@ from langgraph.graph import START, MessagesState, StateGraph
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 QUESTIONS = (
-    "Where was the director of Winter Harbour born?",
+    "Where was the director of Wet Harvest born?",
     "When was the director of the film born?",
 )
 store = InMemoryVectorStore(OneGenEmbeddings())

@@ -1,10 +1,10 @@
 """A query engine over Chroma that is kept on disk, and opened again without embedding anything.
 
     $ python examples/06_llama_index_chroma.py
-    Answer: Bergen
-    Who is the director of Winter Harbour? -> Winter Harbour (0.89)
-    Where was Olav Brekke born? -> Olav Brekke (0.90)
-    Read: 134 positions, of them written: 47
+    Answer: Ondrel
+    Who is the director of Wet Harvest? -> Wet Harvest (0.91)
+    Where was Tobin Aldermay born? -> Tobin Aldermay (0.91)
+    Read: 141 positions, of them written: 49
 
 The queries are what the model wrote, their vectors its own states behind that text: there is no
 embedding call, and "read" is the prompt, the passages and what was written, once.
@@ -25,10 +25,10 @@ from onegen_integrations.llama_index import (
 )
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
 embedding = OneGenEmbedding()
@@ -49,7 +49,7 @@ VectorStoreIndex.from_documents(
 
 index = VectorStoreIndex.from_vector_store(open_store(), embed_model=embedding)
 engine = OneGenQueryEngine.from_index(index, llm=OneGenLLM(), similarity_top_k=1)
-response = engine.query("Where was the director of the film Winter Harbour born?")
+response = engine.query("Where was the director of the film Wet Harvest born?")
 
 print("Answer:", response)
 for hop, found in zip(response.metadata["hops"], response.source_nodes, strict=True):

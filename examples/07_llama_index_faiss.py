@@ -1,9 +1,9 @@
 """A query engine over FAISS, kept on disk and loaded again; the answer streams.
 
     $ python examples/07_llama_index_faiss.py
-    Answer: 4 May 1921
-    Source: The Blue Door (0.93)
-    Source: Ada Lindqvist (0.86)
+    Answer: 9 July 1917
+    Source: Larch and Iron (0.87)
+    Source: Sunnefa Brandvold (0.90)
 
 FAISS keeps vectors alone; the nodes are in the folder beside it, and both come back together.
 """
@@ -29,10 +29,10 @@ from onegen_integrations.llama_index import (
 )
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 folder = sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()
 Settings.llm = OneGenLLM()
@@ -50,7 +50,7 @@ store = FaissVectorStore.from_persist_dir(folder)
 storage = StorageContext.from_defaults(vector_store=store, persist_dir=folder)
 index = load_index_from_storage(storage)
 engine = OneGenQueryEngine.from_index(index, similarity_top_k=1, streaming=True)
-response = engine.query("When was the director of the film The Blue Door born?")
+response = engine.query("When was the director of the film Larch and Iron born?")
 
 print("Answer: ", end="")
 for text in response.response_gen:  # `source_nodes` fill before the answer comes.

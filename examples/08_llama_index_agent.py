@@ -1,9 +1,9 @@
 """A workflow that answers a comparison over two indexes: both are asked, then years are compared.
 
     $ python examples/08_llama_index_agent.py
-    When was the director of the film The Blue Door born? 4 May 1921
-    When was the director of the film Winter Harbour born? 19 June 1930
-    The older director made: The Blue Door
+    When was the director of the film Larch and Iron born? 9 July 1917
+    When was the director of the film Wet Harvest born? 19 August 1931
+    The older director made: Larch and Iron
 
 Each question takes two hops inside its own answer; both are written in one batch of the model. The
 years are compared by the workflow and not by the model, which at 135M compares badly.
@@ -21,13 +21,13 @@ from onegen_integrations.llama_index import (
     PassageParser,
 )
 
-SWEDISH = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+HALDRIAN = {
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
 }
-NORWEGIAN = {
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+TARSEVIAN = {
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
 QUESTION = "When was the director of the film {} born?"
 Settings.llm, Settings.embed_model = OneGenLLM(), OneGenEmbedding()
@@ -39,7 +39,7 @@ def make_engine(texts: dict[str, str]) -> OneGenQueryEngine:
     return OneGenQueryEngine.from_index(index, similarity_top_k=1)
 
 
-ENGINES = {"The Blue Door": make_engine(SWEDISH), "Winter Harbour": make_engine(NORWEGIAN)}
+ENGINES = {"Larch and Iron": make_engine(HALDRIAN), "Wet Harvest": make_engine(TARSEVIAN)}
 
 
 class Asked(Event):

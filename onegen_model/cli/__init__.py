@@ -114,7 +114,9 @@ def _build_parser() -> ArgumentParser:
     )
     chat.set_defaults(run=run_chat)
 
-    demo = commands.add_parser("demo", parents=[common], help="three questions over Wikipedia")
+    demo = commands.add_parser(
+        "demo", parents=[common], help="three questions, asked of a small corpus"
+    )
     demo.set_defaults(run=run_demo)
     _add_training(commands)
     add_mine(commands, _build_basic())

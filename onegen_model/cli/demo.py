@@ -1,6 +1,5 @@
-"""`onegen demo`: bundled questions over a bundled corpus."""
+"""`onegen demo`: questions about the bundled encyclopaedia of an invented world."""
 
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +11,7 @@ from onegen_model.cli.display import open_display
 from onegen_model.cli.index import Reading, grow, open_or_create, read_passages
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
+from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.index import PassageIndex
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def run_demo(options: Namespace, load_model: "LoadModel") -> int:
 
 
 def _find_data() -> tuple[Path, list[dict[str, Any]]]:
-    corpus = next((file for file in DEMO.glob("corpus.jsonl*") if file.is_file()), None)
-    questions = DEMO / "questions.json"
-    if corpus is None or not questions.is_file():
+    """The corpus, and the questions marked `"demo": true`."""
+    corpus, questions = DEMO / "corpus.jsonl", DEMO / "questions.jsonl"
+    if not corpus.is_file() or not questions.is_file():
         raise OneGenError(
-            f"{DEMO} lacks the demo's corpus or questions; expected corpus.jsonl.gz and "
-            "questions.json; install onegen again"
+            f"{DEMO} lacks the demo's corpus or questions; expected corpus.jsonl and "
+            "questions.jsonl; install onegen again"
         )
-    return corpus, json.loads(questions.read_text(encoding="utf-8"))
+    return corpus, [row for row in JsonLines(questions) if row.get("demo")]
 
 
 def _prepare_index(model: "OneGenModel", reading: Reading) -> PassageIndex | None:

@@ -1,7 +1,7 @@
 """Tool calls as text, by the Hermes convention: asked for, written and read here.
 
     <tool_call>
-    {"name": "search", "arguments": {"query": "Ada Lovelace"}}
+    {"name": "search", "arguments": {"query": "Ada Wrenfield"}}
     </tool_call>
 
 A tool is a mapping as OpenAI writes it: `{"type": "function", "function": {"name": …,

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: the small cut, shares, tables; and the invariants themselves."""
+"""What the benchmarks read and write: questions, shares, tables; and the invariants themselves."""
 
 import gzip
 import json
@@ -33,30 +33,35 @@ from onegen_model.retrieval.documents import Document
 
 TEXT = (
     "The novel was written in a mill near the river.",
-    "Copenhagen is the capital of Denmark.",
-    "Both bands were formed in Sydney.",
+    "Grellenstad is the capital of Kethmark.",
+    "Both bands were formed in Tavenoch.",
 )
 
 
-def test_the_small_cut_is_whole() -> None:
-    cut = data.load(data.SMALL_CUT)
-    assert len(cut.questions) == 8
-    assert len(cut.paragraphs) == 300
-    assert {one.dataset for one in cut.questions} == {"2wiki", "hotpotqa", "musique"}
-    for question in cut.questions:
-        assert set(question.hops) <= set(question.candidates) <= set(cut.paragraphs)
-    assert sum(file.stat().st_size for file in data.SMALL_CUT.iterdir()) < 300_000
+def test_the_quick_questions_are_eight_of_the_invented_world() -> None:
+    quick = data.load(data.WORLD, unanswerable=True)
+    assert len(quick.questions) == 8
+    assert len(quick.paragraphs) == 300
+    assert {"two_hops", "three_hops", "comparison", "unanswerable"} < {
+        one.type for one in quick.questions
+    }
+    for question in quick.questions:
+        assert set(question.hops) <= set(question.candidates) <= set(quick.paragraphs)
+    answerable = data.load(data.WORLD).questions
+    assert {one.id for one in answerable} < {one.id for one in quick.questions}
+    assert all(answer for one in answerable for answer in one.answers)
 
 
 def test_a_limit_spreads_questions_and_keeps_their_gold() -> None:
-    cut = data.load(data.SMALL_CUT, limit=2, paragraphs=30)
-    assert [one.dataset for one in cut.questions] == ["2wiki", "hotpotqa"]
+    everything = data.load(data.WORLD).questions
+    cut = data.load(data.WORLD, limit=2, paragraphs=30)
+    assert list(cut.questions) == [everything[0], everything[len(everything) // 2]]
     assert len(cut.paragraphs) == 30
     assert {i for one in cut.questions for i in one.hops} <= set(cut.paragraphs)
 
 
 def test_a_cut_can_be_left_with_its_own_candidates() -> None:
-    cut = data.own_candidates(data.load(data.SMALL_CUT, limit=2))
+    cut = data.own_candidates(data.load(data.WORLD, limit=2))
     assert len(cut.questions) == 2
     assert set(cut.paragraphs) == {i for one in cut.questions for i in one.candidates}
 
@@ -67,12 +72,13 @@ def test_missing_data_is_named(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_lacks_a_paragraph_is_named(tmp_path: Path) -> None:
-    for file in data.SMALL_CUT.glob("*.gz"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    corpus = gzip.decompress((tmp_path / "multihop_corpus.jsonl.gz").read_bytes())
-    first = data.load(data.SMALL_CUT).questions[0].hops[0]
-    kept = [line for line in corpus.splitlines(keepends=True) if json.loads(line)["id"] != first]
-    (tmp_path / "multihop_corpus.jsonl.gz").write_bytes(gzip.compress(b"".join(kept)))
+    first = data.load(data.WORLD).questions[0].hops[0]
+    corpus = (data.WORLD / "corpus.jsonl").read_bytes().splitlines(keepends=True)
+    kept = b"".join(line for line in corpus if json.loads(line)["id"] != first)
+    asked = (data.WORLD / "questions.jsonl").read_bytes()
+    # Under the names that folders of real data have.
+    (tmp_path / "multihop_dev.jsonl.gz").write_bytes(gzip.compress(asked))
+    (tmp_path / "multihop_corpus.jsonl.gz").write_bytes(gzip.compress(kept))
     with pytest.raises(InvalidInputError, match=f"lacks 1 paragraphs .*the first: {first}"):
         data.load(tmp_path)
 
@@ -158,7 +164,7 @@ def test_poison_fits_and_stays_plain_text(tiny: Runner) -> None:
 def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runner) -> None:
     questions = tuple(
         data.Question(f"q{n}", "2wiki", "bridge", text, ("A",), ("p1", "p2"), ("p1", "p2"))
-        for n, text in enumerate(["What is the capital of Denmark?", "Which band is it?"])
+        for n, text in enumerate(["What is the capital of Kethmark?", "Which band is it?"])
     )
     passages = [
         Passage(f"p{n}#0", text[:40], metadata={"paragraph": f"p{n}"})
@@ -173,9 +179,16 @@ def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runne
     rows = make_rows(cut, traces, make_rankers(searchers, everywhere), frame)
     scores = score(rows, cut.trained)
     assert list(scores[QUALITY]) == [OURS, "BM25 (a) question", "BM25 (b) our span"]
-    # All three passages are ranked by our own index; BM25 finds Denmark, and no band.
+    # All three passages are ranked by our own index; BM25 finds Kethmark, and no band.
     assert scores[HOPS][f"{OURS}, hop 1"]["recall@5"].value == 1
     assert scores[HOPS]["BM25 (a) question, hop 1"]["recall@1"].value == 0.5
     own = make_rows(cut, traces, make_rankers(searchers, among_candidates), frame)
     ranked = {one for case in own[0].cases for hop in case.ranked for one in hop}
     assert ranked == {"p1", "p2"}
+
+
+def test_results_hold_ids_in_place_of_questions() -> None:
+    first, second = data.load(data.WORLD, limit=2).questions
+    detail = f"token 3, 1.0e-04 apart (allowed): {second.text}"
+    named = invariants.name_questions(detail, [first, second])
+    assert named == f"token 3, 1.0e-04 apart (allowed): {second.id}"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks import frameworks
 from benchmarks.data import Question
-from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, Tally, Setup
+from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, Setup, Tally
 from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage
 from onegen_model.checkpoint.config import CheckpointConfig
@@ -22,7 +22,7 @@ pytest.importorskip("llama_index.llms.huggingface")
 pytest.importorskip("llama_index.vector_stores.chroma")
 
 PASSAGES = tuple(Passage(str(n), f"the river and the mill of page {n}", f"P{n}") for n in range(6))
-QUESTION = "What is the capital of Denmark?"
+QUESTION = "What is the capital of Kethmark?"
 Open = Callable[[str, str], frameworks.Pipeline]
 
 
@@ -82,8 +82,8 @@ def test_the_classic_chain_asks_the_encoder_and_reads_prompt_and_answer(
 
 
 def test_a_table_has_both_sides_and_the_best_gold_answer() -> None:
-    question = Question("q", "2wiki", "bridge", QUESTION, ("Køpenhavn", "Copenhagen"), (), ())
-    told = [Asked(text, 10, 0, 0.5, 1.0, 2.0) for text in ("Copenhagen", "in Copenhagen")]
+    question = Question("q", "2wiki", "bridge", QUESTION, ("Grellenstadt", "Grellenstad"), (), ())
+    told = [Asked(text, 10, 0, 0.5, 1.0, 2.0) for text in ("Grellenstad", "in Grellenstad")]
     tallies = {
         CLASSIC: Tally([told[1]], indexing_seconds=1.0, memory=900),
         OURS: Tally([told[0]], indexing_seconds=2.0, memory=800),

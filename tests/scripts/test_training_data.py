@@ -136,9 +136,9 @@ def test_without_sub_questions_titles_and_first_sentences_serve(transcripts: Mod
 
 
 PARAGRAPHS = {
-    "p-Elk": {"title": "Elk", "text": "Elk is a 1962 Swedish film directed by Ada. It was long."},
+    "p-Elk": {"title": "Elk", "text": "Elk is a 1962 Haldrian film directed by Ada. It was long."},
     "p-Fir": {"title": "Fir", "text": "Fir is a 1975 silent drama film."},
-    "p-Ada": {"title": "Ada", "text": "Ada was born in Paris, France and died in May 1990."},
+    "p-Ada": {"title": "Ada", "text": "Ada was born in Ondrel, Tarsevia and died in May 1990."},
 }
 FILMS = [
     row(
@@ -159,14 +159,14 @@ def test_facts_come_from_triples_and_from_patterns(silver: ModuleType) -> None:
         "p-Elk": {"director": "Ada", "publication date": "1962"},
         "p-Fir": {"director": "Bo", "publication date": "1975"},
         # Not "died in May": a month is no place.
-        "p-Ada": {"date of birth": "1921", "place of birth": "Paris, France"},
+        "p-Ada": {"date of birth": "1921", "place of birth": "Ondrel, Tarsevia"},
     }
 
 
 def test_chains_ask_what_no_question_asked_over_the_same_passages(silver: ModuleType) -> None:
     facts = silver.known_facts(FILMS, PARAGRAPHS)
     made = list(silver.chains(FILMS, facts, random.Random(0)))
-    assert {one["answer"] for one in made} == {"Paris, France", "1921"}
+    assert {one["answer"] for one in made} == {"Ondrel, Tarsevia", "1921"}
     for one in made:
         assert one["supporting"] == ["p-Elk", "p-Ada"]
         assert one["question"] != FILMS[0]["question"]

@@ -26,7 +26,7 @@ from onegen_model.transcript.renderer import Renderer
 
 QUESTIONS = (
     "Who wrote it?",
-    "What is the capital of Denmark?",
+    "What is the capital of Kethmark?",
     "no",
     "Which band was formed first, and where did the two directors come from?",
 )

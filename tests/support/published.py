@@ -27,14 +27,14 @@ DOCUMENT = (
 QUESTION = "Who wrote the novel that the film is based on?"
 PASSAGES = [
     Passage("1", "The film is based on a novel.", "The Mill (film)"),
-    Passage("2", "Ada wrote it. She lived in Sydney.", "The Mill"),
+    Passage("2", "Ada wrote it. She lived in Ondrel.", "The Mill"),
     Passage("3", "Alba is a town near the river.", "Alba"),
 ]
 FRAMES = [f"wiki title: {one.title}\ncontent: {one.text}" for one in PASSAGES]
 WRITTEN = (
     " First, what is the film based on?",
     " A novel. Then, who wrote the novel?",
-    " Ada.\n<FINAL-ANSWER>Ada Lovelace</FINAL-ANSWER></s>",
+    " Ada.\n<FINAL-ANSWER>Ada Wrenfield</FINAL-ANSWER></s>",
 )
 ANSWER = (
     f"{WRITTEN[0]}{RQ}<paragraph>{FRAMES[0]}</paragraph>"

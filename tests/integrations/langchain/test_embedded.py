@@ -35,7 +35,7 @@ def path(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at, town in enumerate(TOWNS)
     ]
     (here / "towns.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (here / "untitled.jsonl").write_text(json.dumps({"id": "nile", "text": "A river in Africa."}))
+    (here / "untitled.jsonl").write_text(json.dumps({"id": "ossel", "text": "A river of Tarsevia"}))
     files = [str(here / name) for name in ("towns.jsonl", "untitled.jsonl")]
     argv = ["--out", str(here / "emb"), "--model", str(folder), "--shard-size", "3"]
     assert main(["embed", *files, *argv]) == 0

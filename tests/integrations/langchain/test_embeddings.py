@@ -52,7 +52,7 @@ def test_documents_and_queries_are_embedded_as_the_model_does(
     embeddings: OneGenEmbeddings, folder: Path
 ) -> None:
     model = shared_model(folder)
-    texts = ["The Nile is a river.", "Ada Lovelace was born in London."]
+    texts = ["The Ossel is a river.", "Ada Wrenfield was born in Dunmarrow."]
     expected = model.embed_passages([Passage(text, text) for text in texts])
     assert np.array_equal(np.float32(embeddings.embed_documents(texts)), expected)
     assert np.array_equal(
@@ -65,21 +65,21 @@ def test_documents_and_queries_are_embedded_as_the_model_does(
 def test_a_title_in_the_first_line_is_a_passage_with_a_title(
     embeddings: OneGenEmbeddings, folder: Path
 ) -> None:
-    passage = Passage("nile", "It is a river in Africa.", "Nile")
+    passage = Passage("ossel", "It is a river in Tarsevia.", "Ossel")
     document = to_document(passage)
-    assert document.page_content == "Nile\nIt is a river in Africa."
+    assert document.page_content == "Ossel\nIt is a river in Tarsevia."
     expected = shared_model(folder).embed_passages([passage])[0].tolist()
     assert embeddings.embed_documents([document.page_content]) == [expected]
-    assert to_passage(document).title == "Nile"
+    assert to_passage(document).title == "Ossel"
 
 
 @pytest.mark.parametrize(
     ("content", "metadata", "title"),
     [
-        ("Nile\nA river.", {"title": "Nile"}, "Nile"),
-        ("A river.", {"title": "Nile"}, ""),
-        ("Nile A river.", {"title": "Nile"}, ""),
-        ("Nile\n ", {"title": "Nile"}, ""),
+        ("Ossel\nA river.", {"title": "Ossel"}, "Ossel"),
+        ("A river.", {"title": "Ossel"}, ""),
+        ("Ossel A river.", {"title": "Ossel"}, ""),
+        ("Ossel\n ", {"title": "Ossel"}, ""),
         ("\nA river.", {"title": ""}, ""),
         ("None\nA river.", {"title": None}, ""),
         ("7\nA river.", {"title": 7}, ""),

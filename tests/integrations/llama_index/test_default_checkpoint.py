@@ -1,4 +1,4 @@
-"""The default checkpoint on real questions: what `model.generate` answers, over every store."""
+"""The default checkpoint over every store: it answers as `model.generate` does."""
 
 import json
 from importlib.resources import files
@@ -52,7 +52,8 @@ def expected(default: OneGenModel, nodes: list[BaseNode]) -> dict[str, Answer]:
         for one in nodes
     ]
     index = PassageIndex.build(default, passages)
-    questions = json.loads((DEMO / "questions.json").read_text(encoding="utf-8"))
+    lines = (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines()
+    questions = [row for row in map(json.loads, lines) if row.get("demo")]
     return {
         one["question"]: default.generate(
             one["question"], retriever=index, sampling=SamplingParams(max_new_tokens=MAX_TOKENS)

@@ -179,7 +179,7 @@ def test_a_published_transcript_is_written_in_one_pass(
     assert list(answer.ids) == ids_of(theirs, PROMPT + QUESTION) + ids_of(theirs, ANSWER)
     assert counter.positions == len(answer.ids) - 1 == answer.usage.forwarded
     assert answer.finish_reason == "end"
-    assert answer.text == "Ada Lovelace"
+    assert answer.text == "Ada Wrenfield"
     first, second, third = (text.strip().splitlines()[0] for text in WRITTEN)
     assert answer.steps == (first, second, third)
     assert retriever.asked == [first, second]

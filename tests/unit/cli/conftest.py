@@ -23,7 +23,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def docs(here: Path) -> Path:
     (here / "docs").mkdir()
-    (here / "docs" / "short.txt").write_text("Ada Lovelace")
+    (here / "docs" / "short.txt").write_text("Ada Wrenfield")
     rows = [{"text": f"text {n}", "title": f"title {n}", "id": f"r{n}"} for n in range(100)]
     (here / "docs" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return here / "docs"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from onegen_model.cli import demo
+from onegen_model.jsonl import JsonLines
 from tests.support.fake_model import FakeModel, fails, run
 
 
@@ -16,8 +17,9 @@ def demo_data(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     rows = [{"id": f"p{n}", "title": f"title {n}", "text": f"text {n}"} for n in range(50)]
     (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    questions = [{"question": f"title {n}text {n}", "answer": f"text {n}"} for n in range(3)]
-    (folder / "questions.json").write_text(json.dumps(questions))
+    questions = [{"question": f"title {n}text {n}", "answer": f"text {n}"} for n in range(4)]
+    questions = [row | {"demo": True} for row in questions[:3]] + questions[3:]
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
     monkeypatch.setattr(demo, "DEMO", folder)
     return folder
 
@@ -56,5 +58,13 @@ def test_demo_stops_and_goes_on(
 def test_demo_without_its_data(
     model: FakeModel, demo_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (demo_data / "questions.json").unlink()
+    (demo_data / "questions.jsonl").unlink()
     assert "lacks the demo's corpus or questions" in fails(capsys, model, "demo")
+
+
+def test_the_bundled_demo_asks_three_questions_of_several_hops() -> None:
+    questions = [row for row in JsonLines(demo.DEMO / "questions.jsonl") if row.get("demo")]
+    assert [len(row["hops"]) for row in questions] == [2, 2, 2]
+    assert sum(row["type"] == "comparison" for row in questions) == 1
+    known = {row["id"] for row in JsonLines(demo.DEMO / "corpus.jsonl")}
+    assert all(hop["paragraph_id"] in known for row in questions for hop in row["hops"])

@@ -103,7 +103,7 @@ def test_index_into_a_bad_place_fails_before_any_work(
     line = fails(capsys, model, "index", "docs", "--out", "x", "--batch", "0")
     assert "batch=0; expected at least 1" in line
     assert model.embedded == []
-    assert (docs / "short.txt").read_text() == "Ada Lovelace"
+    assert (docs / "short.txt").read_text() == "Ada Wrenfield"
 
 
 def test_index_of_another_model_stays_as_it_was(

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from onegen_model.transcript.detokenizer import TextStream
 
-HELLO = "Jørn Utzon, 東京 and 🙂 in the house"
+HELLO = "Jørn Tolvær, 東京 and 🙂 in the house"
 
 
 def stream(tokenizer: PreTrainedTokenizerFast, *stop: str) -> TextStream:

@@ -17,8 +17,8 @@ from onegen_model.transcript.tool_calls import (
     tools_text,
 )
 
-CALL = ToolCall("search", {"query": "Jørn Utzon", "top_k": 2})
-CALL_JSON = '{"name": "search", "arguments": {"query": "Jørn Utzon", "top_k": 2}}'
+CALL = ToolCall("search", {"query": "Jørn Tolvær", "top_k": 2})
+CALL_JSON = '{"name": "search", "arguments": {"query": "Jørn Tolvær", "top_k": 2}}'
 
 
 def parse(*pieces: str) -> list[Piece]:

@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def docs(here: Path) -> Path:
     (here / "docs").mkdir()
-    (here / "docs" / "short.txt").write_text("Ada Lovelace")
+    (here / "docs" / "short.txt").write_text("Ada Wrenfield")
     (here / "docs" / "long.md").write_text("# Long\n\n" + "word " * 100)
     rows = [{"text": f"text {n} " * (1 + n % 3), "title": f"t{n}", "id": n} for n in range(96)]
     (here / "docs" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -196,7 +196,7 @@ def test_a_bad_option_fails_before_any_work(
 ) -> None:
     assert expected in fails(capsys, model, "embed", "docs", *more)
     assert model.embedded == []
-    assert (docs / "short.txt").read_text() == "Ada Lovelace"
+    assert (docs / "short.txt").read_text() == "Ada Wrenfield"
     assert not Path("emb").exists()
 
 

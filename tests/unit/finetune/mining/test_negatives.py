@@ -83,7 +83,7 @@ def test_a_passage_with_the_answer_is_left_out_unless_wanted() -> None:
     [
         ("May 5, 1988", "born MAY 5 1988 in", True),
         ("art", "a party", False),
-        ("Jørn Utzon", "by jørn utzon.", True),
+        ("Jørn Tolvær", "by jørn tolvær.", True),
         ("no", "there is no such thing", False),
         ("北京", "首都是北京。", True),
         ("H\uff12O", "h2o", True),
@@ -96,7 +96,7 @@ def test_answers_are_found_as_whole_words(answer: str, text: str, held: bool) ->
 
 
 def test_an_answer_in_the_title_counts() -> None:
-    assert holds_answer(Passage("p", "A painter.", "Ada Lindqvist"), "Ada Lindqvist")
+    assert holds_answer(Passage("p", "A painter.", "Ada Wrenfield"), "Ada Wrenfield")
 
 
 def test_random_sampling_is_repeatable_and_keeps_the_order() -> None:
