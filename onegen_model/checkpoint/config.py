@@ -41,7 +41,7 @@ class CheckpointConfig:
     template: Template = field(default_factory=Template)
     max_passage_tokens: int = 128
     base: Base | None = None
-    made_from: MadeFrom | None = None
+    made_from: MadeFrom | None = field(default=None, compare=False)
 
     def write(self, folder: Path) -> None:
         """Write `onegen.json`."""
