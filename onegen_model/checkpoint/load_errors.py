@@ -10,7 +10,9 @@ from onegen_model.errors import CheckpointError, is_out_of_memory
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _CONFIGS = ("config.json", "tokenizer_config.json", "processor_config.json")
 _PIP_NAME = re.compile(r"pip install (?:-U |--upgrade )*`?[\"']?([A-Za-z0-9][\w.-]*)")
-_REQUIRED = re.compile(r"requires (?:the )?[`'\"]?([A-Za-z0-9][\w.-]*)")
+_REQUIRED = re.compile(
+    r"(?:requires (?:the )?|incompatible version of )[`'\"]?([A-Za-z0-9][\w.-]*\w)", re.IGNORECASE
+)
 
 _MISFIT = "the weights do not fit the configuration: take both from one checkpoint"
 # What transformers, PEFT and torch write, and what to do about it.
@@ -77,7 +79,7 @@ def _advice(folder: Path, error: Exception) -> str:
             "smaller model"
         )
     if package := _missing_package(error):
-        return f"a package is missing: run `pip install {package}`"
+        return f"a package is missing or too old: run `pip install -U {package}`"
     if known := next((advice for phrase, advice in _BY_PHRASE if phrase in said), ""):
         return known
     if damaged := [file.name for file in _weight_files(folder) if _is_damaged(file)]:

@@ -150,8 +150,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     network = checkpoint.network
     if getattr(network, "quantization_method", None) is not None:
         raise InvalidInputError(
-            "A quantised model cannot be saved; expected whole weights; save the model as it is "
-            "without quantization, and quantise when loading"
+            "A quantised model cannot be saved; expected whole weights; save the model loaded "
+            "without `quantization`, and quantise when loading"
         )
     folder.mkdir(parents=True, exist_ok=True)
     network.save_pretrained(folder)

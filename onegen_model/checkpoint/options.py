@@ -45,11 +45,11 @@ class LoadOptions(TypedDict, total=False):
     over several GPUs is refused: the cache of the engine is on one device. An adapter is merged on
     the CPU first, so its base needs memory there in float32.
 
-    `quantization`: "8bit" or "4bit" with bitsandbytes, or else torchao, whichever is installed.
-    Adapter checkpoints, the default one among them, are refused: an adapter is merged into whole
-    weights before these are quantised. Save the merged model and load that folder. The vectors
-    differ from those of the unquantised network by more than rounding, so the fingerprint differs
-    too, and an index has to be built with the quantised model. It cannot be saved.
+    `quantization`: "8bit" (needs torchao) or "4bit" (NF4, needs bitsandbytes); weights alone are
+    quantised. Adapter checkpoints, the default one among them, are refused: an adapter is merged
+    into whole weights before these are quantised. Save the merged model and load that folder. The
+    vectors differ from those of the unquantised network by more than rounding, so the fingerprint
+    differs too, and an index has to be built with the quantised model. It cannot be saved.
 
     `model_kwargs`: further arguments for `AutoModelForCausalLM.from_pretrained`. Those that may
     change vectors become part of the fingerprint.

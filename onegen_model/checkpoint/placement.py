@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _OFFLOADED = ("cpu", "disk", "meta")
+_PACKAGES: Mapping[Quantization, str] = {"8bit": "torchao", "4bit": "bitsandbytes"}
 
 
 def arguments_for_whole(settings: LoadSettings) -> dict[str, Any]:
@@ -100,21 +101,24 @@ def require_one_device(network: "PreTrainedModel") -> None:
 
 
 def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
-    if importlib.util.find_spec("bitsandbytes"):
-        from transformers import BitsAndBytesConfig
+    """Weights are quantised and activations are not.
 
-        if quantization == "8bit":
-            return BitsAndBytesConfig(load_in_8bit=True)
-        return BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    Otherwise vectors would depend on how a sequence is cut into chunks, as with the 8-bit method of
+    bitsandbytes. torchao has no 4-bit format for CPUs.
+    """
+    package = _PACKAGES[quantization]
+    if importlib.util.find_spec(package) is None:
+        raise MissingExtraError(
+            f"quantization={quantization!r} needs the package {package}, which is not installed; "
+            f"expected it; run `pip install {package}`"
         )
-    if importlib.util.find_spec("torchao"):
-        from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
+    if quantization == "8bit":
+        from torchao.quantization import Int8WeightOnlyConfig
         from transformers import TorchAoConfig
 
-        kind = Int8WeightOnlyConfig if quantization == "8bit" else Int4WeightOnlyConfig
-        return TorchAoConfig(kind())
-    raise MissingExtraError(
-        f"quantization={quantization!r} needs a package that is not installed; expected "
-        "bitsandbytes or torchao; run `pip install bitsandbytes`"
+        return TorchAoConfig(Int8WeightOnlyConfig())
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
     )

@@ -200,17 +200,39 @@ def test_arguments_that_contradict_each_other_are_refused(folder: Path) -> None:
         OneGenModel.from_pretrained(folder, quantisation="4bit")
 
 
-@pytest.mark.parametrize("quantization", ["8bit", "4bit"])
-def test_quantised_loading_without_a_package_names_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, quantization: Any
+@pytest.mark.parametrize(
+    ("quantization", "package"), [("8bit", "torchao"), ("4bit", "bitsandbytes")]
+)
+def test_quantised_loading_without_its_package_names_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, quantization: Any, package: str
 ) -> None:
     found = importlib.util.find_spec
     absent = ("bitsandbytes", "torchao")
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name in absent else found(name)
     )
-    with pytest.raises(MissingExtraError, match="bitsandbytes or torchao; run `pip install"):
+    with pytest.raises(MissingExtraError, match=f"needs the package {package}.*pip install"):
         OneGenModel.from_pretrained(folder, quantization=quantization)
+
+
+@pytest.mark.parametrize(
+    ("quantization", "package", "likeness"),
+    [("8bit", "torchao", 0.99), ("4bit", "bitsandbytes", 0.8)],
+)
+def test_a_quantised_model_answers_under_a_fingerprint_of_its_own_and_is_not_saved(
+    make_network: MakeNetwork, tmp_path: Path, quantization: Any, package: str, likeness: float
+) -> None:
+    pytest.importorskip(package)
+    # bitsandbytes quantises in blocks of 64.
+    folder = save_model(make_network, tmp_path / "whole", intermediate_size=128)
+    plain = OneGenModel.from_pretrained(folder)
+    model = OneGenModel.from_pretrained(folder, quantization=quantization, device="cpu")
+    assert model.fingerprint != plain.fingerprint
+    product = model.embed_passages(PASSAGES) @ plain.embed_passages(PASSAGES).T
+    assert likeness < product[0, 0] < 0.99999
+    assert model.generate("Who?", sampling=SHORT).written
+    with pytest.raises(InvalidInputError, match="quantised model cannot be saved"):
+        model.save_pretrained(tmp_path / "quantised")
 
 
 def test_an_adapter_is_never_merged_into_quantised_weights(adapter: Path) -> None:

@@ -92,16 +92,17 @@ def test_a_missing_file_is_told_from_damage(whole: Path) -> None:
 
 def test_a_missing_package_is_named_for_pip(whole: Path) -> None:
     edit(whole / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
-    with pytest.raises(CheckpointError, match="run `pip install optimum`"):
+    with pytest.raises(CheckpointError, match="run `pip install -U optimum`"):
         OneGenModel.from_pretrained(whole)
 
 
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        (ImportError("requires the protobuf library"), "pip install protobuf"),
-        (ImportError("`pip install -U bitsandbytes>=0.46.1`"), "pip install bitsandbytes`"),
-        (ModuleNotFoundError("No module", name="sentencepiece.x"), "pip install sentencepiece`"),
+        (ImportError("requires the protobuf library"), "pip install -U protobuf`"),
+        (ImportError("Found an incompatible version of torchao. Found 0.14"), "-U torchao`"),
+        (ImportError("`pip install -U bitsandbytes>=0.46.1`"), "pip install -U bitsandbytes`"),
+        (ModuleNotFoundError("No module", name="sentencepiece.x"), "pip install -U sentencepiece`"),
         (MemoryError(), "not enough memory: free some"),
         (RuntimeError("[enforce] DefaultCPUAllocator: not enough memory"), "not enough memory"),
         (ValueError(""), "no reason given"),
