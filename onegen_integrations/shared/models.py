@@ -15,7 +15,7 @@ from onegen_model.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What was asked for. Two keys that come to the same weights load them twice.
+    """The arguments of a load. Different keys for the same weights load them twice.
 
     `identity` is `options` in a form that can be compared and hashed.
     """

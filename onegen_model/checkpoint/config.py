@@ -11,6 +11,7 @@ from onegen_model.transcript.template import Template
 
 CONFIG_FILE = "onegen.json"
 ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 FORMAT_VERSION = 1
 
 

@@ -115,7 +115,11 @@ def _convert(source: Path, folder: Path, progress: bool) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = {"gguf_file": source.name, "local_files_only": True}
+    place: dict[str, Any] = {
+        "gguf_file": source.name,
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
     steps = tqdm(total=3, desc="Preparing the base weights (once)", disable=not progress)
     # `steps` holds the real stderr; the bars of transformers cannot be switched off one by one.
     with steps, redirect_stderr(io.StringIO()):

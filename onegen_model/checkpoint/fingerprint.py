@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onegen_model.checkpoint.config import ADAPTER_FILE, CheckpointConfig
+from onegen_model.checkpoint.config import ADAPTER_CONFIG, ADAPTER_FILE, CheckpointConfig
 from onegen_model.checkpoint.default_base import file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_ADAPTER_CONFIG = "adapter_config.json"
 # What a config file may hold that changes no vector and no id.
 _INERT = {
     *("_name_or_path", "_model_name_or_path", "base_model_name_or_path", "revision"),
@@ -45,7 +44,7 @@ def fingerprint_of(
     parts = [
         config.base.sha256 if config.base else weights_sha256(folder),
         file_sha256(adapter) if adapter.is_file() else "",
-        _settings(folder / _ADAPTER_CONFIG),
+        _settings(folder / ADAPTER_CONFIG),
         # The default base is one file, whose digest covers the settings that are read out of it.
         None if is_default else _settings(weights / "config.json"),
         getattr(network.generation_config, "eos_token_id", None),

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
-from onegen_model.checkpoint.config import CONFIG_FILE, CheckpointConfig, MadeFrom
+from onegen_model.checkpoint.config import (
+    ADAPTER_CONFIG,
+    CONFIG_FILE,
+    CheckpointConfig,
+    MadeFrom,
+)
 from onegen_model.checkpoint.fingerprint import fingerprint_of, identity_of
 from onegen_model.checkpoint.hub import find_folder
 from onegen_model.checkpoint.load_errors import refuse_foreign_code
@@ -144,14 +149,21 @@ def _origin(
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write whole weights, tokenizer and `onegen.json`; raises InvalidInputError if quantised.
 
-    The folder keeps the fingerprint of `checkpoint` as long as its files are not changed. It is
-    taken for granted that the network is as it was loaded.
+    The folder has the fingerprint of `checkpoint` as long as its files are not changed. A network
+    whose weights were changed since they were loaded needs a `Checkpoint` of its own, with an empty
+    fingerprint.
     """
     network = checkpoint.network
     if getattr(network, "quantization_method", None) is not None:
         raise InvalidInputError(
             "A quantised model cannot be saved; expected whole weights; save the model loaded "
             "without `quantization`, and quantise when loading"
+        )
+    if (folder / ADAPTER_CONFIG).exists():
+        # transformers would apply that adapter again to the weights that are written here.
+        raise InvalidInputError(
+            f"{folder} holds an adapter; expected another folder for whole weights; choose an "
+            "empty one"
         )
     folder.mkdir(parents=True, exist_ok=True)
     network.save_pretrained(folder)

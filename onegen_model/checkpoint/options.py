@@ -102,9 +102,9 @@ class LoadSettings:
     @property
     def changes_vectors(self) -> dict[str, Any]:
         """Those choices besides dtype and device on which the vectors depend, JSON-able."""
-        further = {name: value for name, value in self.further.items() if name not in _NEUTRAL}
-        chosen: dict[str, Any] = {name: str(value) for name, value in sorted(further.items())}
-        return chosen if self.quantization is None else {**chosen, "": self.quantization}
+        further = {name: str(at) for name, at in self.further.items() if name not in _NEUTRAL}
+        chosen = {"quantization": self.quantization, "model_kwargs": further}
+        return {name: value for name, value in chosen.items() if value}
 
     @property
     def places_itself(self) -> bool:

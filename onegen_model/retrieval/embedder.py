@@ -67,12 +67,13 @@ def _require_room(sequences: Sequence[Sequence[int]], names: Sequence[str], long
 def _require_finite(
     vectors: NDArray[np.float32], rows: Sequence[int], names: Sequence[str], dtype: torch.dtype
 ) -> None:
-    for row in rows:
-        if not np.isfinite(vectors[row]).all():
-            raise OneGenError(
-                f"The embedding of {names[row]} is not finite in {dtype}; expected finite "
-                f"numbers; {advise_dtype(dtype)}"
-            )
+    finite = np.isfinite(vectors[rows]).all(axis=1)
+    if not finite.all():
+        name = names[rows[int(finite.argmin())]]
+        raise OneGenError(
+            f"The embedding of {name} is not finite in {dtype}; expected finite numbers; "
+            f"{advise_dtype(dtype)}"
+        )
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import pytest
 from onegen_model import OneGenModel, Passage, PassageIndex
 from onegen_model.checkpoint.config import Base, CheckpointConfig
 from onegen_model.checkpoint.fingerprint import weights_sha256
-from onegen_model.errors import PassageIndexError
+from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.finetune.run.trainable import AdapterSettings, add_adapter, save_trained
 from onegen_model.transcript.tokens import ControlTokens
 from tests.conftest import MakeNetwork, make_tokenizer
@@ -47,6 +47,15 @@ def test_an_index_of_an_adapter_is_read_by_the_model_that_was_saved_from_it(
     assert OneGenModel.from_pretrained(tmp_path / "again").fingerprint == model.fingerprint
     half = OneGenModel.from_pretrained(tmp_path / "merged", dtype="bfloat16")
     assert half.fingerprint == model.fingerprint
+
+
+def test_a_merged_model_is_not_saved_over_its_adapter_which_would_be_applied_twice(
+    adapter: Path,
+) -> None:
+    model = OneGenModel.from_pretrained(adapter)
+    with pytest.raises(InvalidInputError, match="holds an adapter; expected another folder"):
+        model.save_pretrained(adapter)
+    assert OneGenModel.from_pretrained(adapter).fingerprint == model.fingerprint
 
 
 def change_weights(folder: Path) -> None:

@@ -76,6 +76,15 @@ def test_an_unloaded_model_has_freed_its_weights_and_every_use_is_one_clear_erro
     assert OneGenModel.from_pretrained(folder).generate("Who?", sampling=SHORT).written
 
 
+def test_an_unloaded_model_has_freed_its_engine_with_the_cache(folder: Path) -> None:
+    model = OneGenModel.from_pretrained(folder)
+    model.generate("Who?", sampling=SHORT)
+    engine = weakref.ref(model.engine)
+    model.unload()
+    gc.collect()
+    assert engine() is None
+
+
 def test_unloading_lets_go_of_a_network_of_others_and_leaves_it_whole(
     make_network: MakeNetwork,
 ) -> None:

@@ -60,7 +60,7 @@ def test_code_of_a_checkpoint_is_refused_without_a_question_and_never_run(
     assert not witness.exists()
 
 
-def test_an_unknown_architecture_is_told_from_damage(whole: Path) -> None:
+def test_an_unknown_architecture_is_not_reported_as_damage(whole: Path) -> None:
     edit(whole / "config.json", model_type="unheard_of")
     with pytest.raises(CheckpointError, match="does not know the architecture: update"):
         OneGenModel.from_pretrained(whole)
@@ -72,19 +72,19 @@ def test_an_encoder_decoder_is_refused_by_name(whole: Path) -> None:
         OneGenModel.from_pretrained(whole)
 
 
-def test_weights_of_another_size_are_told_from_damage(whole: Path) -> None:
+def test_weights_of_another_size_are_not_reported_as_damage(whole: Path) -> None:
     edit(whole / "config.json", intermediate_size=100)
     with pytest.raises(CheckpointError, match="do not fit the configuration"):
         OneGenModel.from_pretrained(whole)
 
 
-def test_missing_tensors_are_refused_and_not_made_up(whole: Path) -> None:
+def test_missing_tensors_are_refused_and_not_initialised_at_random(whole: Path) -> None:
     edit(whole / "config.json", num_hidden_layers=3, layer_types=None)
     with pytest.raises(CheckpointError, match=r"lacks 9 tensors .*model\.layers\.2\."):
         OneGenModel.from_pretrained(whole)
 
 
-def test_a_missing_file_is_told_from_damage(whole: Path) -> None:
+def test_a_missing_file_is_not_reported_as_damage(whole: Path) -> None:
     (whole / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="a file is missing: download the whole"):
         OneGenModel.from_pretrained(whole)
@@ -109,9 +109,9 @@ def test_a_missing_package_is_named_for_pip(whole: Path) -> None:
     ],
 )
 def test_the_advice_follows_the_cause(tmp_path: Path, error: Exception, advice: str) -> None:
-    told = str(unloadable(tmp_path, error, "a model"))
-    assert advice in told
-    assert "git" not in told
+    message = str(unloadable(tmp_path, error, "a model"))
+    assert advice in message
+    assert "git" not in message
 
 
 def response() -> Any:
@@ -121,7 +121,7 @@ def response() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (hub_errors.HFValidationError("bad"), "not a possible hub id.*check the path"),
         (hub_errors.OfflineModeIsEnabled("off"), "HF_HUB_OFFLINE is set"),
@@ -133,13 +133,13 @@ def response() -> Any:
     ],
 )
 def test_the_advice_of_a_download_follows_its_cause(
-    monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
 ) -> None:
     def fail(*_: object, **__: object) -> str:
         raise error
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fail)
-    with pytest.raises(CheckpointError, match=f"No model 'some/model'.*{told}"):
+    with pytest.raises(CheckpointError, match=f"No model 'some/model'.*{message}"):
         OneGenModel.from_pretrained("some/model")
 
 
