@@ -18,7 +18,7 @@ from onegen_model import (
     RetrievalRequested,
     Token,
 )
-from onegen_model.engine.attention import context_length
+from onegen_model.network import context_length
 
 EMBEDDING_TOLERANCE, MARGIN, SCORE_GAP = 1e-4, 1e-3, 1e-5
 

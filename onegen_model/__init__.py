@@ -1,5 +1,6 @@
 """Retrieval-augmented generation in one model and one forward pass."""
 
+from onegen_model.checkpoint.options import LoadOptions, Quantization
 from onegen_model.errors import OneGenError
 from onegen_model.events import (
     Event,
@@ -44,6 +45,7 @@ __all__ = [
     "Finished",
     "Grammar",
     "InvalidToolCall",
+    "LoadOptions",
     "Message",
     "OneGenError",
     "OneGenModel",
@@ -53,6 +55,7 @@ __all__ = [
     "Passage",
     "PassageIndex",
     "PassagesInserted",
+    "Quantization",
     "Query",
     "RequestHandle",
     "Retrieval",

@@ -3,18 +3,20 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from onegen_model.checkpoint.config import CheckpointConfig
-from onegen_model.checkpoint.loading import Checkpoint, load_checkpoint
+from onegen_model.checkpoint.loading import Checkpoint, load_checkpoint, save_checkpoint
+from onegen_model.checkpoint.options import LoadOptions
+from onegen_model.checkpoint.pickling import PickledByName
+from onegen_model.checkpoint.unloading import UnloadedNetwork, free, unloaded
 from onegen_model.engine.base import Engine, StepEngine
-from onegen_model.errors import InvalidInputError, QueueFullError
+from onegen_model.errors import QueueFullError
 from onegen_model.events import Passage
 from onegen_model.generation.answer_stream import AnswerStream, AsyncAnswerStream
 from onegen_model.generation.driver import Driver
@@ -39,10 +41,8 @@ from onegen_model.transcript.template import Template
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-
-class OneGenModel:
+class OneGenModel(PickledByName):
     """A checkpoint, ready to use; safe to share between threads and event loops.
 
     `engine` computes the answers; by default it is a `TransformersEngine` over the checkpoint's
@@ -57,6 +57,7 @@ class OneGenModel:
         engine: Engine | StepEngine | None = None,
         max_queue: int = MAX_QUEUE,
     ) -> None:
+        self._checkpoint = checkpoint
         self.network: PreTrainedModel = checkpoint.network
         self.config = checkpoint.config
         self.fingerprint = checkpoint.fingerprint
@@ -73,25 +74,29 @@ class OneGenModel:
         dtype: str = "float32",
         device: str | None = None,
         preset: str | None = None,
+        **options: Unpack[LoadOptions],
     ) -> "OneGenModel":
         """The default checkpoint, a local folder, or a hub id; raises CheckpointError.
 
-        `preset`: see `load_checkpoint`.
+        `preset`: see `load_checkpoint`. `options` (revision, device_map, quantization,
+        model_kwargs): see `LoadOptions`.
         """
-        if dtype not in _DTYPES:
-            raise InvalidInputError(
-                f"dtype={dtype!r}; expected one of {', '.join(_DTYPES)}; change dtype"
-            )
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(load_checkpoint(path_or_id, _DTYPES[dtype], device, preset))
+        return cls(load_checkpoint(path_or_id, dtype, device, preset, **options))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write whole weights, tokenizer and `onegen.json`; loads without base or adapter."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.network.save_pretrained(folder)
-        self.renderer.tokenizer.save_pretrained(folder)
-        CheckpointConfig(self.config.template, self.config.max_passage_tokens).write(folder)
+        """Write whole weights, tokenizer and `onegen.json`; the fingerprint stays the same."""
+        save_checkpoint(replace(self._checkpoint, network=self.network), Path(folder))
+
+    def unload(self) -> None:
+        """Free weights, cache and engine; open requests fail, and later use raises OneGenError.
+
+        A network that `from_pretrained` did not load is left whole for its other owners.
+        """
+        network, self.network = self.network, cast("PreTrainedModel", UnloadedNetwork())
+        self._checkpoint = replace(self._checkpoint, network=self.network)
+        self._runtime.close(unloaded())
+        if self._checkpoint.origin is not None and not isinstance(network, UnloadedNetwork):
+            free(network)
 
     @property
     def template(self) -> Template:
@@ -129,13 +134,14 @@ class OneGenModel:
         """float32 (n, dimension), L2-normalised; raises PassageTooLongError. `batch`: positions."""
         self._runtime.require_own_process()
         ids = [self.renderer.embed_ids(passage) for passage in passages]
-        return embed_ids(self.network, ids, progress=progress, batch=batch)
+        names = [f"passage {passage.id!r}" for passage in passages]
+        return embed_ids(self.network, ids, names=names, progress=progress, batch=batch)
 
     def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """float32 (n, dimension): the query embeddings at hop 0 of retrieval "always"."""
         self._runtime.require_own_process()
         ids = [self.renderer.query_ids(question) for question in questions]
-        return embed_ids(self.network, ids)
+        return embed_ids(self.network, ids, names=[f"questions[{at}]" for at in range(len(ids))])
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of plain text: no control token, whatever the text says."""

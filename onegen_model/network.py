@@ -1,8 +1,8 @@
 """One forward of a Hugging Face causal LM, read at chosen positions.
 
-The hidden state that enters the output head is the embedding; the logits there are the
-network's own, with whatever it does around its head (scaling, soft-capping). Engine, embedder
-and training all read through these two functions.
+The hidden state that enters the output head is the embedding; the logits there are those of the
+network, with whatever it does around its head (scaling, soft-capping). Engine, embedder and
+training all read through `read` and `read_hidden`.
 """
 
 import threading
@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
+# Rotary embeddings that change with the length of the batch, once it exceeds the original one.
+_LENGTH_DEPENDENT = ("dynamic", "longrope")
 # (rows, columns) to read, one pair per result; None reads nothing.
 Positions = tuple[Tensor, Tensor]
 
@@ -33,7 +35,7 @@ class _Selection(threading.local):
     hidden: Tensor | None = None
 
     def __reduce__(self) -> tuple[type["_Selection"], tuple[()]]:
-        # The hook travels with the head: without this no network that was read can be copied.
+        # A network is copied together with this hook, and thread-locals cannot be copied.
         return _Selection, ()
 
 
@@ -101,6 +103,18 @@ def normalise(hidden: Tensor) -> Tensor:
     return nn.functional.normalize(hidden.float(), dim=-1)
 
 
+def advise_dtype(dtype: torch.dtype) -> str:
+    """What to do about numbers that are not finite."""
+    if dtype == torch.float16:
+        return (
+            "float16 overflows beyond 65504, which is the likely cause; load the model with "
+            'dtype="bfloat16" or dtype="float32"'
+        )
+    if dtype == torch.bfloat16:
+        return 'load the model with dtype="float32"; if that does not help, its weights are damaged'
+    return "its weights are likely damaged; download the checkpoint again"
+
+
 def pad_rows(sequences: Sequence[Sequence[int]], pad_id: int) -> Mapping[str, Tensor]:
     """Right-padded `input_ids` and `attention_mask`, both (rows, longest)."""
     width = max(map(len, sequences))
@@ -110,3 +124,13 @@ def pad_rows(sequences: Sequence[Sequence[int]], pad_id: int) -> Mapping[str, Te
         ids[row, : len(sequence)] = torch.tensor(sequence)
         mask[row, : len(sequence)] = 1
     return {"input_ids": ids, "attention_mask": mask}
+
+
+def context_length(config: "PreTrainedConfig") -> int:
+    """The longest sequence whose cached keys stay valid, in tokens."""
+    longest = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
+        if part.get("rope_type") in _LENGTH_DEPENDENT:
+            longest = min(longest, int(part.get("original_max_position_embeddings") or longest))
+    return longest

@@ -38,6 +38,7 @@ class Runtime:
         self._driver: Driver | None = None
         self._lock = threading.RLock()
         self._process = os.getpid()
+        self._closed: Exception | None = None
 
     @property
     def engine(self) -> Engine | StepEngine:
@@ -61,6 +62,17 @@ class Runtime:
                 )
             return self._driver
 
+    def close(self, error: Exception) -> None:
+        """End all requests with `error`, and raise it wherever this object is used later."""
+        with self._lock:
+            if self._closed is not None:
+                return
+            driver, self._closed = self._driver, error
+            self._engine = self._driver = None
+            del self._network  # Memory is freed only when nobody refers to it.
+        if driver is not None:
+            driver.close(error)
+
     def _end_ids(self) -> list[int]:
         configured = getattr(self._network.generation_config, "eos_token_id", None)
         extra = configured if isinstance(configured, list) else [configured]
@@ -70,8 +82,10 @@ class Runtime:
         """In a forked child: begin anew with the same weights, or raise EngineError.
 
         The threads of torch and the state of a GPU do not survive a fork; a child that used them
-        would hang.
+        would hang. Raises the error of `close`, too.
         """
+        if self._closed is not None:
+            raise self._closed
         if os.getpid() == self._process:
             return
         if torch.get_num_threads() > 1 or self._network.device.type != "cpu":

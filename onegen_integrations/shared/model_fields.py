@@ -1,27 +1,27 @@
-"""The fields with which every component names its model, and what embeddings have beside them.
-
-Both frameworks are built on pydantic.
-"""
+"""The fields with which every component names its model, and the fields of embeddings."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from onegen_integrations.shared.models import SharedModel
-from onegen_model import OneGenModel, Passage
+from onegen_integrations.shared.strict_fields import StrictFields
+from onegen_model import OneGenModel, Passage, Quantization
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 
-_UNNAMED = "SharedModel("  # how a model is written that no name leads back to
+_UNNAMED = "SharedModel("  # how a model that was passed as a loaded object is serialised
 
 
-class ModelFields(BaseModel):
+class ModelFields(StrictFields):
     """`model` is a path, a hub id, a model that is already loaded, or None for the default one.
 
-    It is loaded when first used, once per process. `ONEGEN_MODEL` in the environment names the
-    model where none is given.
+    It is loaded when first used, once per process, and stays until `unload`. `ONEGEN_MODEL` in the
+    environment names the model where none is given. `dtype`, `device`, `revision`, `device_map`,
+    `quantization` ("8bit" or "4bit") and `model_kwargs` are those of
+    `OneGenModel.from_pretrained`, with the limits stated there (`LoadOptions`).
     """
 
     model_config = ConfigDict(
@@ -33,17 +33,21 @@ class ModelFields(BaseModel):
     )
     dtype: str = "float32"
     device: str | None = None
+    revision: str | None = None
+    device_map: str | dict[str, int | str] | None = None
+    quantization: Quantization | None = None
+    model_kwargs: dict[str, Any] | None = None
 
     @field_validator("model")
     @classmethod
     def _hold_a_handle(cls, model: object) -> object:
-        """A loaded model could neither be copied nor pickled with this object; traces know text."""
+        """Wrap a loaded model, so that the component can be copied, pickled and traced."""
         if isinstance(model, Path):
             return str(model)
         if isinstance(model, str) and model.startswith(_UNNAMED):
             raise InvalidInputError(
-                f"{model} was handed over loaded, and what was written of it has no weights; "
-                "expected a path or a hub id; make the component with that name instead"
+                f"{model} stands for a model that was passed as a loaded object, and is no name; "
+                "expected a path or a hub id; pass that name"
             )
         return SharedModel(model) if isinstance(model, OneGenModel) else model
 
@@ -56,30 +60,45 @@ class ModelFields(BaseModel):
     @property
     def shared(self) -> SharedModel:
         """The handle of the model."""
-        return SharedModel(self.model, dtype=self.dtype, device=self.device)
+        return SharedModel(
+            self.model,
+            dtype=self.dtype,
+            device=self.device,
+            revision=self.revision,
+            device_map=self.device_map,
+            quantization=self.quantization,
+            model_kwargs=self.model_kwargs,
+        )
+
+    def unload(self) -> None:
+        """Free the model, for all components that share it; the next use loads it again."""
+        self.shared.unload()
 
     @property
     def model_label(self) -> str:
-        """How traces and messages call the model."""
+        """The name of the model in traces and messages."""
         return "default" if self.model is None else str(self.model)
 
 
 class EmbeddingFields(ModelFields):
-    """Texts are embedded as passages, queries as a question that retrieves at once."""
+    """Texts are embedded as passages, queries as questions with retrieval "always".
 
-    too_long_advice: ClassVar[str]  # how a user of this framework makes texts that fit
+    `too_long_advice` says how a user of the framework makes texts that fit.
+    """
+
+    too_long_advice: ClassVar[str]
 
     @property
     def max_passage_tokens(self) -> int:
-        """Longest text, as `count_tokens` counts."""
+        """Longest text, in tokens of `count_tokens`."""
         return self.shared.model.max_passage_tokens
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a text, as `max_passage_tokens` counts them."""
+        """Tokens of a text, without the tokens that embedding adds."""
         return self.shared.model.count_tokens(text)
 
     def _embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Unit vectors; raises PassageTooLongError, and InvalidInputError for an empty text."""
+        """Unit vectors; raises PassageTooLongError, or InvalidInputError for an empty text."""
         passages = [Passage(f"texts[{at}]", text) for at, text in enumerate(texts)]
         try:
             rows: list[list[float]] = self.shared.model.embed_passages(passages).tolist()

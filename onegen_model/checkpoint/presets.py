@@ -1,7 +1,7 @@
 """The published OneGen checkpoints: which one a folder holds, and in what format it was trained.
 
-A folder as it was published has no `onegen.json`. The tokens that were added to its tokenizer
-tell which checkpoint it is; their ids are the tokenizer's, for the published ones differ from what
+A folder as it was published has no `onegen.json`, and is recognised by the tokens that were added
+to its tokenizer. Their ids are read from the tokenizer, because the published ones differ from what
 the published code would give.
 """
 
@@ -29,10 +29,13 @@ _QUESTION_ANSWERING = ControlTokens(
     "<paragraph>",
     "</paragraph>",
 )
-_INSTRUCTION = (
+DOCUMENT_PROMPT = (
     "Represent the following document fragment and output it after the "
-    "'[Document Fragment Representation]' token. \nHere are document fragment:\n{passage}"
+    "'[Document Fragment Representation]' token. \nHere are document fragment:\n"
 )
+"""What stands before a passage that is embedded, in training data and in the templates."""
+
+_EMBEDDED = DOCUMENT_PROMPT + "{passage}"
 _REFLECTION = (
     *("[No Retrieval]", "[Retrieval]", "[Continue to Use Evidence]", "[Irrelevant]", "[Relevant]"),
     *("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]"),
@@ -43,14 +46,16 @@ _LINKING = ("[_CONTINUE_]", "[LK]", "[SE]")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published format. `tokens` are all that its tokenizer was given.
+    """A published format. `tokens` are all that were added to its tokenizer.
 
-    `obstacle` says why a checkpoint of this format cannot be used; it has no template then.
+    `prompt` is what training put around a `{question}`. `obstacle` says why a checkpoint of this
+    format cannot be used; it has no template then.
     """
 
     name: str
     published_as: str
     tokens: frozenset[str]
+    prompt: str
     template: Template | None = None
     max_passage_tokens: int = 512
     obstacle: str = ""
@@ -68,21 +73,31 @@ class Preset:
                 )
 
 
+_MULTI_HOP_PROMPT = (
+    "You are good at multi-step reasoning in QA. For complex questions, break down the process. "
+    "Generate and answer sub-questions step-by-step, using retrieved documents at each stage. "
+    "Output the final answer wrapped by <FINAL-ANSWER></FINAL-ANSWER>. Here is a question: "
+    "{question}"
+)
+_SELF_RAG_PROMPT = "### Instruction:\n{question}\n\n### Response:\n"
+_LINKING_PROMPT = (
+    "[INST] You are good at mention detection. Identify and extract mentions of entities from "
+    "the text. Please output the original text with annotations. Here, the annotation for each "
+    "mention should be formatted as `<MENTION>{mention in text}</MENTION>` when displayed. "
+    "\n\nTEST TEXT:\n{question} [/INST]"
+)
+
 MULTI_HOP = Preset(
     "onegen-multihop",
     "zjunlp/OneGen-MultiHop-Llama2-7B",
     frozenset(_QUESTION_ANSWERING),
+    _MULTI_HOP_PROMPT,
     Template(
         tokens=_QUESTION_ANSWERING,
         system="",
-        prompt=(
-            "You are good at multi-step reasoning in QA. For complex questions, break down the "
-            "process. Generate and answer sub-questions step-by-step, using retrieved documents at "
-            "each stage. Output the final answer wrapped by <FINAL-ANSWER></FINAL-ANSWER>. Here is "
-            "a question: {question}"
-        ),
+        prompt=_MULTI_HOP_PROMPT,
         titled="wiki title: {title}\ncontent: {text}",
-        embedded=_INSTRUCTION,
+        embedded=_EMBEDDED,
     ),
 )
 """Multi-hop question answering: sub-questions, paragraphs of Wikipedia, an answer in its frame.
@@ -92,7 +107,7 @@ As published:
 * the prompt, its words and the space before a line break included; no chat template, no BOS;
 * the passage token that the instruction in front of a passage quotes is the token itself, not its
   letters, and the vector is read at the next one;
-* the query token is written by the model, and the passages stand right behind it.
+* the query token is written by the model, and the passages follow it directly.
 
 Otherwise than published, on purpose:
 
@@ -104,8 +119,8 @@ Otherwise than published, on purpose:
 * a passage that is in the context is not found again; nothing found is an empty frame;
 * passages have at most 512 tokens here. The original has no limit, and trained on 1,200 with the
   instruction;
-* inserted are as many passages as `RetrievalParams.top_k` says, its default included; the
-  original inserts 1, 5 times at most;
+* the number of inserted passages is `RetrievalParams.top_k`, its default included; the original
+  inserts 1, 5 times at most;
 * the answer is the first frame that was written, wherever it is; the original looks at what was
   written last, and finds nothing where there are two;
 * no text of a question or a passage becomes a control token.
@@ -118,11 +133,12 @@ SELF_RAG = Preset(
     "onegen-selfrag",
     "zjunlp/OneGen-SelfRAG-Llama2-7B",
     frozenset((*_QUESTION_ANSWERING, *_REFLECTION)),
+    _SELF_RAG_PROMPT,
     Template(
         tokens=_QUESTION_ANSWERING,
         system="",
-        prompt="### Instruction:\n{question}\n\n### Response:\n",
-        embedded=_INSTRUCTION,
+        prompt=_SELF_RAG_PROMPT,
+        embedded=_EMBEDDED,
         before_query="[Retrieval]",
         reflection=_REFLECTION,
     ),
@@ -131,14 +147,15 @@ SELF_RAG = Preset(
 
 As published: the prompt, `[Retrieval]` before the query token (forced with it under retrieval
 "always", which is what the original measures), `title`, newline, `text` in a frame and behind the
-instruction of multi-hop question answering. What a task puts around its question is the caller's.
+instruction of multi-hop question answering. What a task puts around its question is left to the
+caller.
 
 Otherwise than published, on purpose: what is said of multi-hop question answering, and
 
 * passages come from a whole index; the original only orders a list that Contriever found;
 * one answer is written with the passages in its context (one with `top_k=1`, as in training). The
   original writes one for each passage and takes the best by the probabilities of its reflection
-  tokens; no score is made of them here;
+  tokens, which are not scored here;
 * under "auto" the model's own choice between `[Retrieval]` and `[No Retrieval]` holds; the original
   compares their probabilities with a threshold;
 * no BOS and no space in front of a text, as in training; the scripts of the original have both;
@@ -150,7 +167,8 @@ ENTITY_LINKING = Preset(
     "onegen-entity-linking",
     "zjunlp/OneGen-EntityLinking-Llama2-7B",
     frozenset(_LINKING),
-    obstacle="it emits an embedding at each mention and goes on without a passage, for which the "
+    _LINKING_PROMPT,
+    obstacle="it emits an embedding at each mention and continues without a passage, for which the "
     "engine has no event",
 )
 """Entity linking; refused. Nothing is inserted behind its query token `[LK]`."""
@@ -171,7 +189,7 @@ def find_preset(
 ) -> Preset | None:
     """The preset of a folder without `onegen.json`; None where it has our own control tokens.
 
-    Raises CheckpointError for tokens that are nobody's, for those of another preset than the one
+    Raises CheckpointError for tokens of no preset, for those of another preset than the one
     that was named, and for a preset that cannot be used.
     """
     added = frozenset(token.content for token in tokenizer.added_tokens_decoder.values())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from onegen_model.checkpoint.loading import weights_sha256
+from onegen_model.checkpoint.fingerprint import weights_sha256
 from onegen_model.cli.evaluate import SEARCHERS
 from onegen_model.cli.index import Reading, grow
 from onegen_model.errors import InvalidInputError

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 # The names that Hugging Face configs give to layers whose keys and values can be kept per position.
 FULL, SLIDING = "full_attention", "sliding_attention"
 Mask = Tensor | dict[str, Tensor | None] | None
-# Rotary embeddings that change with the length of the batch, once it exceeds the original one.
-_LENGTH_DEPENDENT = ("dynamic", "longrope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +102,3 @@ def _obstacle(network: "PreTrainedModel", config: "PreTrainedConfig") -> str:
     if getattr(config, "use_bidirectional_attention", False):
         return "bidirectional attention"
     return ""
-
-
-def context_length(config: "PreTrainedConfig") -> int:
-    """The longest sequence whose cached keys stay valid, in tokens."""
-    longest = int(config.max_position_embeddings)
-    rope = getattr(config, "rope_parameters", None) or {}
-    for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
-        if part.get("rope_type") in _LENGTH_DEPENDENT:
-            longest = min(longest, int(part.get("original_max_position_embeddings") or longest))
-    return longest

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from onegen_model.engine.attention import context_length
 from onegen_model.engine.chunks import Row, RowChunk, plan_forwards
 from onegen_model.engine.constraint import Constrain
 from onegen_model.engine.forward import Chunk, SlotNetwork
@@ -18,7 +17,7 @@ from onegen_model.engine.slots import SlotPool
 from onegen_model.errors import EngineError, InvalidInputError, ProtocolError, is_out_of_memory
 from onegen_model.events import Event, Finished, FinishReason
 from onegen_model.inputs import Candidate
-from onegen_model.network import HeadOutput, normalise
+from onegen_model.network import HeadOutput, context_length, normalise
 from onegen_model.params import SamplingParams
 from onegen_model.request import Request, State
 

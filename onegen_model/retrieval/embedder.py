@@ -8,7 +8,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from onegen_model.network import normalise, pad_rows, read_hidden
+from onegen_model.errors import ContextTooLongError, OneGenError
+from onegen_model.network import (
+    advise_dtype,
+    context_length,
+    normalise,
+    pad_rows,
+    read_hidden,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,15 +28,20 @@ def embed_ids(
     network: "PreTrainedModel",
     sequences: Sequence[Sequence[int]],
     *,
+    names: Sequence[str] | None = None,
     progress: bool = False,
     batch: int = BATCH_TOKENS,
 ) -> NDArray[np.float32]:
     """Unit vectors (n, width), in the order of `sequences`; sorted by length inside.
 
-    A forward has at most `batch` positions, padding included, and at least one sequence.
+    A forward has at most `batch` positions, padding included, and at least one sequence. Errors
+    name a sequence by its entry in `names`. Raises ContextTooLongError before any forward for a
+    sequence that is longer than the context, and OneGenError for a vector that is not finite.
     """
-    width = network.config.get_text_config().hidden_size
-    vectors = np.empty((len(sequences), width), np.float32)
+    names = names or [f"sequences[{at}]" for at in range(len(sequences))]
+    config = network.config.get_text_config()
+    _require_room(sequences, names, context_length(config))
+    vectors = np.empty((len(sequences), config.hidden_size), np.float32)
     order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
     with tqdm(total=len(order), desc="embedding", unit="", disable=not progress) as bar:
         start = 0
@@ -37,9 +49,31 @@ def embed_ids(
             rows = max(1, batch // len(sequences[order[start]]))
             some = order[start : start + rows]
             vectors[some] = _embed_batch(network, [sequences[i] for i in some])
+            _require_finite(vectors, some, names, network.dtype)
             start += len(some)
             bar.update(len(some))
     return vectors
+
+
+def _require_room(sequences: Sequence[Sequence[int]], names: Sequence[str], longest: int) -> None:
+    for name, sequence in zip(names, sequences, strict=True):
+        if len(sequence) > longest:
+            raise ContextTooLongError(
+                f"{name} has {len(sequence)} tokens with its prompt; expected at most {longest}, "
+                "the context of the model; shorten it"
+            )
+
+
+def _require_finite(
+    vectors: NDArray[np.float32], rows: Sequence[int], names: Sequence[str], dtype: torch.dtype
+) -> None:
+    finite = np.isfinite(vectors[rows]).all(axis=1)
+    if not finite.all():
+        name = names[rows[int(finite.argmin())]]
+        raise OneGenError(
+            f"The embedding of {name} is not finite in {dtype}; expected finite numbers; "
+            f"{advise_dtype(dtype)}"
+        )
 
 
 @torch.inference_mode()

@@ -41,7 +41,8 @@ CORE = {
     "finetune": "",
     "finetune.settings": "errors",
     "finetune.loss": "network",
-    "finetune.data": "errors events finetune.loss finetune.settings jsonl network transcript",
+    "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings jsonl "
+    "network transcript",
     "finetune.mining": "checkpoint errors events finetune.data network retrieval transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
     "jsonl transcript",
@@ -65,7 +66,7 @@ THIRD_PARTY = {
     "engine.scripted": "",
     "generation": "transformers",
     "retrieval.protocol": "",
-    "checkpoint.default_base": "tokenizers torch tqdm transformers",
+    "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
 ONLY_IN = {"faiss": {"retrieval.index"}, "semantic_text_splitter": {"retrieval.documents"}}
 NEVER_IN_CORE = (

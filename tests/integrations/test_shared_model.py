@@ -1,4 +1,4 @@
-"""One set of weights, whoever asks, however often, from however many threads."""
+"""One set of weights for equal arguments, however often and from however many threads."""
 
 import copy
 import pickle
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from onegen_integrations.shared import SharedModel, shared_model
+from onegen_integrations.shared import SharedModel, shared_model, unload_model
 from onegen_integrations.shared import models as shared
+from onegen_integrations.shared.model_fields import ModelFields
 from onegen_model import OneGenModel
 from onegen_model.errors import CheckpointError, InvalidInputError
 
@@ -22,6 +23,10 @@ class Loaded(OneGenModel):
 
     def __init__(self, *asked: Any) -> None:
         self.fingerprint = "-".join(map(str, asked))
+        self.is_unloaded = False
+
+    def unload(self) -> None:
+        self.is_unloaded = True
 
 
 class Holder(BaseModel):
@@ -35,10 +40,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Every load, in order; the process's own models are out of the way meanwhile."""
     seen: list[tuple[Any, ...]] = []
 
-    def load(source: str | None, *, dtype: str, device: str | None) -> OneGenModel:
-        seen.append((source, dtype, device))
+    def load(source: str | None, *, dtype: str, device: str | None, **options: Any) -> OneGenModel:
+        asked = (source, dtype, device, *sorted(map(str, options.items())))
+        seen.append(asked)
         time.sleep(0.02)
-        return Loaded(source, dtype, device)
+        return Loaded(*asked)
 
     monkeypatch.setattr(OneGenModel, "from_pretrained", load)
     monkeypatch.setattr(shared, "_models", {})
@@ -121,3 +127,63 @@ def test_a_handle_is_a_field_of_a_pydantic_model(loads: list[tuple[Any, ...]]) -
     assert Holder(**{**holder.__dict__, "temperature": 1}).engine is holder.engine
     assert holder.model_dump() == {"temperature": 0.0}
     assert loads == []
+
+
+def test_arguments_of_loading_decide_which_weights(loads: list[tuple[Any, ...]]) -> None:
+    plain = shared_model("hub/id")
+    for options in (
+        {"revision": "v1"},
+        {"revision": "v2"},
+        {"device_map": {"": "cpu"}},
+        {"device_map": "auto"},
+        {"quantization": "4bit"},
+        {"model_kwargs": {"max_memory": {0: "10GiB", "cpu": "30GiB"}}},
+    ):
+        model = shared_model("hub/id", **options)
+        assert model is not plain
+        assert shared_model("hub/id", **copy.deepcopy(options)) is model
+        handle = pickle.loads(pickle.dumps(SharedModel("hub/id", **options)))
+        assert handle.model is model
+    assert shared_model("hub/id", model_kwargs={}, revision=None) is plain
+    assert len(loads) == len(set(loads)) == 7
+
+
+def test_an_unloaded_model_is_forgotten_and_loaded_again_when_used(
+    loads: list[tuple[Any, ...]],
+) -> None:
+    handle, other = SharedModel("hub/id"), shared_model("hub/other")
+    first = handle.model
+    handle.unload()
+    handle.unload()
+    assert (first.is_unloaded, other.is_unloaded) == (True, False)
+    second = SharedModel("hub/id").model
+    assert second is not first
+    assert handle.model is second
+    unload_model("hub/id")
+    assert second.is_unloaded
+    assert len(loads) == 3
+
+
+def test_unloading_what_was_never_loaded_loads_nothing(loads: list[tuple[Any, ...]]) -> None:
+    SharedModel("hub/id").unload()
+    unload_model("hub/id", revision="v1")
+    assert loads == []
+
+
+def test_a_handle_of_a_loaded_model_unloads_it() -> None:
+    model = Loaded("mine")
+    SharedModel(model).unload()
+    assert model.is_unloaded
+
+
+def test_a_component_loads_as_its_fields_say(loads: list[tuple[Any, ...]]) -> None:
+    component = ModelFields(model="hub/id", device_map="cpu", revision="v1", quantization="8bit")
+    model = component.shared.model
+    assert loads == [
+        (
+            *("hub/id", "float32", None),
+            *("('device_map', 'cpu')", "('quantization', '8bit')", "('revision', 'v1')"),
+        )
+    ]
+    component.unload()
+    assert model.is_unloaded

@@ -155,4 +155,4 @@ def script(model: OneGenModel, monkeypatch: pytest.MonkeyPatch, text: str) -> No
     """Let the model write `text`, control tokens included."""
     engine: Any = model.engine
     ids = iter(model.renderer.tokenizer(text, add_special_tokens=False).input_ids)
-    monkeypatch.setattr(engine, "_choose", lambda logits, choices: [next(ids) for _ in choices])
+    monkeypatch.setattr(engine, "sampler", lambda logits, choices: [next(ids) for _ in choices])

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from onegen_model.checkpoint.loading import weights_sha256
+from onegen_model.checkpoint.fingerprint import weights_sha256
 from onegen_model.errors import CheckpointError, MissingExtraError
 from onegen_model.events import Passage
 
@@ -34,8 +34,10 @@ class SentenceEncoder:
 
         folder = folder or _find_default()
         try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder)
-            network = AutoModel.from_pretrained(folder, dtype=torch.float32)
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            network = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, trust_remote_code=False
+            )
         except Exception as error:  # Damage shows in a dozen kinds of errors.
             raise CheckpointError(
                 f"{folder} cannot be loaded ({type(error).__name__}); expected a sentence encoder "

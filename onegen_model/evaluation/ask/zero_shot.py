@@ -9,15 +9,11 @@ from typing import Any
 import torch
 
 from onegen_model.checkpoint.config import CONFIG_FILE, CheckpointConfig
-from onegen_model.checkpoint.loading import (
-    DEFAULT_CHECKPOINT,
-    Checkpoint,
-    find_base,
-    fingerprint_of,
-    load_weights,
-    prepare_tokens,
-)
-from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.checkpoint.dtypes import find_dtype
+from onegen_model.checkpoint.fingerprint import fingerprint_of
+from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, Checkpoint
+from onegen_model.checkpoint.weights import find_base, load_weights, prepare_tokens
+from onegen_model.errors import CheckpointError
 from onegen_model.evaluation.ask.harness import Submitted
 from onegen_model.evaluation.ask.questions import Question
 from onegen_model.events import PassagesInserted, Query, RetrievalRequested
@@ -28,7 +24,6 @@ from onegen_model.retrieval.protocol import Retriever
 from onegen_model.transcript.conversation import Conversation, Message
 from onegen_model.transcript.template import Template
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PROMPT = (
     "Answer the question from these passages, with the shortest phrase that answers it.\n\n"
     "{context}\n\nQuestion: {question}"
@@ -40,10 +35,7 @@ def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
 
     Its prompt has no system text of ours. Raises CheckpointError.
     """
-    if dtype not in _DTYPES:
-        raise InvalidInputError(
-            f"dtype={dtype!r}; expected one of {', '.join(_DTYPES)}; change dtype"
-        )
+    torch_dtype = find_dtype(dtype)
     folder = DEFAULT_CHECKPOINT if checkpoint is None else Path(checkpoint)
     if not folder.is_dir():
         raise CheckpointError(f"No model {folder}; expected a folder; download the model first")
@@ -60,7 +52,7 @@ def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
     prepare_tokens(network, tokenizer, config.template)
     fingerprint = fingerprint_of(network, tokenizer, weights, weights, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.nn.Module.to(network, device=device, dtype=_DTYPES[dtype]).eval()
+    torch.nn.Module.to(network, device=device, dtype=torch_dtype).eval()
     return OneGenModel(Checkpoint(network.requires_grad_(False), tokenizer, config, fingerprint))
 
 

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from onegen_model.checkpoint.presets import DOCUMENT_PROMPT, PRESETS
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import (
@@ -35,28 +36,8 @@ _FRAME = re.compile(r"<paragraph>(.*?)</paragraph>", re.DOTALL)
 _LINKED = "[_CONTINUE_]"
 _END = "</s>"
 _TITLED = re.compile(r"wiki title: (.*?)\ncontent: (.*)", re.DOTALL)
-# What stands around a question: multi-hop, Self-RAG, entity linking.
-_PROMPTS = (
-    (
-        "You are good at multi-step reasoning in QA. For complex questions, break down the process."
-        " Generate and answer sub-questions step-by-step, using retrieved documents at each stage."
-        " Output the final answer wrapped by <FINAL-ANSWER></FINAL-ANSWER>."
-        " Here is a question: ",
-        "",
-    ),
-    ("### Instruction:\n", "\n\n### Response:\n"),
-    (
-        "[INST] You are good at mention detection. Identify and extract mentions of entities from "
-        "the text. Please output the original text with annotations. Here, the annotation for each "
-        "mention should be formatted as `<MENTION>{mention in text}</MENTION>` when displayed. "
-        "\n\nTEST TEXT:\n",
-        " [/INST]",
-    ),
-)
-_DOCUMENT_PROMPT = (
-    "Represent the following document fragment and output it after the "
-    "'[Document Fragment Representation]' token. \nHere are document fragment:\n"
-)
+# What stands before and behind a question, of every published format.
+_PROMPTS = tuple(preset.prompt.split("{question}") for preset in PRESETS.values())
 
 
 class Documents(Mapping[str, Passage]):
@@ -94,7 +75,7 @@ class Documents(Mapping[str, Passage]):
             fragment = int(number)
         messages = self._lines[self._found[uid][0]]["messages"]
         read = "".join(message["content"] for message in messages[: 2 * fragment + 1 : 2])
-        title, text = _split_title(read.removeprefix(_DOCUMENT_PROMPT))
+        title, text = _split_title(read.removeprefix(DOCUMENT_PROMPT))
         return Passage(found, text, title)
 
     def __contains__(self, name: object) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from onegen_model.checkpoint.config import ADAPTER_FILE
 from onegen_model.checkpoint.default_base import file_sha256
-from onegen_model.checkpoint.loading import ADAPTER_FILE
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import Start, adapter_problems, find_source

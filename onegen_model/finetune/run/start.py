@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoTokenizer
 
-from onegen_model.checkpoint.config import Base, CheckpointConfig
+from onegen_model.checkpoint.config import ADAPTER_FILE, Base, CheckpointConfig
 from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
-from onegen_model.checkpoint.loading import (
-    ADAPTER_FILE,
-    DEFAULT_CHECKPOINT,
+from onegen_model.checkpoint.fingerprint import weights_sha256
+from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, load_checkpoint
+from onegen_model.checkpoint.weights import (
     find_base,
-    load_checkpoint,
+    load_tokenizer,
     load_weights,
     prepare_tokens,
-    weights_sha256,
 )
 from onegen_model.engine.probe import probe
 from onegen_model.errors import CheckpointError, InvalidInputError
@@ -35,7 +33,7 @@ from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +146,7 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
         raise InvalidInputError(f"No model {folder}; expected a folder; download the model first")
     config = CheckpointConfig.read(folder)
     weights = find_base(config.base) if config.base else folder
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(weights)
-    except Exception as error:  # Damage shows in a dozen kinds of errors.
-        raise CheckpointError(
-            f"{weights} has no tokenizer that loads ({type(error).__name__}); expected one of "
-            "Hugging Face; check the folder"
-        ) from error
+    tokenizer = load_tokenizer(weights)
     add_control_tokens(tokenizer, config.template.tokens)
     return Renderer(config.template, tokenizer, max_passage_tokens or config.max_passage_tokens)
 

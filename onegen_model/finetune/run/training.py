@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-from onegen_model.checkpoint.config import CheckpointConfig
-from onegen_model.checkpoint.loading import ADAPTER_FILE
+from onegen_model.checkpoint.config import ADAPTER_FILE, CheckpointConfig
 from onegen_model.errors import (
     CheckpointError,
     InvalidInputError,

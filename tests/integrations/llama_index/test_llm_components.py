@@ -128,5 +128,5 @@ def test_a_loaded_model_is_written_by_its_name_if_it_has_one(
     assert OneGenLLM.from_dict(named.to_dict()).shared.model is model
     own = OneGenModel.__new__(OneGenModel)
     own.__dict__.update(model.__dict__)
-    with pytest.raises(ValueError, match=r"was handed over loaded, .*; expected a path"):
+    with pytest.raises(ValueError, match=r"was passed as a loaded object, .*; expected a path"):
         OneGenLLM.from_dict(OneGenLLM(model=own).to_dict())

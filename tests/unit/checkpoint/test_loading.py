@@ -9,7 +9,8 @@ import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model.checkpoint.config import Base, CheckpointConfig
-from onegen_model.checkpoint.loading import Checkpoint, weights_sha256
+from onegen_model.checkpoint.fingerprint import weights_sha256
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError
 from onegen_model.finetune.run.trainable import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel
@@ -103,19 +104,21 @@ def test_the_fingerprint_does_not_depend_on_dtype_versions_and_paths(
     assert [fingerprint(moved), fingerprint(adapter)] == before
 
 
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "truncated": lambda whole: whole[: len(whole) // 2],
-    "no header": lambda whole: whole[:100],
-    "empty": lambda whole: b"",
-    "git-lfs pointer": lambda whole: POINTER,
+DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "truncated": (lambda whole: whole[: len(whole) // 2], "damaged or cut short: download"),
+    "no header": (lambda whole: whole[:100], "damaged or cut short: download"),
+    "empty": (lambda whole: b"", "damaged or cut short: download"),
+    "git-lfs pointer": (lambda whole: POINTER, "git-lfs pointer .*`git lfs pull`"),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_weights_are_one_error(whole: Path, adapter: Path, damage: str) -> None:
     for file in (whole / "model.safetensors", adapter / "adapter_model.safetensors"):
-        file.write_bytes(DAMAGE[damage](file.read_bytes()))
-        with pytest.raises(CheckpointError, match=r"cannot be loaded .*expected .*git lfs pull"):
+        change, advice = DAMAGE[damage]
+        file.write_bytes(change(file.read_bytes()))
+        match = f"cannot be loaded .*expected .*; {file.name} .*{advice}"
+        with pytest.raises(CheckpointError, match=match):
             OneGenModel.from_pretrained(file.parent)
 
 

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, T5Config
 from transformers import T5ForConditionalGeneration as T5
 
-from onegen_model.engine.attention import AttentionPattern, context_length
+from onegen_model.engine.attention import AttentionPattern
 from onegen_model.engine.forward import Chunk, SlotNetwork
 from onegen_model.engine.probe import probe
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import CheckpointError
+from onegen_model.network import context_length
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import FAMILIES, MakeNetwork
 from tests.support.engines import QUESTIONS, Player, World, check_clean, clean_read
