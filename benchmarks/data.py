@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation import GoldQuestion, read_questions, read_training_gold
 from onegen_model.evaluation.ask.pool import pieces
-from onegen_model.evaluation.ask.questions import Question, gold_of_training, read_questions, spaced
+from onegen_model.evaluation.ask.questions import spaced
 from onegen_model.retrieval.documents import Document, read_file
 from onegen_model.retrieval.index_files import is_index
 
-__all__ = ["Data", "Question", "load", "open_index", "own_candidates", "pieces"]
+__all__ = ["Data", "GoldQuestion", "load", "open_index", "own_candidates", "pieces"]
 
 SMALL_CUT = Path(__file__).parent / "data_small"
 INDEXES = Path(__file__).parent.parent / "runs" / "benchmarks"
@@ -33,7 +34,7 @@ PASSAGES_PER_SAVE = 256
 class Data:
     """`paragraphs` by id; `trained` are the gold paragraphs of training, None where unknown."""
 
-    questions: Sequence[Question]
+    questions: Sequence[GoldQuestion]
     paragraphs: dict[str, Document]
     trained: frozenset[str] | None
 
@@ -86,7 +87,7 @@ def _gold_of_training(folder: Path) -> frozenset[str] | None:
     files = [folder / f"multihop_{name}.jsonl.gz" for name in ("train", "silver_train")]
     if not all(file.exists() for file in files):
         return None
-    return gold_of_training(files)
+    return read_training_gold(files)
 
 
 def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> PassageIndex:

@@ -1,4 +1,4 @@
-"""The dated JSON of a benchmark, and the machine that it ran on."""
+"""The dated JSON of a benchmark, with the machine that it ran on."""
 
 import argparse
 import json
@@ -35,9 +35,9 @@ def machine() -> dict[str, Any]:
 def save(
     name: str, model: OneGenModel, options: argparse.Namespace, measured: dict[str, Any]
 ) -> Path:
-    """Write `benchmarks/results/<name>-<date>.json`.
+    """Write `benchmarks/results/<name>-<date>.json`; returns its path.
 
-    `<name>-small-…` is that of the small cut, `…-<fingerprint>.json` that of a named `--model`.
+    The name ends in `-small` for the small cut, and in the fingerprint for a given `--model`.
     """
     today = date.today().isoformat()
     content = {

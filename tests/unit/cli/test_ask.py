@@ -60,7 +60,7 @@ def test_ask_without_retrieval_needs_no_index(model: FakeModel) -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["who?"], "No index was named"),
+        (["who?"], "No index is given"),
         (["who?", "--index", "nowhere"], "There is no index at nowhere"),
         (["who?", "--index", "docs"], "docs is not an index"),
         ([" ", "--index", "my.index"], "The question is empty"),

@@ -40,9 +40,9 @@ def test_display_says_what_went_wrong() -> None:
     assert out.getvalue().splitlines()[:7] == [
         "  hop 1 searched: who?",
         "    nothing was found",
-        "    1 passage left out: the context is full",
+        "    1 passage left out (the context is full)",
         "half",
-        "(the answer was cut: it reached its longest length)",
+        "(the answer was cut at its maximum length)",
         "Answer: (none)",
         "Sources: none, nothing was retrieved",
     ]

@@ -10,13 +10,13 @@ import pytest
 
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.evaluation.ask.questions import gold_of_training, read_questions, spaced
-from onegen_model.evaluation.ask.run_folder import RunFolder, find_runs
+from onegen_model.evaluation import RunFolder, find_runs, read_questions, read_training_gold
+from onegen_model.evaluation.ask.questions import spaced
 from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines
 
 pytestmark = pytest.mark.usefixtures("here")
 
-RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--searcher", "bm25", "--out", "run")
+RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--retriever", "bm25", "--out", "run")
 
 
 @pytest.fixture
@@ -34,9 +34,10 @@ def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> P
         ({"answer": "  "}, "answer: '  '; expected some text"),
         ({"aliases": "red"}, "aliases: 'red'; expected a list of texts"),
         ({"type": 3}, "type: 3; expected text"),
-        ({"hops": []}, r"hops: \[\]; expected a gold paragraph for each hop"),
-        ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: {'title': 'x'}; expected the id"),
-        ({"id": "q1"}, "id: 'q1' stands above already"),
+        ({"hops": "p1"}, "hops: 'p1'; expected a list of gold paragraphs"),
+        ({"hops": ["p1"]}, r"hops\[0\]: 'p1'; expected a list of gold paragraphs"),
+        ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: missing; expected the id"),
+        ({"id": "q1"}, "id: 'q1' is used above; expected each id once"),
         ({"question": "half \ud83d"}, "question: .*; expected some text"),
         ({"dataset": "half \ud83d"}, "dataset: .*; expected text"),
     ],
@@ -50,7 +51,7 @@ def test_a_bad_question_is_named_by_line_and_field(
 
 
 def test_two_hops_are_no_single_hop_question(here: Path) -> None:
-    with pytest.raises(InvalidInputError, match="2 of them; expected one in a single-hop task"):
+    with pytest.raises(InvalidInputError, match="hops: 2 paragraphs; expected one in a single"):
         read_questions(here / "questions.jsonl", single_hop=True)
 
 
@@ -63,6 +64,14 @@ def test_unanswerable_questions_are_left_out_and_counted(
     write_lines(here / "none.jsonl", [{"id": "q3", "answerable": False, "answer": ""}])
     with pytest.raises(InvalidInputError, match="holds no question"):
         read_questions(here / "none.jsonl")
+
+
+def test_question_and_answer_alone_are_enough(here: Path) -> None:
+    rows = [{"question": "Who?", "answer": "Ada"}, {"question": "Where?", "answer": "Rome"}]
+    write_lines(here / "plain.jsonl", rows)
+    first, second = read_questions(here / "plain.jsonl")
+    assert (first.id, first.text, first.answers, first.gold) == ("1", "Who?", ("Ada",), frozenset())
+    assert (second.id, second.hops, second.candidates) == ("2", (), ())
 
 
 def test_a_limit_spreads_over_the_file(here: Path) -> None:
@@ -81,29 +90,38 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
         {"id": "q4", "answerable": False, "hops": [{"paragraph_id": "p8"}]},
     ]
     write_lines(here / "train.jsonl", rows)
-    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
+    assert read_training_gold([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
     write_lines(here / "odd.jsonl", [{"query": "x"}])
     with pytest.raises(InvalidInputError, match=r"odd\.jsonl:1: no gold paragraphs"):
-        gold_of_training([here / "odd.jsonl"])
+        read_training_gold([here / "odd.jsonl"])
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--task", "multihop"], "No folder; expected one"),
-        (["--out", "run"], "No task; expected one"),
+        (["--task", "multihop"], "--out is missing; expected one"),
+        (["--out", "run"], "--task is missing; expected one"),
         (["--score", "run", "--task", "multihop"], "--score with --task"),
         ([*RUN, "--limit", "0"], "limit=0; expected at least 1"),
         ([*RUN, "--batch", "0"], "batch=0; expected at least 1"),
         ([*RUN, "--top-k", "0"], "top_k=0; expected at least 1"),
         ([*RUN, "--zero-shot", "--top-k", "0"], "top_k=0; expected at least 1"),
-        ([*RUN, "--zero-shot", "--query", "span"], "--zero-shot with --searcher own"),
-        ([*RUN, "--zero-shot", "--baselines", "bm25,own"], "--zero-shot with --searcher own"),
-        ([*RUN, "--retrieval", "never"], "--retrieval never with --searcher or --query"),
+        (
+            [*RUN, "--zero-shot", "--query", "span"],
+            "A zero-shot run with the retriever",
+        ),
+        (
+            [*RUN, "--zero-shot", "--baselines", "bm25,own"],
+            "A zero-shot run with the retriever",
+        ),
+        ([*RUN, "--retrieval", "never"], "Retrieval never with a retriever or query"),
         ([*RUN, "--out", "questions.jsonl"], "questions.jsonl cannot be written"),
         ([*RUN, "--out", "questions.jsonl/run"], "questions.jsonl/run cannot be written"),
-        ([*RUN, "--baselines", "bm25,bert"], "correct 'bert'"),
-        (["--task", "multihop", "--out", "run"], "No corpus for --pool corpus"),
+        (
+            [*RUN, "--baselines", "bm25,bert"],
+            "The baseline 'bert'; expected one of own",
+        ),
+        (["--task", "multihop", "--out", "run"], "No corpus for the pool corpus"),
         ([*RUN, "--corpus", "absent.jsonl"], "There is no file or folder absent.jsonl"),
         ([*RUN, "--questions", "absent.jsonl"], "No file absent.jsonl"),
         (["--score", "absent"], "absent holds no run"),
@@ -170,7 +188,7 @@ def test_an_empty_index_is_refused(
 
     PassageIndex(model).save(here / "empty")
     assert evaluate(model, "--task", "multihop", "--index", "empty", "--out", "run") == 2
-    assert "There is no passage to search" in capsys.readouterr().err
+    assert "The pool holds no passage" in capsys.readouterr().err
 
 
 def test_an_index_of_another_pool_is_refused(
