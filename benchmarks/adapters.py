@@ -126,9 +126,10 @@ def llama_index(model: SharedModel, corpus: EmbeddedPassages, store: Any, longes
 
 
 def chroma_for_langchain(corpus: EmbeddedPassages, embeddings: OneGenEmbeddings) -> Chroma:
-    store = Chroma("adapters-langchain", embeddings, client=chromadb.EphemeralClient())
-    store._collection.add(ids=corpus.ids, embeddings=corpus.vectors, documents=corpus.texts)
-    return store
+    name, client = "adapters-langchain", chromadb.EphemeralClient()
+    collection = client.create_collection(name)
+    collection.add(ids=corpus.ids, embeddings=corpus.vectors, documents=corpus.texts)
+    return Chroma(name, embeddings, client=client)
 
 
 def faiss_for_langchain(corpus: EmbeddedPassages, embeddings: OneGenEmbeddings) -> FAISS:

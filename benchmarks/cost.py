@@ -185,9 +185,8 @@ def run_ours(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -
         time.perf_counter() for event in model.driver.drive(*handles) if isinstance(event, Token)
     ]
     seconds = time.perf_counter() - start
-    return DecodingRun(
-        seconds, stamps[-1] - stamps[0], [one.request.ids[-count:] for one in handles]
-    )
+    written = [one.request.ids[-count:] for one in handles]
+    return DecodingRun(seconds, stamps[-1] - stamps[0], written)
 
 
 def run_generate(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> DecodingRun:
@@ -249,7 +248,9 @@ def print_decoding(rows: Sequence[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     add_options(parser, limit=30)  # 0: none.
-    parser.add_argument("--decode", action="store_true", help="decode speed beside generate() too")
+    parser.add_argument(
+        "--decode", action="store_true", help="decode speed compared with generate() too"
+    )
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model)
     measured: dict[str, Any] = {}

@@ -82,7 +82,7 @@ def build(setup: Setup) -> Pipeline:
         from benchmarks import frameworks_langchain as chosen
     else:
         from benchmarks import frameworks_llama_index as chosen  # type: ignore[no-redef]
-    return chosen.Classic(setup) if setup.side == CLASSIC else chosen.Ours(setup)
+    return chosen.PIPELINES[setup.side](setup)
 
 
 def ask(pipeline: Pipeline, question: str) -> Asked:

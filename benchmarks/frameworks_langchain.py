@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnablePassthrough
 from langchain_huggingface import HuggingFacePipeline
 
-from benchmarks.frameworks_setup import Setup, embedded_text
+from benchmarks.frameworks_setup import CLASSIC, OURS, Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 from onegen_model import Passage
@@ -41,7 +41,7 @@ def _fill(passages: Sequence[Passage], embeddings: Embeddings) -> tuple[Chroma, 
     return store, time.perf_counter() - start
 
 
-class Classic:
+class ClassicLangChain:
     """Retriever, prompt, `HuggingFacePipeline`."""
 
     def __init__(self, setup: Setup) -> None:
@@ -83,7 +83,7 @@ def _join(documents: list[Document]) -> str:
     return "\n\n".join(document.page_content for document in documents)
 
 
-class Ours:
+class OneGenLangChain:
     """One chat model that searches the store itself."""
 
     def __init__(self, setup: Setup) -> None:
@@ -105,3 +105,6 @@ class Ours:
 
     def encoder_positions(self) -> int:
         return 0
+
+
+PIPELINES = {CLASSIC: ClassicLangChain, OURS: OneGenLangChain}

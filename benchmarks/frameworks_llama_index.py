@@ -13,7 +13,7 @@ from llama_index.core.schema import TextNode
 from llama_index.llms.huggingface import HuggingFaceLLM
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
-from benchmarks.frameworks_setup import Setup, embedded_text
+from benchmarks.frameworks_setup import CLASSIC, OURS, Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, OneGenQueryEngine
 from onegen_model import Passage
@@ -56,7 +56,7 @@ def _fill(passages: Sequence[Passage], embed_model: Any) -> tuple[VectorStoreInd
     return index, time.perf_counter() - start
 
 
-class Classic:
+class ClassicLlamaIndex:
     """`index.as_query_engine` with `HuggingFaceLLM`."""
 
     def __init__(self, setup: Setup) -> None:
@@ -89,7 +89,7 @@ class Classic:
         return self._encoder.positions
 
 
-class Ours:
+class OneGenLlamaIndex:
     """One query engine whose model searches the index itself; it streams the answer alone."""
 
     def __init__(self, setup: Setup) -> None:
@@ -108,3 +108,6 @@ class Ours:
 
     def encoder_positions(self) -> int:
         return 0
+
+
+PIPELINES = {CLASSIC: ClassicLlamaIndex, OURS: OneGenLlamaIndex}

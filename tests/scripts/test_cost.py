@@ -1,4 +1,4 @@
-"""The call patterns of the cost benchmark: same tokens, same queries, positions as they must be."""
+"""The call patterns of the cost benchmark: equal tokens and queries, and their positions."""
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_positions_follow_their_closed_forms(meter: cost.Meter, transcript: Tran
     assert positions[ONE_PASS] == total - 1
     assert positions[KEPT] == total - 1 + sum(lengths)
     assert positions[ANEW] == total - 1 + sum(lengths) + sum(length - 1 for length in lengths)
-    # Each hop reads all that stands before its query token; a pipeline reads just as much.
+    # Each hop of a pipeline reads everything before its query token anew.
     assert positions[EVERY_HOP] == total - 1 + sum(length - 1 for length in lengths)
     front = len(transcript.hops[0].inserted)
     assert positions[ONE_SHOT] == front + len(transcript.prompt) + len(transcript.answer) - 1
@@ -137,4 +137,4 @@ def test_both_decoders_write_the_same_text_and_never_end(model: OneGenModel, bat
     assert found["same_rows"] == 1
     assert found["ours_tokens_per_s"] > 0
     logits = model.network(torch.tensor([[1, 2, 3]])).logits
-    assert torch.isfinite(logits).all()  # the mask has gone with its block
+    assert torch.isfinite(logits).all()  # the mask ends with its block

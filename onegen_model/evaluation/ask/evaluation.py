@@ -65,7 +65,7 @@ def run_evaluation(
     `questions` are those of the whole file: they make up the pool of candidates, and
     `settings.limit` chooses among them. `model` is `load_base(…)` for a zero-shot run.
     `should_stop` is called between events, passages and rankings; whatever has finished by then is
-    kept, and the same call goes on from there. Raises OneGenError.
+    kept, and the same call continues from there. Raises OneGenError.
     """
     return prepare_evaluation(settings, questions, lambda: model).carry_out(should_stop)
 

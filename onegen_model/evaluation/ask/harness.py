@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from tqdm import tqdm
 
-from onegen_model.errors import InvalidInputError, OneGenError
+from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Event, Finished
@@ -25,7 +25,7 @@ ShouldStop = Callable[[], bool]
 
 
 def never() -> bool:
-    """The default of `should_stop`: nobody asks to stop."""
+    """The default of `should_stop`."""
     return False
 
 
@@ -87,7 +87,7 @@ def ask(
 
 def _ask_batch(
     asker: Asker, questions: Sequence[GoldQuestion], should_stop: ShouldStop
-) -> tuple[list[Trace], OneGenError | None]:
+) -> tuple[list[Trace], Exception | None]:
     started, clock = time.time(), time.perf_counter()
     submissions = [_submit(asker, question) for question in questions]
     own = {one.handle.request.id: list(one.opening) for one in submissions}
@@ -106,7 +106,7 @@ def _collect(
     events: Generator[Event, None, None],
     own: dict[int, list[Event]],
     should_stop: ShouldStop,
-) -> OneGenError | None:
+) -> Exception | None:
     """Sort events into `own` by request; returns what a request failed with."""
     try:
         with closing(events):
@@ -114,7 +114,7 @@ def _collect(
                 own[event.request_id].append(event)
                 if should_stop():
                     break
-    except OneGenError as error:
+    except Exception as error:  # raised again once the finished questions are saved
         return error
     return None
 

@@ -109,7 +109,7 @@ def paragraphs(passages: Iterable[Passage], depth: int = DEPTH) -> tuple[str, ..
 
 
 def ranking_to_dict(ranking: Ranking) -> dict[str, Any]:
-    """A JSON-able form; the file calls a retriever "searcher", as it did when it was introduced."""
+    """A JSON-able form; the file calls the retriever "searcher", as its first release did."""
     plain = asdict(ranking)
     return {"searcher" if name == "retriever" else name: plain[name] for name in plain}
 

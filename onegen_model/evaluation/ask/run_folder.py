@@ -206,8 +206,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InvalidInputError(
-            f"{path} cannot be written ({error}); expected a writable folder with room; make room, "
-            "or choose another one"
+            f"{path} cannot be written ({error}); expected a writable folder with free space; "
+            "free some, or choose another folder"
         ) from error
 
 

@@ -29,7 +29,7 @@ class EvaluationSettings:
     zero-shot run, to MiniLM asked with the question. `baselines` are further retrievers that rank
     the same passages. `encoder` is the folder of a sentence encoder that replaces MiniLM.
     `zero_shot` evaluates an untrained base in the usual pipeline of two models. `limit` is a number
-    of questions, evenly spaced. `note` is kept with the run and may differ when it goes on.
+    of questions, evenly spaced. `note` is kept with the run and may differ when the run continues.
 
     Raises InvalidInputError for settings that do not go together.
     """

@@ -1,4 +1,4 @@
-"""The small world of questions, in a folder of its own, and a random model to answer them."""
+"""A folder with the small world of questions, and a random model to answer them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""How `onegen evaluate` counts what goes wrong, and what a question costs."""
+"""Counts of what goes wrong in an evaluation, and costs of a question."""
 
 from pathlib import Path
 

@@ -33,7 +33,7 @@ def test_cases_of_one_question_are_not_independent() -> None:
     assert two > four
 
 
-def test_one_group_tells_no_error_and_none_tells_nothing() -> None:
+def test_one_group_has_no_error_and_no_group_has_no_value() -> None:
     assert str(Estimate.of([(1, 2), (0, 0)])) == "0.50"
     assert str(Estimate.of([])) == "-"
     assert f"{Estimate.largest([3, 7.6]):.0f}" == "8"

@@ -91,7 +91,7 @@ def test_hops_and_kinds_have_rows_of_their_own(model: OneGenModel) -> None:
     assert values(KINDS, "run, musique")["EM"] == 0
 
 
-def test_what_was_gold_in_training_is_told_apart(model: OneGenModel, here: Path) -> None:
+def test_scores_are_split_by_what_was_gold_in_training(model: OneGenModel, here: Path) -> None:
     train = [
         {"supporting": ["p4"]},
         {"segments": [{"text": "", "target": {"positives": ["p3#0"]}}, {"text": "x"}]},
@@ -204,7 +204,7 @@ def test_a_run_over_candidates_grows_in_the_same_pool(model: OneGenModel, asked:
     assert asked == [ARDEN, BORG]
 
 
-def test_runs_stand_side_by_side_on_the_questions_they_share(
+def test_runs_are_compared_on_the_questions_that_all_hold(
     model: OneGenModel, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     base = RUN[:-2]

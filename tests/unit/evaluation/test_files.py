@@ -1,4 +1,4 @@
-"""What `onegen evaluate` reads, and what it says of files and options that are wrong."""
+"""Files of `onegen evaluate`, and its errors for wrong files and options."""
 
 import json
 import sys
@@ -127,7 +127,7 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
         (["--score", "absent"], "absent holds no run"),
     ],
 )
-def test_wrong_options_are_told_in_one_line(
+def test_wrong_options_are_one_line(
     options: list[str], said: str, model: OneGenModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(model, *options) == 2
@@ -256,7 +256,7 @@ def test_looking_at_a_run_changes_nothing_in_it(run: Path) -> None:
     assert (run / "traces.jsonl").read_bytes() == before
 
 
-def test_a_table_that_cannot_be_written_is_told(
+def test_a_table_that_cannot_be_written_is_reported(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(None, "--score", "run", "--out", "questions.jsonl") == 2
@@ -285,7 +285,7 @@ def test_settings_that_are_damaged_are_named(run: Path) -> None:
         RunFolder.open(run)
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_paths(run: Path, here: Path) -> None:
+def test_runs_of_the_same_name_are_named_by_their_paths(run: Path, here: Path) -> None:
     (here / "b").mkdir()
     (here / "b" / "run").symlink_to(run)
     assert list(find_runs([run, here / "b" / "run"])) == ["run"]

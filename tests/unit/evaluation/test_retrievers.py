@@ -75,7 +75,7 @@ def test_bm25_over_passages_without_words_is_refused() -> None:
         Bm25Retriever([Passage("p", "?!")])
 
 
-def test_bm25_obeys_what_is_excluded_and_filtered() -> None:
+def test_bm25_applies_exclusions_and_filters() -> None:
     bm25 = Bm25Retriever(PASSAGES)
     asked = [query("Rome", exclude=("p4#0",)), query("Rome", filter={"paragraph": ["p4", "p1"]})]
     assert ids(bm25.retrieve(asked)) == [["p3#0"], ["p4#0"]]  # type: ignore[arg-type]
