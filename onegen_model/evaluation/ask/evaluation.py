@@ -80,8 +80,7 @@ def prepare_evaluation(
     if settings.task == "retrieval":
         _require_hops(chosen)
     if settings.needs_passages:
-        if settings.corpus is not None:
-            find_files([settings.corpus])  # raises before the model is loaded
+        _require_paths(settings)
         if settings.pool == "own":
             require_candidates(chosen)
     model = load_model()
@@ -90,6 +89,21 @@ def prepare_evaluation(
         require_gold(chosen, passages)
     retrievers = RetrieverSet(model, passages, settings.index_path, settings.encoder)
     return Evaluation(settings, chosen, model, retrievers)
+
+
+def _require_paths(settings: EvaluationSettings) -> None:
+    """Raise InvalidInputError for a missing path before the model is loaded."""
+    if settings.corpus is not None:
+        find_files([settings.corpus])
+    elif not settings.index_path.is_dir():
+        raise InvalidInputError(
+            f"There is no index at {settings.index_path}; expected one; check the path, or name "
+            "the corpus to make it"
+        )
+    if settings.encoder is not None and not settings.encoder.is_dir():
+        raise InvalidInputError(
+            f"There is no folder {settings.encoder}; expected a sentence encoder; check the path"
+        )
 
 
 def _require_hops(questions: Sequence[GoldQuestion]) -> None:

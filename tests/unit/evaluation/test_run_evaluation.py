@@ -100,15 +100,23 @@ def index_passages(folder: Path) -> list[str]:
     return file.read_text().splitlines()
 
 
-def test_a_missing_corpus_is_reported_before_the_model_is_loaded(
-    settings: EvaluationSettings, here: Path
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"corpus": Path("absent.jsonl")}, r"There is no file or folder absent\.jsonl"),
+        ({"corpus": None, "index": Path("absent")}, "There is no index at absent"),
+        ({"encoder": Path("absent")}, "There is no folder absent; expected a sentence encoder"),
+    ],
+)
+def test_a_missing_path_is_reported_before_the_model_is_loaded(
+    change: dict[str, Any], said: str, settings: EvaluationSettings, here: Path
 ) -> None:
     def load() -> OneGenModel:
         raise AssertionError("the model was loaded")
 
     questions = read_questions(here / "questions.jsonl")
-    with pytest.raises(InvalidInputError, match=r"There is no file or folder .*absent\.jsonl"):
-        prepare_evaluation(replace(settings, corpus=here / "absent.jsonl"), questions, load)
+    with pytest.raises(InvalidInputError, match=said):
+        prepare_evaluation(replace(settings, **change), questions, load)
 
 
 @pytest.mark.parametrize(
