@@ -165,6 +165,10 @@ def _evaluate(
     # Imported here: scoring needs no model and no retriever.
     from onegen_model.evaluation.ask.evaluation import prepare_evaluation
     from onegen_model.evaluation.ask.zero_shot import load_base
+    from onegen_model.evaluation.score.ranking_metrics import import_pytrec_eval
+
+    if settings.needs_passages:
+        import_pytrec_eval()  # raises before hours of asking instead of after them
 
     def load() -> "OneGenModel":
         if settings.zero_shot:

@@ -1,6 +1,7 @@
 """MRR, MAP and nDCG as trec_eval computes them."""
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Any
 
 from onegen_model.errors import MissingExtraError
 from onegen_model.evaluation.ask.ranking import DEPTH
@@ -11,8 +12,8 @@ _MEASURES = {MRR: "recip_rank", MAP: f"map_cut_{DEPTH}", NDCG: f"ndcg_cut_{DEPTH
 Unit = tuple[Set[str], Sequence[str]]
 
 
-def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
-    """The metrics of each unit over its first `DEPTH` paragraphs; raises MissingExtraError."""
+def import_pytrec_eval() -> Any:
+    """The package; raises MissingExtraError."""
     try:
         import pytrec_eval
     except ImportError as error:
@@ -20,6 +21,12 @@ def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
             "The package pytrec-eval-terrier is not installed; expected it for ranking metrics; "
             'run `pip install "onegen[evaluate]"`'
         ) from error
+    return pytrec_eval
+
+
+def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
+    """The metrics of each unit over its first `DEPTH` paragraphs; raises MissingExtraError."""
+    pytrec_eval = import_pytrec_eval()
     relevant = {name: dict.fromkeys(gold, 1) for name, (gold, _) in units.items()}
     # trec_eval sorts by score, so ranks become distinct scores.
     runs = {

@@ -302,3 +302,4 @@ def test_a_missing_package_names_its_extra(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r'run `pip install "onegen\[evaluate\]"`'):
         evaluate(model, *RUN, "--debug")
+    assert not Path("run/traces.jsonl").exists()  # nothing was asked in vain
