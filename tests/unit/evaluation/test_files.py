@@ -1,6 +1,8 @@
 """Files of `onegen evaluate`, and its errors for wrong files and options."""
 
+import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +14,26 @@ from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.evaluation import RunFolder, find_runs, read_questions, read_training_gold
 from onegen_model.evaluation.ask.questions import spaced
-from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines
+from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines, write_world
 
 pytestmark = pytest.mark.usefixtures("here")
 
 RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--retriever", "bm25", "--out", "run")
 
 
+@pytest.fixture(scope="module")
+def finished_run(model: OneGenModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    write_world(folder)
+    with contextlib.chdir(folder):
+        assert evaluate(model, *RUN) == 0
+    return folder / "run"
+
+
 @pytest.fixture
-def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert evaluate(model, *RUN) == 0
-    capsys.readouterr()
-    return here / "run"
+def run(finished_run: Path, here: Path) -> Path:
+    """A finished run of its own for each test, in its folder `run`."""
+    return shutil.copytree(finished_run, here / "run")
 
 
 @pytest.mark.parametrize(
