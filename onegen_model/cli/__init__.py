@@ -21,16 +21,21 @@ _FAILED = 2
 
 def main(argv: Sequence[str] | None = None, load_model: LoadModel | None = None) -> int:
     """The exit status: 0, 2 after an error, 130 after Ctrl-C; wrong usage raises SystemExit(2)."""
-    options = parse_arguments(sys.argv[1:] if argv is None else argv)
+    try:
+        options = parse_arguments(sys.argv[1:] if argv is None else argv)
+        return _run(options, load_model or _load_model)
+    except KeyboardInterrupt:
+        return _fail("stopped", INTERRUPTED)
+
+
+def _run(options: Namespace, load_model: LoadModel) -> int:
     logging.basicConfig(format="onegen: %(message)s", level=logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         _set_threads(options.threads)
-        return int(options.run(options, load_model or _load_model))
-    except KeyboardInterrupt:
-        return _fail("stopped", INTERRUPTED)
+        return int(options.run(options, load_model))
     except BrokenPipeError:
         # The reader has left (`onegen ask … | head`): keep Python from writing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -146,7 +146,9 @@ def _add_data(commands: Any) -> None:
         "(default: transcripts)",
     )
     check.add_argument(
-        "--model", metavar="FOLDER", help="model whose tokens are counted (default: the default)"
+        "--model",
+        metavar="FOLDER",
+        help="model whose tokens count (default: the default checkpoint)",
     )
     add_number(check, "--max-length", 2048, "tokens of a transcript")
     add_number(
