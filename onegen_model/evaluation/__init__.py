@@ -1,9 +1,11 @@
 """Evaluation: ask a file of questions, keep every event, and score what was kept.
 
-    settings = EvaluationSettings("multihop", out=Path("run"), corpus=Path("corpus.jsonl"))
-    questions = read_questions(Path("questions.jsonl"))
-    result = run_evaluation(settings, questions, OneGenModel.from_pretrained())
-    print(report(score_runs({"run": result.folder}, questions)))
+```python
+settings = EvaluationSettings("multihop", out=Path("run"), corpus=Path("corpus.jsonl"))
+questions = read_questions(Path("questions.jsonl"))
+result = run_evaluation(settings, questions, OneGenModel.from_pretrained())
+print(report(score_runs({"run": result.folder}, questions)))
+```
 
 Scoring needs no torch, so names that need it are imported when they are first used.
 """
