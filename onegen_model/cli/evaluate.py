@@ -112,14 +112,14 @@ def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
             "--score with --task; expected one of them, since a run is scored by its own task; "
             "leave out --task"
         )
-    questions = read_questions(Path(options.questions), single_hop=options.task == "singlehop")
-    trained = read_training_gold(map(Path, options.train)) if options.train else None
+    questions = read_questions(options.questions, single_hop=options.task == "singlehop")
+    trained = read_training_gold(options.train) if options.train else None
     if settings is not None and not _evaluate(options, settings, questions, load_model):
         sys.stderr.write(
             f"onegen: stopped; run the same command again to continue in {settings.out}\n"
         )
         return INTERRUPTED
-    runs = find_runs(map(Path, options.score or [options.out]))
+    runs = find_runs(options.score or [options.out])
     _report(options, runs, questions, trained)
     return 0
 

@@ -1,8 +1,8 @@
 """Evaluation: ask a file of questions, keep every event, and score what was kept.
 
 ```python
-settings = EvaluationSettings("multihop", out=Path("run"), corpus=Path("corpus.jsonl"))
-questions = read_questions(Path("questions.jsonl"))
+settings = EvaluationSettings("multihop", out="run", corpus="corpus.jsonl")
+questions = read_questions("questions.jsonl")
 result = run_evaluation(settings, questions, OneGenModel.from_pretrained())
 print(report(score_runs({"run": result.folder}, questions)))
 ```

@@ -34,6 +34,7 @@ fields are ignored. With everything:
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,9 +97,9 @@ _EXPECTED = {
 }
 
 
-def read_questions(path: Path, *, single_hop: bool = False) -> list[GoldQuestion]:
+def read_questions(path: str | PathLike[str], *, single_hop: bool = False) -> list[GoldQuestion]:
     """All answerable questions of a file; raises InvalidInputError with line and field."""
-    lines = JsonLines(path)
+    lines = JsonLines(Path(path))
     questions: dict[str, GoldQuestion] = {}
     unanswerable = 0
     for index, row in enumerate(lines):

@@ -168,10 +168,10 @@ class RunFolder:
         self._rankings.append(map(ranking_to_dict, rankings))
 
 
-def find_runs(paths: Iterable[Path]) -> dict[str, RunFolder]:
+def find_runs(paths: Iterable[str | os.PathLike[str]]) -> dict[str, RunFolder]:
     """Runs by name; a path is a run's folder, its traces file, or a folder of runs."""
     folders: list[Path] = []
-    for path in paths:
+    for path in map(Path, paths):
         here = path.parent if path.is_file() else path
         inside = sorted(file.parent for file in here.glob(f"*/{SETTINGS}"))
         folders += [here] if (here / SETTINGS).exists() or not inside else inside

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +21,12 @@ RETRIEVERS: tuple[RetrieverName, ...] = get_args(RetrieverName)
 _Problem = tuple[str, str, str]
 
 
+def _as_path(name: str, path: object) -> Path:
+    if isinstance(path, str | PathLike):
+        return Path(path)
+    raise InvalidInputError(f"{name}={path!r}; expected a path; change {name}")
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationSettings:
     """What one evaluation asks, how it retrieves, and the folder `out` that keeps it.
@@ -31,7 +38,7 @@ class EvaluationSettings:
     `zero_shot` evaluates an untrained base in the usual pipeline of two models. `limit` is a number
     of questions, evenly spaced. `note` is kept with the run and may differ when the run continues.
 
-    Raises InvalidInputError for settings that do not go together.
+    Paths may be strings. Raises InvalidInputError for settings that do not go together.
     """
 
     task: Task
@@ -53,6 +60,9 @@ class EvaluationSettings:
     note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("out", "corpus", "index", "encoder"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _as_path(name, path))
         for what, expected, advice in (*self._choice_problems(), *self._pair_problems()):
             raise InvalidInputError(f"{what}; expected {expected}; {advice}")
         SamplingParams(max_new_tokens=self.max_new_tokens)
@@ -96,8 +106,9 @@ class EvaluationSettings:
             yield f"The baseline {unknown[0]!r}", expected, "correct the name"
         for name in ("limit", "batch", "top_k"):
             value = getattr(self, name)
-            if not (value is None and name == "limit") and value < 1:
-                yield f"{name}={value}", "at least 1", f"change {name}"
+            is_number = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            if not is_number and not (value is None and name == "limit"):
+                yield f"{name}={value!r}", "at least 1", f"change {name}"
 
     def _pair_problems(self) -> Iterator[_Problem]:
         """Settings that contradict each other."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from onegen_model.jsonl import JsonLines
 _PIECE = re.compile(r"(?<=.)#\d+$")
 
 
-def read_training_gold(paths: Iterable[Path]) -> frozenset[str]:
+def read_training_gold(paths: Iterable[str | PathLike[str]]) -> frozenset[str]:
     """Ids of gold paragraphs, from question files or training transcripts."""
-    return frozenset(paragraph for path in paths for paragraph in _gold_of(path))
+    return frozenset(paragraph for path in map(Path, paths) for paragraph in _gold_of(path))
 
 
 def _gold_of(path: Path) -> Iterator[str]:

@@ -128,6 +128,17 @@ def test_an_unknown_choice_is_named(change: dict[str, Any], settings: Evaluation
         replace(settings, **change)
 
 
+def test_paths_may_be_strings_and_other_values_are_refused_by_name(here: Path) -> None:
+    settings = EvaluationSettings("multihop", "run", "corpus.jsonl")  # type: ignore[arg-type]
+    assert (settings.out, settings.corpus) == (Path("run"), Path("corpus.jsonl"))
+    assert len(read_questions("questions.jsonl")) == 2
+    with pytest.raises(InvalidInputError, match="corpus=3; expected a path; change corpus"):
+        EvaluationSettings("multihop", here, 3)  # type: ignore[arg-type]
+    for value in ("3", True, 0.5, 0):
+        with pytest.raises(InvalidInputError, match=f"limit={value!r}; expected at least 1"):
+            replace(settings, limit=value)
+
+
 def test_a_run_of_the_first_release_can_be_read(here: Path) -> None:
     folder = here / "old"
     folder.mkdir()
