@@ -55,7 +55,7 @@ class GoldQuestion:
     """A question with its gold answers and gold paragraphs.
 
     `hops` are the gold paragraphs in order, empty where they are unknown; one paragraph may serve
-    two hops.
+    two hops. A question that has no answer has no `answers`.
     """
 
     id: str
@@ -90,6 +90,10 @@ class _QuestionRecord(BaseModel):
     hops: list[_HopRecord] | None = Field(None, description="a list of gold paragraphs")
 
 
+class _UnanswerableRecord(_QuestionRecord):
+    answer: _Text | None = Field(None, description="text")  # type: ignore[assignment]
+
+
 _EXPECTED = {
     name: field.description
     for record in (_QuestionRecord, _HopRecord)
@@ -97,14 +101,19 @@ _EXPECTED = {
 }
 
 
-def read_questions(path: str | PathLike[str], *, single_hop: bool = False) -> list[GoldQuestion]:
-    """All answerable questions of a file; raises InvalidInputError with line and field."""
+def read_questions(
+    path: str | PathLike[str], *, single_hop: bool = False, unanswerable: bool = False
+) -> list[GoldQuestion]:
+    """All answerable questions of a file, and with `unanswerable` the others as well.
+
+    Raises InvalidInputError with line and field.
+    """
     lines = JsonLines(Path(path))
     questions: dict[str, GoldQuestion] = {}
-    unanswerable = 0
+    skipped = 0
     for index, row in enumerate(lines):
-        if row.get("answerable") is False:
-            unanswerable += 1
+        if row.get("answerable") is False and not unanswerable:
+            skipped += 1
             continue
         try:
             question = parse_question(row, str(index + 1))
@@ -112,8 +121,8 @@ def read_questions(path: str | PathLike[str], *, single_hop: bool = False) -> li
         except InvalidInputError as error:
             raise InvalidInputError(f"{lines.where(index)}: {error}; correct the line") from error
         questions[question.id] = question
-    if unanswerable:
-        logger.warning("%d unanswerable questions of %s are left out", unanswerable, path)
+    if skipped:
+        logger.warning("%d unanswerable questions of %s are left out", skipped, path)
     if not questions:
         raise InvalidInputError(
             f"{path} holds no question; expected at least one; name another file"
@@ -132,8 +141,9 @@ def _check(question: GoldQuestion, earlier: Mapping[str, GoldQuestion], single_h
 
 def parse_question(row: Mapping[str, Any], default_id: str = "") -> GoldQuestion:
     """The question of one line; raises InvalidInputError that names the first wrong field."""
+    kind = _UnanswerableRecord if row.get("answerable") is False else _QuestionRecord
     try:
-        record = _QuestionRecord.model_validate(row)
+        record = kind.model_validate(row)
     except ValidationError as error:
         raise InvalidInputError(_first_problem(error)) from error
     return GoldQuestion(
@@ -141,7 +151,7 @@ def parse_question(row: Mapping[str, Any], default_id: str = "") -> GoldQuestion
         record.dataset or "",
         record.type or "",
         record.question,
-        (record.answer, *(record.aliases or ())),
+        tuple(answer for answer in (record.answer, *(record.aliases or ())) if answer),
         tuple(hop.paragraph_id for hop in record.hops or ()),
         tuple(record.candidates or ()),
     )

@@ -71,6 +71,12 @@ def test_unanswerable_questions_are_left_out_and_counted(
     write_lines(here / "some.jsonl", [*QUESTIONS, {"id": "q3", "answerable": False, "answer": ""}])
     assert [one.id for one in read_questions(here / "some.jsonl")] == ["q1", "q2"]
     assert "1 unanswerable questions" in caplog.text
+    rows = [QUESTIONS[0], {"question": "Who?", "answerable": False, "answer": ""}]
+    write_lines(here / "all.jsonl", rows)
+    assert [one.answers for one in read_questions(here / "all.jsonl", unanswerable=True)] == [
+        ("Oslo",),
+        (),
+    ]
     write_lines(here / "none.jsonl", [{"id": "q3", "answerable": False, "answer": ""}])
     with pytest.raises(InvalidInputError, match="holds no question"):
         read_questions(here / "none.jsonl")
