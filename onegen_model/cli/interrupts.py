@@ -1,4 +1,4 @@
-"""Ctrl-C between the steps of a command instead of inside of them."""
+"""Handles Ctrl-C between the steps of a long job."""
 
 import signal
 import threading
