@@ -1,8 +1,8 @@
-"""The same answers and the same passages through LangChain and LlamaIndex as from the core.
+"""Answers and passages through LangChain and LlamaIndex, compared with those of the core.
 
     python -m benchmarks.adapters [--data DIR] [--limit 60]
 
-Every way asks all questions at once over the same vectors: `model.generate` over a PassageIndex,
+Each way asks all questions at once over the same vectors: `model.generate` over a PassageIndex,
 a LangChain chat model and a LlamaIndex query engine over Chroma and over FAISS.
 """
 
@@ -34,22 +34,22 @@ K = RetrievalParams().top_k
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a way made of one question: its answer, and passage ids in order of insertion."""
+class SourcedAnswer:
+    """The answer of one way to one question, and passage ids in order of insertion."""
 
     text: str
     passages: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
-    """Passages with their unit vectors; nobody embeds them again."""
+class EmbeddedPassages:
+    """Passages with their unit vectors, so that no way embeds them again."""
 
     passages: tuple[Passage, ...]
     vectors: list[list[float]]
 
     @classmethod
-    def of(cls, index: PassageIndex) -> "Corpus":
+    def of(cls, index: PassageIndex) -> "EmbeddedPassages":
         rows = index._vectors.reconstruct_n(0, len(index))
         return cls(index.passages, rows.tolist())
 
@@ -62,15 +62,17 @@ class Corpus:
         return [passage.id for passage in self.passages]
 
 
-Way = Callable[[Sequence[str]], Awaitable[list[Told]]]
+Way = Callable[[Sequence[str]], Awaitable[list[SourcedAnswer]]]
 
 
 def core(model: OneGenModel, index: PassageIndex, longest: int) -> Way:
-    async def ask(questions: Sequence[str]) -> list[Told]:
+    async def ask(questions: Sequence[str]) -> list[SourcedAnswer]:
         sampling = SamplingParams(max_new_tokens=longest)
         answers = await model.agenerate(questions, retriever=index, sampling=sampling)
         return [
-            Told(one.text, tuple(p.passage.id for hop in one.retrievals for p in hop.passages))
+            SourcedAnswer(
+                one.text, tuple(p.passage.id for hop in one.retrievals for p in hop.passages)
+            )
             for one in answers
         ]
 
@@ -80,10 +82,10 @@ def core(model: OneGenModel, index: PassageIndex, longest: int) -> Way:
 def langchain(model: SharedModel, store: Any, longest: int) -> Way:
     chat = OneGenChatModel(model=model, vectorstore=store, k=K, max_tokens=longest)
 
-    async def ask(questions: Sequence[str]) -> list[Told]:
+    async def ask(questions: Sequence[str]) -> list[SourcedAnswer]:
         messages = await chat.abatch(list(questions))
         return [
-            Told(
+            SourcedAnswer(
                 str(message.text),
                 tuple(
                     found["id"]
@@ -98,7 +100,7 @@ def langchain(model: SharedModel, store: Any, longest: int) -> Way:
     return ask
 
 
-def llama_index(model: SharedModel, corpus: Corpus, store: Any, longest: int) -> Way:
+def llama_index(model: SharedModel, corpus: EmbeddedPassages, store: Any, longest: int) -> Way:
     nodes = [
         TextNode(id_=i, text=text, embedding=vector)
         for i, text, vector in zip(corpus.ids, corpus.texts, corpus.vectors, strict=True)
@@ -111,23 +113,26 @@ def llama_index(model: SharedModel, corpus: Corpus, store: Any, longest: int) ->
     llm = OneGenLLM(model=model, max_tokens=longest)
     engine = OneGenQueryEngine.from_index(index, llm, similarity_top_k=K)
 
-    async def ask(questions: Sequence[str]) -> list[Told]:
+    async def ask(questions: Sequence[str]) -> list[SourcedAnswer]:
         responses = await asyncio.gather(*(engine.aquery(question) for question in questions))
         return [
-            Told(one.response or "", tuple(found.node.node_id for found in one.source_nodes))
+            SourcedAnswer(
+                one.response or "", tuple(found.node.node_id for found in one.source_nodes)
+            )
             for one in responses
         ]
 
     return ask
 
 
-def chroma_for_langchain(corpus: Corpus, embeddings: OneGenEmbeddings) -> Chroma:
-    store = Chroma("adapters-langchain", embeddings, client=chromadb.EphemeralClient())
-    store._collection.add(ids=corpus.ids, embeddings=corpus.vectors, documents=corpus.texts)
-    return store
+def chroma_for_langchain(corpus: EmbeddedPassages, embeddings: OneGenEmbeddings) -> Chroma:
+    name, client = "adapters-langchain", chromadb.EphemeralClient()
+    collection = client.create_collection(name)
+    collection.add(ids=corpus.ids, embeddings=corpus.vectors, documents=corpus.texts)
+    return Chroma(name, embeddings, client=client)
 
 
-def faiss_for_langchain(corpus: Corpus, embeddings: OneGenEmbeddings) -> FAISS:
+def faiss_for_langchain(corpus: EmbeddedPassages, embeddings: OneGenEmbeddings) -> FAISS:
     return FAISS.from_embeddings(
         zip(corpus.texts, corpus.vectors, strict=True),
         embeddings,
@@ -137,8 +142,8 @@ def faiss_for_langchain(corpus: Corpus, embeddings: OneGenEmbeddings) -> FAISS:
 
 
 def open_ways(model: OneGenModel, index: PassageIndex, longest: int) -> dict[str, Way]:
-    """Each with an engine of its own, which has read nothing yet."""
-    corpus = Corpus.of(index)
+    """All ways by name, each with a new engine."""
+    corpus = EmbeddedPassages.of(index)
     embeddings = OneGenEmbeddings(model=SharedModel(model))
     collection = chromadb.EphemeralClient().create_collection("adapters-llama-index")
     for_langchain = {
@@ -161,14 +166,14 @@ def open_ways(model: OneGenModel, index: PassageIndex, longest: int) -> dict[str
 def compare(
     model: OneGenModel, ways: dict[str, Way], questions: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Each way against the first, the core's."""
+    """A row for each way, compared with the first one, the core."""
     rows: list[dict[str, Any]] = []
-    reference: list[Told] = []
+    reference: list[SourcedAnswer] = []
     for name, ask in ways.items():
         with counting(model.network) as counter:
-            told = asyncio.run(ask(questions))
-        reference = reference or told
-        pairs = list(zip(told, reference, strict=True))
+            answers = asyncio.run(ask(questions))
+        reference = reference or answers
+        pairs = list(zip(answers, reference, strict=True))
         rows.append(
             {
                 "way": name,
@@ -215,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = [{**row, "partings": [ids[one] for one in row["partings"]]} for row in rows]
     measured = {"questions": len(questions), "passages": len(index), "rows": named}
     print(f"\nWritten to {report.save('adapters', model, options, measured)}")
-    # Rounding differs with the batch: as in `benchmarks.invariants`, under 1 % may part.
+    # Rounding depends on the batch: as in `benchmarks.invariants`, under 1 % may differ.
     return 0 if all(len(row["partings"]) <= max(1, len(questions) // 100) for row in rows) else 1
 
 

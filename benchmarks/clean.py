@@ -1,4 +1,4 @@
-"""What one clean forward over a finished context says of each token and query in it."""
+"""One clean forward over a finished context, compared with what was written in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ EMBEDDING_TOLERANCE, MARGIN, SCORE_GAP = 1e-4, 1e-3, 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Parting:
-    """A place where two readings differ; `excuse` is the margin or gap that must be small."""
+    """A position where two readings differ; `excuse` is the margin or gap that must be small."""
 
     question: str
     what: str
@@ -39,7 +39,7 @@ class Parting:
 
 @dataclass(frozen=True, slots=True)
 class CleanReading:
-    """`margins` of each written token (top two logits), `gaps` of each retrieval (scores)."""
+    """Margins of the top two logits per written token, and gaps of scores per retrieval."""
 
     margins: tuple[float, ...]
     gaps: tuple[float, ...]
@@ -48,7 +48,7 @@ class CleanReading:
 
 
 class CleanReader:
-    """Reads with the bare network: no cache, no engine, one sequence at a time."""
+    """Reads one sequence at a time on the bare network, without cache and engine."""
 
     def __init__(self, model: OneGenModel, index: PassageIndex, retrieval: RetrievalParams) -> None:
         self._network = model.network
@@ -91,7 +91,7 @@ class CleanReader:
 
     @torch.inference_mode()
     def _forward(self, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """What enters the output head and what leaves it, at every position."""
+        """Hidden states before the output head, and its logits, at every position."""
         entered: list[Tensor] = []
         head = self._network.get_output_embeddings()
         handle = head.register_forward_pre_hook(lambda _, args: entered.append(args[0]))
@@ -105,7 +105,7 @@ class CleanReader:
     def _judge(
         self, logits: Tensor, token: Token, at: int, retrievals: int
     ) -> tuple[int, float, bool]:
-        """Best id under the request's masks, the margin of the top two, and if one is `token`."""
+        """The best id under the masks, the margin of the top two, and if `token` is one of them."""
         logits = logits.clone()
         logits[self._masked] = -torch.inf
         room = self._longest - at - 1 - self._frame
@@ -122,7 +122,7 @@ class CleanReader:
         query: NDArray[np.float32],
         seen: Sequence[str],
     ) -> tuple[float, list[Parting]]:
-        """The smallest gap of the scores around those inserted, and whether they would differ."""
+        """The smallest gap between neighbouring scores, and a parting if other passages win."""
         count = self._retrieval.top_k
         [ranked] = self._index.search(query[None], count + 1, exclude=tuple(seen))
         scores = [one.score for one in ranked]
@@ -140,8 +140,8 @@ def _unit(hidden: Tensor) -> NDArray[np.float32]:
 
 
 def compare(one: Record, other: Record, clean: CleanReading) -> tuple[Parting | None, float]:
-    """Where two runs of a question part, with what the clean forward over `one` says of it, and
-    the largest difference of their query embeddings before.
+    """The first difference of two runs of a question, with its margin in the clean forward over
+    `one`, and the largest difference of their query embeddings before it.
     """
     tokens = hops = 0
     error = 0.0

@@ -1,10 +1,10 @@
-"""How well a checkpoint and its untrained base copy: what every answer out of a passage rests on.
+"""How well a checkpoint and its untrained base copy text, which every extracted answer needs.
 
     python -m benchmarks.copying [--model M] [--sequences 20]
 
-A random sequence of names, dates and words stands twice in a text without any other sense. Counted
-is how often the next token of the second copy is the likeliest one, and its mean loss in nats: a
-model that copies is near 1 and near 0.
+A text repeats a random sequence of names, dates and words once. Measured are the share of tokens of
+the second copy that the model ranks first, and their mean loss in nats: near 1 and near 0 for a
+model that copies.
 """
 
 import argparse
@@ -23,7 +23,7 @@ NAMES = ["Ada", "Olav", "Brekke", "Lindqvist", "Szabó", "Mirza", "Ringo", "Cond
 MONTHS = ["January", "March", "May", "June", "August", "October", "December"]
 WORDS = ["river", "film", "harbour", "director", "copper", "born", "album", "in", "the", "of"]
 LENGTH = 40
-FIRST = 3  # Until then nothing tells that a copy has begun.
+FIRST = 3  # the first tokens of a copy cannot be foreseen
 
 
 def make_text(rng: random.Random) -> str:

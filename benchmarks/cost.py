@@ -1,7 +1,7 @@
-"""What one question costs: positions and seconds of several ways to call the same network.
+"""Costs of one question: positions and seconds of several ways to call the same network.
 
-Our own greedy transcript is replayed in each of them over the same passages, so that nothing but
-the call pattern differs. Searching the index is in no replay; it is in the row "as shipped".
+Each way replays our own greedy transcript over the same passages, so that only the call pattern
+differs. Only the row "as shipped" includes the search in the index.
 """
 
 import argparse
@@ -33,22 +33,26 @@ ONE_SHOT = "MiniLM + same LLM: one search, then the answer alone"
 SAME_CONTEXT = (ONE_PASS, KEPT, ANEW)  # What the network sees is what it saw when it wrote.
 WARM_UP = "Who wrote the novel that the film is based on?"
 NOTES = """
-- Positions are counted by a hook on the decoder at batch 1. The sub-questions that our model writes
-  are charged to it. "As shipped" takes over what other requests left in the cache (the system
-  prompt): those positions were not forwarded. Ratios are to one pass, replayed.
-- A written token is a forward of its own, in every row: seconds differ less than positions do.
+- A hook on the decoder counts positions at batch 1. The sub-questions of our model are part of its
+  costs. "As shipped" reuses what other requests left in the cache (the system prompt), so these
+  positions were not forwarded. Ratios are to one pass, replayed.
+- Each written token is one forward in every row, so seconds differ less than positions.
 - The original's pattern is charged a clean re-encoding of the transcript. Its released code reads
-  it on top of the cache, which costs more attention, and embeds its candidate passages again at
-  every hop, which is not charged. With the transformers it names, the cache is kept to go on.
-- One search, then the answer: no sub-question is written, and only as many passages are seen as our
-  first hop inserted. Where it is cheaper than one pass, that is why; it is an easier task.
-- MiniLM on a short query costs next to nothing; what one pass saves is reading the context again.
+  the transcript on top of the cache, which costs more attention, and embeds its candidate passages
+  again at every hop, which is not charged. With the transformers release that it names, the cache
+  is kept for the text that follows.
+- One search, then the answer: the model writes no sub-question and reads only as many passages as
+  our first hop inserted. That makes it cheaper than one pass where it is; it is an easier task.
+- MiniLM on a short query costs almost nothing; one pass saves reading the context again.
 """
 
 
 @dataclass(slots=True)
-class Tally:
-    """Sums over questions; `seconds` include the encoder's. `agreed` of `tokens` are as written."""
+class PatternCost:
+    """Sums over questions; `seconds` include the encoder's.
+
+    `agreed` of `tokens` were predicted as they had been written.
+    """
 
     positions: int = 0
     seconds: float = 0.0
@@ -59,11 +63,11 @@ class Tally:
 
 
 class Meter:
-    """Runs call patterns and keeps a tally of each."""
+    """Runs call patterns and sums the costs of each."""
 
     def __init__(self, model: OneGenModel, encoder: MiniLM, max_retrievals: int) -> None:
         self._model, self._encoder, self._max_retrievals = model, encoder, max_retrievals
-        assert model.driver  # Its engine reads a few ids when it is made: not in our count.
+        assert model.driver  # A new engine reads a few ids, which must not be counted.
         self.patterns: dict[str, Callable[[Reader, Transcript], None]] = {
             ONE_PASS: two_models.one_pass,
             KEPT: lambda *given: two_models.re_encode(*given, keep_cache=True),
@@ -74,43 +78,43 @@ class Meter:
         self.reset()
 
     def reset(self) -> None:
-        self.tallies = {name: Tally() for name in (SHIPPED, *self.patterns)}
+        self.costs = {name: PatternCost() for name in (SHIPPED, *self.patterns)}
 
     def ask(self, question: str, retriever: Retriever, retrieval: RetrievalParams) -> Transcript:
-        """Run our own model, as users do; raises AssertionError where it did not read once."""
+        """Run our own model as users do; raises AssertionError if it read a position twice."""
         with counting(self._model.network) as counter:
             transcript, answer, seconds = record(self._model, question, retriever, retrieval)
         forwarded = counter.positions
         assert forwarded == answer.usage.forwarded, "usage and hook differ"
         assert forwarded + answer.usage.reused == len(answer.ids) - 1, "not one pass"
-        tally = self.tallies[SHIPPED]
-        tally.seconds += seconds
-        tally.positions += forwarded
+        cost = self.costs[SHIPPED]
+        cost.seconds += seconds
+        cost.positions += forwarded
         return transcript
 
     @torch.inference_mode()
     def replay(self, name: str, transcript: Transcript) -> Reader:
         reader = Reader(self._model, self._max_retrievals)
-        tally, encoder = self.tallies[name], self._encoder
+        cost, encoder = self.costs[name], self._encoder
         asked, spent = encoder.positions, encoder.seconds
         with counting(self._model.network) as counter:
             start = time.perf_counter()
             self.patterns[name](reader, transcript)
-            tally.seconds += time.perf_counter() - start
-        tally.positions += counter.positions
-        tally.encoder_positions += encoder.positions - asked
-        tally.encoder_seconds += encoder.seconds - spent
+            cost.seconds += time.perf_counter() - start
+        cost.positions += counter.positions
+        cost.encoder_positions += encoder.positions - asked
+        cost.encoder_seconds += encoder.seconds - spent
         if name in SAME_CONTEXT:
             written = [i for hop in transcript.hops for i in hop.written] + transcript.tail
-            tally.agreed += sum(map(int.__eq__, written, reader.predicted))
-            tally.tokens += len(written)
+            cost.agreed += sum(map(int.__eq__, written, reader.predicted))
+            cost.tokens += len(written)
         return reader
 
 
 def measure_questions(
     model: OneGenModel, retriever: Retriever, questions: Sequence[str]
-) -> tuple[dict[str, Tally], list[Transcript]]:
-    """Every pattern on every question in turn, after a question that warms up."""
+) -> tuple[dict[str, PatternCost], list[Transcript]]:
+    """Every pattern on every question in turn, after a warm-up question."""
     retrieval = RetrievalParams()
     meter = Meter(model, MiniLM(str(model.network.device)), retrieval.max_retrievals)
     names, transcripts = list(meter.patterns), list[Transcript]()
@@ -121,37 +125,37 @@ def measure_questions(
         transcripts.append(meter.ask(question, retriever, retrieval))
         for name in names[at % len(names) :] + names[: at % len(names)]:
             meter.replay(name, transcripts[-1])
-    return meter.tallies, transcripts
+    return meter.costs, transcripts
 
 
-def print_questions(tallies: dict[str, Tally], transcripts: Sequence[Transcript]) -> None:
-    count, ours = len(transcripts), tallies[ONE_PASS]
+def print_questions(costs: dict[str, PatternCost], transcripts: Sequence[Transcript]) -> None:
+    count, ours = len(transcripts), costs[ONE_PASS]
     hops = sum(len(transcript.hops) for transcript in transcripts)
     print(f"\n### Cost per question ({count} questions, {hops / count:.2f} retrievals each)\n")
     heads = ("LLM positions", "ratio", "MiniLM positions", "LLM s", "MiniLM s", "total s", "ratio")
     rows = [
         [
             name,
-            f"{tally.positions / count:.1f}",
-            f"{tally.positions / ours.positions:.2f}",
-            f"{tally.encoder_positions / count:.1f}",
-            f"{(tally.seconds - tally.encoder_seconds) / count:.2f}",
-            f"{tally.encoder_seconds / count:.3f}",
-            f"{tally.seconds / count:.2f}",
-            f"{tally.seconds / ours.seconds:.2f}",
+            f"{cost.positions / count:.1f}",
+            f"{cost.positions / ours.positions:.2f}",
+            f"{cost.encoder_positions / count:.1f}",
+            f"{(cost.seconds - cost.encoder_seconds) / count:.2f}",
+            f"{cost.encoder_seconds / count:.3f}",
+            f"{cost.seconds / count:.2f}",
+            f"{cost.seconds / ours.seconds:.2f}",
         ]
-        for name, tally in tallies.items()
+        for name, cost in costs.items()
     ]
     print(report.markdown(("call pattern", *heads), rows))
     print(NOTES, end="")
     for name in SAME_CONTEXT:
-        tally = tallies[name]
-        print(f"- {name}: {tally.agreed} of {tally.tokens} tokens predicted as written")
+        cost = costs[name]
+        print(f"- {name}: {cost.agreed} of {cost.tokens} tokens predicted as written")
 
 
 @contextmanager
 def plain_text_only(model: OneGenModel) -> Iterator[None]:
-    """Nobody can write a control token, hence neither end nor search: all write equally long."""
+    """Mask all control tokens, so that no request ends or retrieves and all are equally long."""
     control = torch.tensor(sorted(model.renderer.control_ids), device=model.network.device)
 
     def mask(_module: object, _inputs: object, logits: Tensor) -> Tensor:
@@ -165,26 +169,27 @@ def plain_text_only(model: OneGenModel) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """`decoding` are the seconds from the first token of a batch to its last."""
+class DecodingRun:
+    """One batch; `decoding` are the seconds from its first token to its last."""
 
     seconds: float
     decoding: float
     tokens: list[list[int]]
 
 
-def run_ours(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> Run:
+def run_ours(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> DecodingRun:
     sampling = SamplingParams(max_new_tokens=count)
     start = time.perf_counter()
-    tickets = [model.driver.submit(Prompt(prompt), sampling=sampling) for prompt in prompts]
+    handles = [model.driver.submit(Prompt(prompt), sampling=sampling) for prompt in prompts]
     stamps = [
-        time.perf_counter() for event in model.driver.drive(*tickets) if isinstance(event, Token)
+        time.perf_counter() for event in model.driver.drive(*handles) if isinstance(event, Token)
     ]
     seconds = time.perf_counter() - start
-    return Run(seconds, stamps[-1] - stamps[0], [one.request.ids[-count:] for one in tickets])
+    written = [one.request.ids[-count:] for one in handles]
+    return DecodingRun(seconds, stamps[-1] - stamps[0], written)
 
 
-def run_generate(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> Run:
+def run_generate(model: OneGenModel, prompts: Sequence[Sequence[int]], count: int) -> DecodingRun:
     stamps = []
 
     def stamp(ids: Tensor, _scores: object, **_: object) -> Tensor:
@@ -202,11 +207,11 @@ def run_generate(model: OneGenModel, prompts: Sequence[Sequence[int]], count: in
         stopping_criteria=StoppingCriteriaList([stamp]),
     )[:, ids.shape[1] :].tolist()
     seconds = time.perf_counter() - start
-    return Run(seconds, stamps[-1] - stamps[0], written)
+    return DecodingRun(seconds, stamps[-1] - stamps[0], written)
 
 
 def measure_decoding(model: OneGenModel, batch: int, shape: Sequence[int]) -> dict[str, Any]:
-    """Medians over repeats, the two in turn; each repeat has prompts that nobody has read yet."""
+    """Medians over repeats of both decoders in turn, each on new prompts."""
     length, count, repeats = shape
     words = sorted(set(range(len(model.renderer.tokenizer))) - model.renderer.control_ids)
     random = torch.Generator().manual_seed(batch)
@@ -243,7 +248,9 @@ def print_decoding(rows: Sequence[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     add_options(parser, limit=30)  # 0: none.
-    parser.add_argument("--decode", action="store_true", help="decode speed beside generate() too")
+    parser.add_argument(
+        "--decode", action="store_true", help="decode speed compared with generate() too"
+    )
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model)
     measured: dict[str, Any] = {}
@@ -251,9 +258,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         data = own_candidates(load(options.data, limit=options.limit))
         questions, index = [one.text for one in data.questions], open_index(model, data)
         measured |= {"questions": len(questions), "passages": len(index)}
-        tallies, transcripts = measure_questions(model, index, questions)
-        print_questions(tallies, transcripts)
-        measured["sums_over_questions"] = {name: asdict(one) for name, one in tallies.items()}
+        costs, transcripts = measure_questions(model, index, questions)
+        print_questions(costs, transcripts)
+        measured["sums_over_questions"] = {name: asdict(one) for name, one in costs.items()}
         measured["retrievals"] = sum(len(transcript.hops) for transcript in transcripts)
     if options.decode:
         with plain_text_only(model):

@@ -18,19 +18,14 @@ from tqdm import tqdm
 import onegen_model
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation import GoldQuestion, read_questions, read_training_gold
 from onegen_model.evaluation.ask.pool import pieces
-from onegen_model.evaluation.ask.questions import (
-    Question,
-    gold_of_training,
-    parse_question,
-    read_questions,
-    spaced,
-)
+from onegen_model.evaluation.ask.questions import parse_question, spaced
 from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.documents import Document, read_file
 from onegen_model.retrieval.index_files import is_index
 
-__all__ = ["Data", "Question", "load", "open_index", "own_candidates", "pieces"]
+__all__ = ["Data", "GoldQuestion", "load", "open_index", "own_candidates", "pieces"]
 
 WORLD = Path(onegen_model.__file__).parent / "demo"
 INDEXES = Path(__file__).parent.parent / "runs" / "benchmarks"
@@ -42,7 +37,7 @@ PASSAGES_PER_SAVE = 256
 class Data:
     """`paragraphs` by id; `trained` are the gold paragraphs of training, None where unknown."""
 
-    questions: Sequence[Question]
+    questions: Sequence[GoldQuestion]
     paragraphs: dict[str, Document]
     trained: frozenset[str] | None
 
@@ -99,12 +94,12 @@ def _find_files(folder: Path) -> tuple[Path, Path]:
     return folder / "multihop_dev.jsonl.gz", folder / "multihop_corpus.jsonl.gz"
 
 
-def _read(asked: Path) -> list[Question]:
+def _read(asked: Path) -> list[GoldQuestion]:
     """All questions of a file, those without an answer as well."""
     return [parse_question(row) for row in JsonLines(asked)]
 
 
-def _choose(asked: Path, questions: list[Question]) -> list[Question]:
+def _choose(asked: Path, questions: list[GoldQuestion]) -> list[GoldQuestion]:
     """The quick questions of a file that marks some, else all."""
     quick = {row["id"] for row in JsonLines(asked) if row.get("quick")}
     return [one for one in questions if one.id in quick or not quick]
@@ -120,7 +115,7 @@ def _gold_of_training(folder: Path) -> frozenset[str] | None:
     files = [folder / f"multihop_{name}.jsonl.gz" for name in ("train", "silver_train")]
     if not all(file.exists() for file in files):
         return None
-    return gold_of_training(files)
+    return read_training_gold(files)
 
 
 def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> PassageIndex:

@@ -10,7 +10,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import RunnablePassthrough
 from langchain_huggingface import HuggingFacePipeline
 
-from benchmarks.frameworks import Setup, embedded_text
+from benchmarks.frameworks_setup import CLASSIC, OURS, Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings
 from onegen_model import Passage
@@ -18,7 +18,7 @@ from onegen_model.evaluation.ask.zero_shot import PROMPT
 
 
 class MiniLMEmbeddings(Embeddings):
-    """MiniLM over transformers; `HuggingFaceEmbeddings` would need sentence-transformers."""
+    """MiniLM with a count of its positions."""
 
     def __init__(self) -> None:
         self.encoder = MiniLM()
@@ -32,7 +32,7 @@ class MiniLMEmbeddings(Embeddings):
 
 
 def _fill(passages: Sequence[Passage], embeddings: Embeddings) -> tuple[Chroma, float]:
-    """The store, and the seconds it took."""
+    """The store, and the seconds that filling took."""
     space = {"hnsw": {"space": "cosine"}}
     name = f"benchmark-{uuid.uuid4().hex}"
     store = Chroma(name, embeddings, collection_configuration=space)
@@ -41,7 +41,7 @@ def _fill(passages: Sequence[Passage], embeddings: Embeddings) -> tuple[Chroma, 
     return store, time.perf_counter() - start
 
 
-class Classic:
+class ClassicLangChain:
     """Retriever, prompt, `HuggingFacePipeline`."""
 
     def __init__(self, setup: Setup) -> None:
@@ -62,7 +62,7 @@ class Classic:
         self._chain = sources | RunnablePassthrough() | self._prompt | llm
 
     def _prompt(self, given: dict[str, str]) -> str:
-        """In the chat template of the model, which the pipeline itself does not apply."""
+        """The prompt in the model's chat template, which the pipeline does not apply."""
         messages = [{"role": "user", "content": PROMPT.format(**given)}]
         return str(
             self._tokenizer.apply_chat_template(
@@ -83,8 +83,8 @@ def _join(documents: list[Document]) -> str:
     return "\n\n".join(document.page_content for document in documents)
 
 
-class Ours:
-    """One chat model, which searches the store itself."""
+class OneGenLangChain:
+    """One chat model that searches the store itself."""
 
     def __init__(self, setup: Setup) -> None:
         embeddings = OneGenEmbeddings(model=setup.model)
@@ -93,7 +93,7 @@ class Ours:
             model=setup.model, vectorstore=store, k=setup.top_k, max_tokens=setup.max_new_tokens
         )
         model = self._chat.shared.model
-        assert model.driver  # Its engine reads a few ids when it is made: not in our count.
+        assert model.driver  # A new engine reads a few ids, which must not be counted.
         self.network = model.network
 
     def answer(self, question: str) -> Iterator[tuple[str, bool]]:
@@ -105,3 +105,6 @@ class Ours:
 
     def encoder_positions(self) -> int:
         return 0
+
+
+PIPELINES = {CLASSIC: ClassicLangChain, OURS: OneGenLangChain}

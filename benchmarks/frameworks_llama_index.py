@@ -13,7 +13,7 @@ from llama_index.core.schema import TextNode
 from llama_index.llms.huggingface import HuggingFaceLLM
 from llama_index.vector_stores.chroma import ChromaVectorStore
 
-from benchmarks.frameworks import Setup, embedded_text
+from benchmarks.frameworks_setup import CLASSIC, OURS, Setup, embedded_text
 from benchmarks.two_models import MiniLM
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, OneGenQueryEngine
 from onegen_model import Passage
@@ -21,7 +21,7 @@ from onegen_model.evaluation.ask.zero_shot import PROMPT
 
 
 class MiniLMEmbedding(BaseEmbedding):
-    """MiniLM over transformers; `HuggingFaceEmbedding` would need sentence-transformers."""
+    """MiniLM with a count of its positions."""
 
     _encoder: MiniLM = PrivateAttr(default_factory=lambda: MiniLM())
 
@@ -44,7 +44,7 @@ class MiniLMEmbedding(BaseEmbedding):
 
 
 def _fill(passages: Sequence[Passage], embed_model: Any) -> tuple[VectorStoreIndex, float]:
-    """The index, and the seconds it took."""
+    """The index, and the seconds that filling took."""
     name = f"benchmark-{uuid.uuid4().hex}"
     collection = chromadb.EphemeralClient().create_collection(
         name, configuration={"hnsw": {"space": "cosine"}}
@@ -56,7 +56,7 @@ def _fill(passages: Sequence[Passage], embed_model: Any) -> tuple[VectorStoreInd
     return index, time.perf_counter() - start
 
 
-class Classic:
+class ClassicLlamaIndex:
     """`index.as_query_engine` with `HuggingFaceLLM`."""
 
     def __init__(self, setup: Setup) -> None:
@@ -89,8 +89,8 @@ class Classic:
         return self._encoder.positions
 
 
-class Ours:
-    """One query engine, whose model searches the index itself; it streams the answer alone."""
+class OneGenLlamaIndex:
+    """One query engine whose model searches the index itself; it streams the answer alone."""
 
     def __init__(self, setup: Setup) -> None:
         index, self.indexing_seconds = _fill(setup.passages, OneGenEmbedding(model=setup.model))
@@ -99,7 +99,7 @@ class Ours:
             index, llm=llm, similarity_top_k=setup.top_k, streaming=True
         )
         model = llm.shared.model
-        assert model.driver  # Its engine reads a few ids when it is made: not in our count.
+        assert model.driver  # A new engine reads a few ids, which must not be counted.
         self.network = model.network
 
     def answer(self, question: str) -> Iterator[tuple[str, bool]]:
@@ -108,3 +108,6 @@ class Ours:
 
     def encoder_positions(self) -> int:
         return 0
+
+
+PIPELINES = {CLASSIC: ClassicLlamaIndex, OURS: OneGenLlamaIndex}

@@ -1,4 +1,4 @@
-"""Data that tries to take over: control strings in questions and in passages."""
+"""Hostile data: control strings in questions and in passages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,14 +19,14 @@ def control_strings(model: OneGenModel) -> str:
 
 
 def poison_all(model: OneGenModel, questions: Sequence[str]) -> list[str]:
-    """Each with all control strings behind it, and in front one of all added tokens in turn."""
+    """Each question with all control strings behind it and one added token in front of it."""
     added = cycle(map(str, model.renderer.tokenizer.added_tokens_decoder.values()))
     own = control_strings(model)
     return [f"{one} {question} {own}" for one, question in zip(added, questions, strict=False)]
 
 
 class Poisoned:
-    """A retriever whose passages carry control strings at both ends; `count` are handed out."""
+    """A retriever whose passages have control strings at both ends; counts them in `count`."""
 
     def __init__(self, index: PassageIndex, model: OneGenModel) -> None:
         self._index = index
@@ -40,7 +40,7 @@ class Poisoned:
         return [[replace(hit, passage=self._spoil(hit.passage)) for hit in hits] for hits in found]
 
     def _spoil(self, passage: Passage) -> Passage:
-        """Poison before and after as much of the text as still fits."""
+        """The passage with control strings around as much of its text as fits."""
         text = passage.text
         while True:
             query = self._model.template.tokens.query
@@ -56,7 +56,7 @@ class Poisoned:
 
 
 def check_hostile(model: OneGenModel, record: Record) -> Iterator[str]:
-    """What a control token of data has done to a request; nothing, if all is well."""
+    """Every effect of a control token from data on a request."""
     renderer = model.renderer
     control = renderer.control_ids
     plain = [i for i in renderer.question_ids(PLAIN_QUESTION) if i in control]

@@ -2,10 +2,11 @@
 
     python -m benchmarks.invariants [--data DIR] [--model M] [--limit N] [--batch 16]
 
-1 One pass: a hook on the decoder counts what is read.  2 Clean: one forward over the final ids
-says the same.  3 Alone: a batch, one by one (streamed) and an async batch over a shared cache tell
-the same events.  4 Same eyes: rendering the written text again gives the same ids and loss mask.
-5 No control from data: control strings in questions and passages change nothing.
+1 One pass: a hook on the decoder counts the positions that are read.  2 Clean: one forward over the
+final ids gives the same tokens and embeddings.  3 Alone: a batch, one by one (streamed) and an
+async batch over a shared cache have the same events.  4 Same eyes: rendering the written text again
+gives the same ids and loss mask.  5 No control from data: control strings in questions and passages
+have no effect.
 """
 
 import argparse
@@ -18,17 +19,17 @@ from tqdm import tqdm
 
 from benchmarks import report
 from benchmarks.clean import EMBEDDING_TOLERANCE, CleanReader, CleanReading, Parting, compare
-from benchmarks.data import Question, add_options, add_run_options, load, open_index
+from benchmarks.data import GoldQuestion, add_options, add_run_options, load, open_index
 from benchmarks.hostile import Poisoned, check_hostile, poison_all
-from benchmarks.recording import Record, Run, Runner
+from benchmarks.recording import Record, RecordedRun, Runner
 from onegen_model import (
     OneGenModel,
     PassageIndex,
-    PassagesInserted,
     RetrievalParams,
     SamplingParams,
     Token,
 )
+from onegen_model.evaluation.ask.trace import written_spans
 from onegen_model.transcript.renderer import Rendered
 from onegen_model.transcript.template import Segment
 
@@ -38,7 +39,7 @@ READ_TO_THE_END = ("end", "length", "stop")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the table; `details` are printed below it."""
+    """One row of the table; `details` are printed below the table."""
 
     name: str
     measured: str
@@ -46,8 +47,8 @@ class Check:
     details: tuple[str, ...] = ()
 
 
-def check_one_pass(run: Run) -> Check:
-    """The hook's own count against the counters, in sum and for each request."""
+def check_one_pass(run: RecordedRun) -> Check:
+    """Compares the hook's count with the counters, in total and per request."""
     usages = [record.answer.usage for record in run.records]
     forwarded, padded = sum(u.forwarded for u in usages), sum(u.padded for u in usages)
     wrong = [
@@ -63,12 +64,13 @@ def check_one_pass(run: Run) -> Check:
     measured = (
         f"{len(usages) - len(wrong)}/{len(usages)} requests; hook {counted.real} real + "
         f"{counted.positions - counted.real} padded, usage {forwarded} + {padded}; "
-        f"{sum(u.reused for u in usages)} taken over"
+        f"{sum(u.reused for u in usages)} reused"
     )
     return Check(f"1 one pass ({run.name})", measured, agrees and not wrong, tuple(wrong))
 
 
-def check_clean(run: Run, readings: Sequence[CleanReading]) -> Check:
+def check_clean(run: RecordedRun, readings: Sequence[CleanReading]) -> Check:
+    """Compares tokens and query embeddings with those of one clean forward."""
     error = max(reading.embedding_error for reading in readings)
     partings = [parting for reading in readings for parting in reading.partings]
     tokens = sum(len(reading.margins) for reading in readings)
@@ -80,7 +82,7 @@ def check_clean(run: Run, readings: Sequence[CleanReading]) -> Check:
     return Check("2 clean", measured, fine, tuple(map(str, partings)))
 
 
-def check_alone(run: Run, other: Run, readings: Sequence[CleanReading]) -> Check:
+def check_alone(run: RecordedRun, other: RecordedRun, readings: Sequence[CleanReading]) -> Check:
     found = [
         compare(one, two, reading)
         for one, two, reading in zip(run.records, other.records, readings, strict=True)
@@ -95,31 +97,27 @@ def check_alone(run: Run, other: Run, readings: Sequence[CleanReading]) -> Check
 
 
 def _are_few(partings: Sequence[Parting], requests: int) -> bool:
-    """All have their excuse, and under 1 % of requests part (of few requests: one)."""
+    """Whether all partings are allowed and under 1 % of the requests (or a single one) part."""
     parted = len({parting.question for parting in partings})
     return all(parting.allowed for parting in partings) and parted <= max(1, requests // 100)
 
 
 def render_again(model: OneGenModel, record: Record) -> tuple[Rendered, bool] | None:
-    """The transcript by training's function, and whether it equals what was written.
+    """The transcript as training renders it, and whether it equals what was written.
 
-    None where the written text does not give the same ids when it is tokenised again.
+    None where the written text has other ids when it is tokenised again.
     """
-    renderer = model.renderer
-    segments, text, own = [], "", list[int]()
-    for event in record.events:
-        if isinstance(event, Token):
-            text += event.text
-            own += [event.token_id] if event.token_id not in renderer.control_ids else []
-        elif isinstance(event, PassagesInserted):
-            passages = tuple(one.passage for one in event.passages)
-            if renderer.text_ids(text) != own:
-                return None
-            segments.append(Segment(text, True, passages))
-            text, own = "", []
-    if renderer.text_ids(text) != own or record.ids[-1] == renderer.query_id:
+    renderer, spans = model.renderer, written_spans(record.events)
+    if record.ids[-1] == renderer.query_id or any(
+        tuple(renderer.text_ids(text)) != ids
+        for text, ids in zip(spans, record.answer.written, strict=True)
+    ):
         return None
-    rendered = renderer.transcript(record.question, [*segments, Segment(text)])
+    searched = [
+        Segment(text, True, tuple(hit.passage for hit in event.passages))
+        for text, event in zip(spans, record.inserted, strict=False)
+    ]
+    rendered = renderer.transcript(record.question, [*searched, Segment(spans[-1])])
     stop = len(rendered.ids) - (record.reason != "end")
     written = [False] * len(record.ids)
     for at, event in record.positions():
@@ -129,18 +127,18 @@ def render_again(model: OneGenModel, record: Record) -> tuple[Rendered, bool] | 
     return rendered, same
 
 
-def check_same_eyes(model: OneGenModel, run: Run) -> Check:
+def check_same_eyes(model: OneGenModel, run: RecordedRun) -> Check:
     found = [render_again(model, record) for record in run.records]
     compared = [same for pair in found if pair is not None for same in [pair[1]]]
     wrong = [r.question for r, pair in zip(run.records, found, strict=True) if pair and not pair[1]]
     measured = (
         f"{sum(compared)}/{len(compared)} ids and loss masks equal; {len(found) - len(compared)} "
-        "not compared (text sampled in other tokens than it is tokenised in)"
+        "not compared (sampled tokens differ from those of the tokenizer)"
     )
     return Check("4 same eyes", measured, bool(compared) and not wrong, tuple(wrong))
 
 
-def check_no_control(model: OneGenModel, run: Run, retriever: Poisoned) -> Check:
+def check_no_control(model: OneGenModel, run: RecordedRun, retriever: Poisoned) -> Check:
     problems = [
         f"{problem}: {record.question}"
         for record in run.records
@@ -168,7 +166,7 @@ def run_checks(
     asynchronous = asyncio.run(runner.in_async_batches(questions))
     poisoned = Poisoned(index, model)
     short = SamplingParams(max_new_tokens=min(settings.max_new_tokens, HOSTILE_TOKENS))
-    # Poisoned questions may make a small model forget to search: it has to, once.
+    # A small model may not search after a poisoned question, so one retrieval is forced.
     always = (short, RetrievalParams(mode="always"))
     spoilt = poison_all(model, questions)
     hostile = replace(runner, retriever=poisoned, params=always).in_batches(spoilt)
@@ -182,7 +180,7 @@ def run_checks(
     ]
 
 
-def name_questions(detail: str, questions: Sequence[Question]) -> str:
+def name_questions(detail: str, questions: Sequence[GoldQuestion]) -> str:
     """A detail with ids in place of questions: texts of the data have licences of their own."""
     for question in questions:
         detail = detail.replace(question.text, question.id)

@@ -1,4 +1,4 @@
-"""Runs of the model over many questions, with everything that a check needs to know of them."""
+"""Runs of the model over many questions, recorded for the checks."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ from onegen_model import (
     Token,
 )
 from onegen_model.checkpoint.loading import Checkpoint
+from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.generation.handle import RequestHandle
 
 Sampling = tuple[SamplingParams, RetrievalParams]
@@ -46,13 +47,17 @@ class Record:
         return [event for event in self.events if isinstance(event, RetrievalRequested)]
 
     @property
+    def inserted(self) -> list[PassagesInserted]:
+        return [event for event in self.events if isinstance(event, PassagesInserted)]
+
+    @property
     def reason(self) -> str:
         last = self.events[-1]
         assert isinstance(last, Finished)
         return last.reason
 
     def positions(self) -> list[tuple[int, Event]]:
-        """Events but the last, with their place in `ids`; of passages, the first place."""
+        """All events but the last, with their position in `ids` (of passages, the first one)."""
         at, placed = self.prompt, []
         for event in self.events[:-1]:
             placed.append((at - isinstance(event, RetrievalRequested), event))
@@ -65,7 +70,7 @@ class Record:
 
 @dataclass(slots=True)
 class Counter:
-    """What went into the decoder, whoever called it. Padding repeats the last place of its row."""
+    """Counts what enters the decoder; padding repeats the last position of its row."""
 
     positions: int = 0
     real: int = 0
@@ -92,16 +97,16 @@ def counting(network: PreTrainedModel) -> Iterator[Counter]:
 
 
 def fresh(model: OneGenModel) -> OneGenModel:
-    """The same network with an engine that has read nothing yet."""
+    """The same network behind a new engine with an empty cache."""
     tokenizer = model.renderer.tokenizer
     other = OneGenModel(Checkpoint(model.network, tokenizer, model.config, model.fingerprint))
-    assert other.driver  # Its engine reads a few ids when it is made: not in anybody's count.
+    assert other.driver  # A new engine reads a few ids, which must not be counted.
     return other
 
 
 @dataclass(slots=True)
-class Run:
-    """`counted` is what the hook saw, over all engines of this run."""
+class RecordedRun:
+    """The records of one way of asking; `counted` sums the hook over all its engines."""
 
     name: str
     records: list[Record] = field(default_factory=list)
@@ -115,29 +120,31 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """How questions are asked; every run starts with an empty cache."""
+    """Asks questions in several ways; every run starts with an empty cache."""
 
     model: OneGenModel
     retriever: Retriever
     params: Sampling
     batch: int
 
-    def in_batches(self, questions: Sequence[str]) -> Run:
-        """A new engine for each batch: nothing is taken over from one to the next."""
-        run = Run("batch")
+    def in_batches(self, questions: Sequence[str]) -> RecordedRun:
+        """Each batch starts with an empty cache."""
+        run = RecordedRun("batch")
+        model = fresh(self.model)
         for some in _chunks(questions, self.batch, "batches"):
-            model = fresh(self.model)
-            tickets = self._submit(model, some)
+            _empty_cache(model)
+            handles = self._submit(model, some)
             with counting(model.network) as counter:
-                events = list(model.driver.drive(*tickets))
-            run.add(_records(model, some, tickets, events), counter)
+                events = list(model.driver.drive(*handles))
+            run.add(_records(model, some, handles, events), counter)
         return run
 
-    def one_by_one(self, questions: Sequence[str]) -> Run:
-        """Streamed, each by an engine of its own."""
-        run = Run("one by one, streamed")
+    def one_by_one(self, questions: Sequence[str]) -> RecordedRun:
+        """Each question is streamed and starts with an empty cache."""
+        run = RecordedRun("one by one, streamed")
+        model = fresh(self.model)
         for question in tqdm(questions, desc="one by one"):
-            model = fresh(self.model)
+            _empty_cache(model)
             sampling, retrieval = self.params
             prompt = model.renderer.question_ids(question)
             stream = model.stream(
@@ -149,20 +156,26 @@ class Runner:
             run.add([Record(question, len(prompt), answer.ids, events, answer)], counter)
         return run
 
-    async def in_async_batches(self, questions: Sequence[str]) -> Run:
-        """One engine for all: what earlier requests left in the cache is taken over."""
-        run = Run("async batch, shared cache")
+    async def in_async_batches(self, questions: Sequence[str]) -> RecordedRun:
+        """One engine for all batches, which reuse what earlier requests left in the cache."""
+        run = RecordedRun("async batch, shared cache")
         model = fresh(self.model)
         for some in _chunks(questions, self.batch, "async batches"):
-            tickets = self._submit(model, some)
+            handles = self._submit(model, some)
             with counting(model.network) as counter:
-                events = [event async for event in model.driver.adrive(*tickets)]
-            run.add(_records(model, some, tickets, events), counter)
+                events = [event async for event in model.driver.adrive(*handles)]
+            run.add(_records(model, some, handles, events), counter)
         return run
 
     def _submit(self, model: OneGenModel, questions: Sequence[str]) -> list[RequestHandle]:
         sampling, retrieval = self.params
         return [model.submit(one, self.retriever, sampling, retrieval) for one in questions]
+
+
+def _empty_cache(model: OneGenModel) -> None:
+    """Cheaper than a new engine, which probes its network."""
+    assert isinstance(model.engine, TransformersEngine)
+    model.engine.forget()
 
 
 def _chunks(questions: Sequence[str], size: int, name: str) -> Iterator[Sequence[str]]:
@@ -173,16 +186,16 @@ def _chunks(questions: Sequence[str], size: int, name: str) -> Iterator[Sequence
 def _records(
     model: OneGenModel,
     questions: Sequence[str],
-    tickets: Sequence[RequestHandle],
+    handles: Sequence[RequestHandle],
     events: Sequence[Event],
 ) -> list[Record]:
-    own: dict[int, list[Event]] = {ticket.request.id: [] for ticket in tickets}
+    own: dict[int, list[Event]] = {handle.request.id: [] for handle in handles}
     for event in events:
         own[event.request_id].append(event)
     found = []
-    for question, ticket in zip(questions, tickets, strict=True):
-        request, mine = ticket.request, own[ticket.request.id]
-        answer = ticket.answer()
+    for question, handle in zip(questions, handles, strict=True):
+        request, mine = handle.request, own[handle.request.id]
+        answer = handle.answer()
         found.append(
             Record(question, request.usage.prompt, tuple(request.ids), tuple(mine), answer)
         )

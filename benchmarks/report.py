@@ -1,4 +1,4 @@
-"""The dated JSON of a benchmark, and the machine that it ran on."""
+"""The dated JSON of a benchmark, with the machine that it ran on."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ def machine() -> dict[str, Any]:
 def save(
     name: str, model: OneGenModel, options: argparse.Namespace, measured: dict[str, Any]
 ) -> Path:
-    """Write `benchmarks/results/<name>-<date>.json`.
+    """Write `benchmarks/results/<name>-<date>.json`; returns its path.
 
     `<name>-world-…` is over the invented world, `…-<fingerprint>.json` of a named `--model`.
     """

@@ -1,11 +1,11 @@
-"""Free generation over all candidates: what was found at each hop, and what was answered.
+"""Free generation over all candidates: retrieval at each hop, and answers.
 
     python -m benchmarks.retrieval [--data DIR] [--model M] [--limit N] [--batch 16]
 
-Hop h of the gold chain is held against the h-th retrieval of the model; a hop for which it wrote
-no query is missed. BM25 and MiniLM are asked (a) with the question, the same for every hop, and
-(b) with the very line our model wrote before its query token; all rank the same passages, once all
-of them and once the candidates of the question alone.
+Hop h of the gold chain is compared with the h-th retrieval of the model; a hop without a query is
+missed. BM25 and MiniLM are queried (a) with the question, for every hop, and (b) with the line that
+our model wrote before its query token. All rank the same passages: once all of them, and once those
+of the question's own candidates.
 """
 
 import argparse
@@ -35,22 +35,22 @@ from onegen_model.evaluation.score.scores import HOPS, score
 OURS = "OneGen (query embedding)"
 
 
-def make_rankers(searchers: dict[str, Retriever], filter_of: FilterOf) -> dict[str, Ranker]:
-    """`searchers` by name, our own under `OURS`; the others are asked in both ways."""
+def make_rankers(retrievers: dict[str, Retriever], filter_of: FilterOf) -> dict[str, Ranker]:
+    """Rankers of retrievers by name, our own under `OURS`; the others are asked in both ways."""
     spans = queries_of_spans(filter_of)
     questions = queries_of_questions(filter_of, lambda _: array("f"))
-    rankers = {OURS: Ranker(OURS, "span", searchers[OURS], spans)}
-    for name, searcher in searchers.items():
+    rankers = {OURS: Ranker(OURS, "span", retrievers[OURS], spans)}
+    for name, retriever in retrievers.items():
         if name != OURS:
-            rankers[f"{name} (a) question"] = Ranker(name, "question", searcher, questions)
-            rankers[f"{name} (b) our span"] = Ranker(name, "span", searcher, spans)
+            rankers[f"{name} (a) question"] = Ranker(name, "question", retriever, questions)
+            rankers[f"{name} (b) our span"] = Ranker(name, "span", retriever, spans)
     return rankers
 
 
 def make_rows(
     data: Data, traces: Sequence[Trace], rankers: dict[str, Ranker], frame: tuple[str, str]
 ) -> list[Row]:
-    """A row for each ranker; our own has the answers."""
+    """A row for each ranker; our own has the answers as well."""
     pairs = list(zip(data.questions, traces, strict=True))
     return [
         Row(
@@ -65,7 +65,7 @@ def make_rows(
     ]
 
 
-def open_searchers(model: OneGenModel, data: Data) -> tuple[PassageIndex, dict[str, Retriever]]:
+def open_retrievers(model: OneGenModel, data: Data) -> tuple[PassageIndex, dict[str, Retriever]]:
     index = open_index(model, data)
     encoder = SentenceEncoder(str(model.network.device))
     vectors = PassageIndex.build(encoder, index.passages, progress=True)
@@ -85,19 +85,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     model = OneGenModel.from_pretrained(options.model, dtype=options.dtype)
     data = load(options.data, limit=options.limit, paragraphs=options.paragraphs)
-    index, searchers = open_searchers(model, data)
+    index, retrievers = open_retrievers(model, data)
     retrieval = RetrievalParams(top_k=options.top_k)
     sampling = SamplingParams(max_new_tokens=options.max_new_tokens)
     asker = OnePass(model, lambda _: index, sampling, lambda _: retrieval)
     traces = [one for some in ask(asker, data.questions, options.batch) for one in some]
     frame = (model.template.answer_start, model.template.answer_end)
-    all_rows = make_rows(data, traces, make_rankers(searchers, everywhere), frame)
-    own_rows = make_rows(data, traces, make_rankers(searchers, among_candidates), frame)
+    all_rows = make_rows(data, traces, make_rankers(retrievers, everywhere), frame)
+    own_rows = make_rows(data, traces, make_rankers(retrievers, among_candidates), frame)
     scores = score(all_rows, data.trained)
     own_hops = score(own_rows)[HOPS]
     size = f"{len(traces)} questions, {len(data.paragraphs)} paragraphs in {len(index)} passages"
     print(f"\n## All paragraphs ({size})\n\n{table.report(scores)}")
-    print(f"### {HOPS}, own candidates\n\n{table.table('searcher', own_hops)}")
+    print(f"### {HOPS}, own candidates\n\n{table.table('retriever', own_hops)}")
     measured: dict[str, Any] = {
         "questions": len(traces),
         "paragraphs": len(data.paragraphs),

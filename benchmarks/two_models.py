@@ -1,8 +1,8 @@
 """Call patterns: one pass, the original's re-encoding, and a usual pipeline of two models.
 
-Each replays a recorded transcript on the bare network with a cache of transformers; no engine of
-ours takes part. In the two-model pipeline MiniLM searches, and what the language model reads
-changes at its front with every hop, so that no cache survives a hop.
+Each pattern replays a recorded transcript on the bare network with a transformers cache, without
+our engine. In the two-model pipeline MiniLM retrieves, and every hop puts passages in front of what
+the language model has read, so that no cache survives a hop.
 """
 
 import time
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from benchmarks.recording import Record
 from onegen_model import (
     Answer,
     OneGenModel,
@@ -22,14 +23,13 @@ from onegen_model import (
     RetrievalParams,
     RetrievalRequested,
     Retriever,
-    Token,
 )
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder as MiniLM
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """`written` ends with the query token; `text` is what a text retriever would be asked."""
+    """One hop; `written` ends with the query token, `text` is the query of a text retriever."""
 
     written: list[int]
     inserted: list[int]
@@ -38,7 +38,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """`tail` is written behind the last insertion; `answer` is the answer frame of it, and end."""
+    """A recorded request; `tail` follows the last insertion, `answer` is its answer frame."""
 
     question: str
     prompt: list[int]
@@ -50,22 +50,21 @@ class Transcript:
 def record(
     model: OneGenModel, question: str, retriever: Retriever, retrieval: RetrievalParams
 ) -> tuple[Transcript, Answer, float]:
-    """What our model makes of a question, and the seconds it took."""
+    """The transcript and answer of our model, and its seconds."""
     start = time.perf_counter()
     stream = model.stream(question, retriever=retriever, retrieval=retrieval)
-    events = list(stream)
+    events = tuple(stream)
     seconds = time.perf_counter() - start
-    ids, at = list(stream.answer.ids), stream.answer.usage.prompt
-    prompt, hops, text, first = ids[:at], [], "", at
-    for event in events:
-        if isinstance(event, Token):
-            at += 1
-        elif isinstance(event, RetrievalRequested):
+    ids, first = list(stream.answer.ids), stream.answer.usage.prompt
+    prompt, hops, text = ids[:first], [], ""
+    recorded = Record(question, first, stream.answer.ids, events, stream.answer)
+    for at, event in recorded.positions():
+        if isinstance(event, RetrievalRequested):
             text = event.text
         elif isinstance(event, PassagesInserted):
             end = at + event.num_tokens
             hops.append(Hop(ids[first:at], ids[at:end], text))
-            first = at = end
+            first = end
     template, renderer = model.template, model.renderer
     framed = f"{template.answer_start}{stream.answer.text}{template.answer_end}"
     answer = [*renderer.text_ids(framed), renderer.end_id]
@@ -73,9 +72,9 @@ def record(
 
 
 class Reader:
-    """The network behind a cache of transformers: one sequence, greedy, no engine of ours.
+    """Reads one sequence, greedily, on the bare network with a transformers cache.
 
-    `predicted` and `embeddings` tell what a run that is not replayed would have used.
+    `predicted` and `embeddings` are what a run that is not a replay would have used.
     """
 
     def __init__(self, model: OneGenModel, max_retrievals: int) -> None:
@@ -89,15 +88,15 @@ class Reader:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was read."""
+        """Empty the cache."""
         self._cache = DynamicCache(config=self._network.config)
 
     def read(self, ids: Sequence[int]) -> Tensor:
-        """The last hidden state behind what was read before."""
+        """The last hidden state after everything read so far."""
         return self._decode(ids, past_key_values=self._cache, use_cache=True)
 
     def read_clean(self, ids: Sequence[int]) -> Tensor:
-        """The same without a cache."""
+        """The last hidden state of `ids` alone, without a cache."""
         return self._decode(ids, use_cache=False)
 
     def _decode(self, ids: Sequence[int], **inputs: Any) -> Tensor:
@@ -131,14 +130,14 @@ def one_pass(reader: Reader, transcript: Transcript) -> None:
     for hop in transcript.hops:
         reader.write(unread, hop.written)
         hidden = reader.read(hop.written[-1:])
-        reader.predict(hidden)  # Thrown away, as our engine does.
+        reader.predict(hidden)  # discarded, as in our engine
         reader.embed(hidden)
         unread = hop.inserted
     reader.write(unread, transcript.tail)
 
 
 def re_encode(reader: Reader, transcript: Transcript, *, keep_cache: bool) -> None:
-    """The query embedding is made by reading the whole transcript again."""
+    """Each query embedding reads the whole transcript again."""
     unread = context = transcript.prompt
     for hop in transcript.hops:
         reader.write(unread, hop.written)
@@ -153,7 +152,7 @@ def re_encode(reader: Reader, transcript: Transcript, *, keep_cache: bool) -> No
 
 
 def every_hop(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:
-    """Passages so far, question, written so far: read anew after each retrieval."""
+    """Passages, question and written text so far are read anew after each retrieval."""
     front: list[int] = []
     written: list[int] = []
     for hop in transcript.hops:
@@ -167,7 +166,7 @@ def every_hop(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:
 
 
 def one_shot(reader: Reader, transcript: Transcript, encoder: MiniLM) -> None:
-    """One search with the question, as many passages as our first hop; only the answer written."""
+    """One retrieval with the question, passages of our first hop, then the answer alone."""
     encoder.embed([transcript.question])
     front = chain.from_iterable(hop.inserted for hop in transcript.hops[:1])
     reader.restart()

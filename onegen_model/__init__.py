@@ -1,39 +1,68 @@
-"""Retrieval-augmented generation in one model and one forward pass."""
+"""Retrieval-augmented generation in one model and one forward pass.
 
-from onegen_model.checkpoint.options import LoadOptions, Quantization
-from onegen_model.errors import OneGenError
-from onegen_model.events import (
-    Event,
-    Finished,
-    Passage,
-    PassagesInserted,
-    Query,
-    RetrievalRequested,
-    ScoredPassage,
-    Token,
-    Usage,
-)
-from onegen_model.generation.handle import RequestHandle
-from onegen_model.model import OneGenModel
-from onegen_model.options import Options
-from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval.corpus import EmbeddedCorpus
-from onegen_model.retrieval.index import PassageIndex
-from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
-from onegen_model.transcript.answer import Answer, Retrieval
-from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
-from onegen_model.transcript.conversation import Conversation, Message
-from onegen_model.transcript.grammar import Grammar
-from onegen_model.transcript.template import Segment, Template
-from onegen_model.transcript.tool_calls import (
-    InvalidToolCall,
-    ToolCall,
-    ToolCallParser,
-    render_tool_call,
-)
+Names are imported when they are first used, so that `onegen --help` does not wait for torch.
+"""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from onegen_model.checkpoint.options import LoadOptions, Quantization
+    from onegen_model.errors import OneGenError
+    from onegen_model.events import (
+        Event,
+        Finished,
+        Passage,
+        PassagesInserted,
+        Query,
+        RetrievalRequested,
+        ScoredPassage,
+        Token,
+        Usage,
+    )
+    from onegen_model.generation.handle import RequestHandle
+    from onegen_model.generation.handle import RequestHandle as Ticket
+    from onegen_model.model import OneGenModel
+    from onegen_model.options import Options
+    from onegen_model.params import RetrievalParams, SamplingParams
+    from onegen_model.retrieval.corpus import EmbeddedCorpus
+    from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
+    from onegen_model.transcript.answer import Answer, Retrieval
+    from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
+    from onegen_model.transcript.conversation import Conversation, Message
+    from onegen_model.transcript.grammar import Grammar
+    from onegen_model.transcript.template import Segment, Template
+    from onegen_model.transcript.tool_calls import (
+        InvalidToolCall,
+        ToolCall,
+        ToolCallParser,
+        render_tool_call,
+    )
+
+# Module -> the names of `__all__` that it defines.
+_MODULES = {
+    "checkpoint.options": "LoadOptions Quantization",
+    "errors": "OneGenError",
+    "events": "Event Finished Passage PassagesInserted Query RetrievalRequested ScoredPassage "
+    "Token Usage",
+    "generation.handle": "RequestHandle",
+    "model": "OneGenModel",
+    "options": "Options",
+    "params": "RetrievalParams SamplingParams",
+    "retrieval.corpus": "EmbeddedCorpus",
+    "retrieval.index": "PassageIndex",
+    "retrieval.protocol": "AsyncRetriever Retriever",
+    "transcript.answer": "Answer Retrieval",
+    "transcript.answer_parts": "AnswerText Part PartStream StepText",
+    "transcript.conversation": "Conversation Message",
+    "transcript.grammar": "Grammar",
+    "transcript.template": "Segment Template",
+    "transcript.tool_calls": "InvalidToolCall ToolCall ToolCallParser render_tool_call",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 # The name of `RequestHandle` in release 0.1.
-Ticket = RequestHandle
+_OLD_NAMES = {"Ticket": "RequestHandle"}
 
 __all__ = [
     "Answer",
@@ -74,3 +103,16 @@ __all__ = [
     "Usage",
     "render_tool_call",
 ]
+
+
+def __getattr__(name: str) -> object:
+    current = _OLD_NAMES.get(name, name)
+    if current not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[current]}"), current)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,33 +6,34 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.errors import InvalidInputError, OneGenError
+from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
 from onegen_model.events import Finished
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval.index import PassageIndex
-from onegen_model.transcript.answer import Answer
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
     from onegen_model.model import OneGenModel
+    from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.transcript.answer import Answer
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A model, what it searches, and where its answers are shown."""
+    """A model, its index, and the display of its answers."""
 
     model: "OneGenModel"
-    index: PassageIndex | None
+    index: "PassageIndex | None"
     display: Display
     sampling: SamplingParams = field(default_factory=SamplingParams)
     retrieval: RetrievalParams = field(default_factory=RetrievalParams)
 
-    def answer(self, question: str, history: Answer | None = None) -> Answer | None:
-        """Show the answer as it comes; None after Ctrl-C."""
+    def answer(self, question: str, history: "Answer | None" = None) -> "Answer | None":
+        """Show the answer while it is written; None after Ctrl-C."""
         started = time.perf_counter()
         stream = self.model.stream(
             question,
@@ -68,7 +69,7 @@ def run_chat(options: Namespace, load_model: "LoadModel") -> int:
             history = None
             continue
         try:
-            history = _answer_or_say_why(session, question, history)
+            history = _answer_or_report(session, question, history)
         except OneGenError as error:
             if options.debug:
                 raise
@@ -76,10 +77,10 @@ def run_chat(options: Namespace, load_model: "LoadModel") -> int:
     return 0
 
 
-def _answer_or_say_why(session: Session, question: str, history: Answer | None) -> Answer | None:
+def _answer_or_report(session: Session, question: str, history: "Answer | None") -> "Answer | None":
     answer = session.answer(question, history)
     if answer is None:
-        sys.stderr.write("\nonegen: cancelled; the conversation goes on before this question\n")
+        sys.stderr.write("\nonegen: cancelled; the conversation continues without this question\n")
         return history
     return answer
 
@@ -90,7 +91,7 @@ def _read_questions() -> Iterator[str]:
     if is_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 (gives `input` editing and a history)
-        sys.stderr.write("Ask a question; /new begins again, /quit or Ctrl-D leaves\n")
+        sys.stderr.write("Ask a question; /new begins a new conversation, /quit or Ctrl-D leaves\n")
     while True:
         try:
             line = input("> " if is_terminal else "").strip()
@@ -102,7 +103,7 @@ def _read_questions() -> Iterator[str]:
             sys.stderr.write("\n/quit or Ctrl-D leaves\n")
             continue
         except UnicodeDecodeError:
-            sys.stderr.write("onegen: error: That was not UTF-8 text; expected some; try again\n")
+            sys.stderr.write("onegen: error: The line is not UTF-8; expected text; try again\n")
             continue
         if line == "/quit":
             return
@@ -111,6 +112,8 @@ def _read_questions() -> Iterator[str]:
 
 
 def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
+    from onegen_model.retrieval.index import PassageIndex
+
     sampling = SamplingParams(
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
@@ -121,8 +124,22 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
     )
     if options.index is None and options.retrieval != "never":
         raise InvalidInputError(
-            "No index was named; expected one to search; add `--index DIR`, or `--retrieval never`"
+            "No index is given; expected one to search; add `--index DIR`, or `--retrieval never`"
         )
+    if options.index is not None:
+        _require_index(Path(options.index))
     model = load_model(options.model, options.dtype)
     index = None if options.index is None else PassageIndex.load(model, options.index)
     return Session(model, index, open_display(as_json=options.json), sampling, retrieval)
+
+
+def _require_index(path: Path) -> None:
+    """Raise PassageIndexError for a wrong path before the model is loaded, which takes seconds."""
+    from onegen_model.retrieval.index_files import is_index
+
+    if not is_index(path):  # both kinds have the same manifest file
+        what = f"{path} is not an index" if path.exists() else f"There is no index at {path}"
+        raise PassageIndexError(
+            f"{what}; expected a folder that `onegen index` or `onegen embed` has written; check "
+            "--index"
+        )

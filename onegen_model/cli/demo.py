@@ -5,7 +5,6 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onegen_model.checkpoint.default_base import cache_dir
 from onegen_model.cli.ask import Session
 from onegen_model.cli.display import open_display
 from onegen_model.cli.index import Reading, grow, open_or_create, read_passages
@@ -28,7 +27,7 @@ def run_demo(options: Namespace, load_model: "LoadModel") -> int:
     reading = read_passages(model, [corpus])
     index = _prepare_index(model, reading)
     if index is None:
-        sys.stderr.write("onegen: stopped; run the same command again to go on\n")
+        sys.stderr.write("onegen: stopped; run the same command again to continue\n")
         return INTERRUPTED
     session = Session(model, index, open_display(as_json=options.json))
     for question in questions:
@@ -51,12 +50,14 @@ def _find_data() -> tuple[Path, list[dict[str, Any]]]:
 
 
 def _prepare_index(model: "OneGenModel", reading: Reading) -> PassageIndex | None:
-    """Built once for each model; None after Ctrl-C."""
+    """The index of the corpus, built once per model; None after Ctrl-C."""
+    from onegen_model.checkpoint.default_base import cache_dir
+
     folder = cache_dir() / f"demo-{model.fingerprint[:16]}.index"
     try:
         index = open_or_create(model, folder)
     except PassageIndexError:
-        index = PassageIndex(model)  # nobody misses what stood there: it can be built again
+        index = PassageIndex(model)  # a damaged index is replaced: it can be built again
     if {passage.id: passage for passage in index.passages} == {
         passage.id: passage for passage in reading.passages
     }:

@@ -1,4 +1,4 @@
-"""How questions, events and answers look: for people, or as JSON lines."""
+"""Display of questions, events and answers, as text or as JSON lines."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from onegen_model.events import (
     Event,
@@ -19,26 +19,28 @@ from onegen_model.events import (
     Usage,
     event_to_dict,
 )
-from onegen_model.transcript.answer import Answer
+
+if TYPE_CHECKING:
+    from onegen_model.transcript.answer import Answer
 
 _STYLES = {"bold": "1", "dim": "2", "blue": "34"}
-# A document may hold escape sequences; a terminal must not obey them.
+# A document may hold escape sequences, which must not reach the terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENDINGS = {
-    "length": "the answer was cut: it reached its longest length",
+    "length": "the answer was cut at its maximum length",
     "cancelled": "cancelled",
     "failed": "failed",
 }
 
 
 class Display(Protocol):
-    """Where a conversation is shown."""
+    """Shows a conversation."""
 
     def question(self, text: str, expected: str = "") -> None: ...
 
     def event(self, event: Event) -> None: ...
 
-    def answer(self, answer: Answer, seconds: float) -> None: ...
+    def answer(self, answer: "Answer", seconds: float) -> None: ...
 
 
 def open_display(*, as_json: bool) -> Display:
@@ -50,12 +52,12 @@ def open_display(*, as_json: bool) -> Display:
 
 
 def use_colour(stream: TextIO) -> bool:
-    """See no-color.org."""
+    """Whether to colour the output; follows no-color.org."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class JsonDisplay:
-    """One JSON object a line: each event, then `{"answer": …}`."""
+    """Prints one JSON object per line: each event, then `{"answer": …}`."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -66,7 +68,7 @@ class JsonDisplay:
     def event(self, event: Event) -> None:
         self._write(event_to_dict(event))
 
-    def answer(self, answer: Answer, seconds: float) -> None:
+    def answer(self, answer: "Answer", seconds: float) -> None:
         self._write({"answer": {**answer_to_dict(answer), "seconds": round(seconds, 3)}})
 
     def _write(self, value: dict[str, Any]) -> None:
@@ -75,7 +77,7 @@ class JsonDisplay:
 
 
 class TextDisplay:
-    """Text as it is written, each retrieval as it happens, then answer, sources and counters."""
+    """Prints text as it is written, each retrieval as it happens, then answer and sources."""
 
     def __init__(self, out: TextIO, colour: bool = False, width: int = 80) -> None:
         self._out = out
@@ -101,7 +103,7 @@ class TextDisplay:
                 self._line(f"({_ENDINGS[event.reason]})")
             self._end_line()
 
-    def answer(self, answer: Answer, seconds: float) -> None:
+    def answer(self, answer: "Answer", seconds: float) -> None:
         self._end_line()
         self._line(f"Answer: {answer.text or '(none)'}", "bold")
         found = [scored for item in answer.retrievals for scored in item.passages]
@@ -137,7 +139,7 @@ def format_passages(event: PassagesInserted, width: int) -> list[str]:
         title = f"{passage.title}: " if passage.title else ""
         lines.append(start + shorten(title + passage.text, width - len(start)))
     if event.dropped:
-        lines.append(f"    {_count(event.dropped, 'passage')} left out: the context is full")
+        lines.append(f"    {_count(event.dropped, 'passage')} left out (the context is full)")
     return lines or ["    nothing was found"]
 
 
@@ -165,7 +167,7 @@ def shorten(text: str, width: int) -> str:
     return line if len(line) <= width else f"{line[: max(width - 1, 0)]}…"
 
 
-def answer_to_dict(answer: Answer) -> dict[str, Any]:
+def answer_to_dict(answer: "Answer") -> dict[str, Any]:
     """A JSON-able form, without the ids."""
     return {
         "text": answer.text,

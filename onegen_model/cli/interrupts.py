@@ -1,4 +1,4 @@
-"""Ctrl-C between steps instead of inside of them."""
+"""Handles Ctrl-C between the steps of a long job."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ INTERRUPTED = 130  # the exit status after Ctrl-C
 
 
 class Interrupts:
-    """While entered, the first Ctrl-C only sets `requested`; a second one interrupts at once."""
+    """Defers Ctrl-C while entered: the first one sets `requested`, a second one interrupts."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -88,16 +88,14 @@ class Import:
     module: str
     name: str | None
     line: int
-    when_loaded: bool  # neither inside a function nor for the type checker alone
+    for_types: bool  # for the type checker alone
 
 
-def walk_imports(node: ast.AST, package: str, when_loaded: bool = True) -> Iterator[Import]:
+def walk_imports(node: ast.AST, package: str, for_types: bool = False) -> Iterator[Import]:
     for child in ast.iter_child_nodes(node):
-        now = when_loaded
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            now = False
+        now = for_types
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            now = False
+            now = True
         if isinstance(child, ast.Import):
             yield from (Import(alias.name, None, child.lineno, now) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
@@ -218,16 +216,25 @@ def test_a_module_imports_only_the_packages_it_may_use(source: Source) -> None:
     assert foreign(source) == []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {
-        source.room: {
-            room
-            for found in source.imports()
-            if found.when_loaded and (room := target_room(found)) not in (None, source.room)
-        }
-        for source in CORE_SOURCES
-    }
-    graphlib.TopologicalSorter(graph).prepare()
+def module_graph(folder: str) -> dict[str, set[str]]:
+    """Module -> the modules of its folder that it imports, inside functions too."""
+    modules = {source.name: source for source in sources(folder)}
+
+    def targets(source: Source) -> Iterator[str]:
+        for found in source.imports():
+            inner = f"{found.module}.{found.name}"
+            target = inner if inner in modules else found.module
+            if not found.for_types and target in modules and target != source.name:
+                yield target
+
+    return {name: set(targets(source)) for name, source in modules.items()}
+
+
+@pytest.mark.parametrize(
+    "folder", [PACKAGE, "onegen_integrations", "benchmarks", "training", "examples"]
+)
+def test_no_modules_import_each_other_in_a_circle(folder: str) -> None:
+    graphlib.TopologicalSorter(module_graph(folder)).prepare()
 
 
 def test_no_packages_import_each_other_in_a_circle() -> None:
@@ -333,3 +340,16 @@ def test_a_large_function_is_seen() -> None:
     assert len(too_large(text)) == 2
     assert too_large(text.replace(", g", "").replace("x = 1", "", 1)) == []
     assert too_large("class A:\n    def m(self, a, b, c, d, e, f): ...") == []
+
+
+def test_a_circle_through_a_function_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "one.py").write_text("from folder import two")
+    (tmp_path / "folder" / "two.py").write_text("def f():\n    from folder.one import g")
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(module_graph("folder")).prepare()
+    (tmp_path / "folder" / "two.py").write_text("if TYPE_CHECKING:\n    from folder.one import G")
+    graphlib.TopologicalSorter(module_graph("folder")).prepare()

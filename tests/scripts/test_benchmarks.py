@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from benchmarks import data, invariants
 from benchmarks.clean import CleanReader, CleanReading
 from benchmarks.hostile import check_hostile, poison_all
-from benchmarks.recording import Run, Runner
+from benchmarks.recording import RecordedRun, Runner
 from benchmarks.retrieval import OURS, make_rankers, make_rows
 from onegen_model import (
     OneGenModel,
@@ -105,17 +105,17 @@ def tiny(tiny_network: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast)
 
 
 @pytest.fixture
-def run(tiny: Runner) -> Run:
+def run(tiny: Runner) -> RecordedRun:
     return tiny.in_batches(["Who wrote it?", "What is the capital?", "Which band was first?"])
 
 
-def read_all(tiny: Runner, run: Run) -> list[CleanReading]:
+def read_all(tiny: Runner, run: RecordedRun) -> list[CleanReading]:
     assert isinstance(tiny.retriever, PassageIndex)
     reader = CleanReader(tiny.model, tiny.retriever, tiny.params[1])
     return [reader.read(record) for record in run.records]
 
 
-def test_the_checks_pass_on_a_tiny_model(tiny: Runner, run: Run) -> None:
+def test_the_checks_pass_on_a_tiny_model(tiny: Runner, run: RecordedRun) -> None:
     readings = read_all(tiny, run)
     assert all(
         any(isinstance(event, PassagesInserted) for event in record.events)
@@ -130,23 +130,23 @@ def test_the_checks_pass_on_a_tiny_model(tiny: Runner, run: Run) -> None:
     assert [check.measured for check in checks if not check.passed] == []
 
 
-def test_a_position_read_twice_is_seen(run: Run) -> None:
+def test_a_position_read_twice_is_seen(run: RecordedRun) -> None:
     run.counted.real += 1
     assert not invariants.check_one_pass(run).passed
 
 
-def test_a_wrong_token_is_seen(tiny: Runner, run: Run) -> None:
+def test_a_wrong_token_is_seen(tiny: Runner, run: RecordedRun) -> None:
     right = read_all(tiny, run)
     record = run.records[0]
     at, token = next((i, e) for i, e in enumerate(record.events) if isinstance(e, Token) and i > 3)
     wrong = replace(token, token_id=(token.token_id + 1) % 100)
     events = (*record.events[:at], wrong, *record.events[at + 1 :])
-    other = Run("other", [replace(record, events=events), *run.records[1:]])
+    other = RecordedRun("other", [replace(record, events=events), *run.records[1:]])
     assert not invariants.check_clean(other, read_all(tiny, other)).passed
     assert not invariants.check_alone(run, other, right).passed
 
 
-def test_a_control_token_from_data_is_seen(tiny: Runner, run: Run) -> None:
+def test_a_control_token_from_data_is_seen(tiny: Runner, run: RecordedRun) -> None:
     model, record = tiny.model, run.records[0]
     assert list(check_hostile(model, record)) == []
     inside = record.prompt + 3
@@ -161,9 +161,9 @@ def test_poison_fits_and_stays_plain_text(tiny: Runner) -> None:
     assert model.renderer.query_id not in model.renderer.question_ids(question)
 
 
-def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runner) -> None:
+def test_the_retrieval_benchmark_has_a_row_for_each_retriever_and_query(tiny: Runner) -> None:
     questions = tuple(
-        data.Question(f"q{n}", "2wiki", "bridge", text, ("A",), ("p1", "p2"), ("p1", "p2"))
+        data.GoldQuestion(f"q{n}", "2wiki", "bridge", text, ("A",), ("p1", "p2"), ("p1", "p2"))
         for n, text in enumerate(["What is the capital of Kethmark?", "Which band is it?"])
     )
     passages = [
@@ -173,16 +173,16 @@ def test_the_retrieval_benchmark_has_a_row_for_each_searcher_and_way(tiny: Runne
     index = PassageIndex.build(tiny.model, passages)
     asker = OnePass(tiny.model, lambda _: index, tiny.params[0], lambda _: tiny.params[1])
     traces = [one for some in ask(asker, questions, 2) for one in some]
-    searchers = {OURS: index, "BM25": Bm25Retriever(passages)}
+    retrievers = {OURS: index, "BM25": Bm25Retriever(passages)}
     cut = data.Data(questions, {}, frozenset(["p1"]))
     frame = ("<FINAL-ANSWER>", "</FINAL-ANSWER>")
-    rows = make_rows(cut, traces, make_rankers(searchers, everywhere), frame)
+    rows = make_rows(cut, traces, make_rankers(retrievers, everywhere), frame)
     scores = score(rows, cut.trained)
     assert list(scores[QUALITY]) == [OURS, "BM25 (a) question", "BM25 (b) our span"]
     # All three passages are ranked by our own index; BM25 finds Kethmark, and no band.
     assert scores[HOPS][f"{OURS}, hop 1"]["recall@5"].value == 1
     assert scores[HOPS]["BM25 (a) question, hop 1"]["recall@1"].value == 0.5
-    own = make_rows(cut, traces, make_rankers(searchers, among_candidates), frame)
+    own = make_rows(cut, traces, make_rankers(retrievers, among_candidates), frame)
     ranked = {one for case in own[0].cases for hop in case.ranked for one in hop}
     assert ranked == {"p1", "p2"}
 

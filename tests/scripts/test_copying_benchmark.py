@@ -1,4 +1,4 @@
-"""The copying benchmark against networks whose copying is known."""
+"""The copying benchmark on networks that copy in a known way."""
 
 import math
 import random
@@ -14,7 +14,7 @@ VOCABULARY = 97
 
 
 def model(certainty: float) -> Any:
-    """One that foresees the next token with logit `certainty`, all others with 0."""
+    """A model whose logit of the next token is `certainty`, and 0 of all others."""
 
     def network(rows: torch.Tensor) -> SimpleNamespace:
         logits = torch.zeros(*rows.shape, VOCABULARY)

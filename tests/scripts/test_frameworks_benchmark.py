@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks import frameworks
-from benchmarks.data import Question
-from benchmarks.frameworks import CLASSIC, FRAMEWORKS, OURS, Asked, Setup, Tally
+from benchmarks.data import GoldQuestion
+from benchmarks.frameworks import FRAMEWORKS, Asked, SideResult
+from benchmarks.frameworks_setup import CLASSIC, OURS, Pipeline, Setup, embedded_text
 from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage
 from onegen_model.checkpoint.config import CheckpointConfig
@@ -23,7 +24,7 @@ pytest.importorskip("llama_index.vector_stores.chroma")
 
 PASSAGES = tuple(Passage(str(n), f"the river and the mill of page {n}", f"P{n}") for n in range(6))
 QUESTION = "What is the capital of Kethmark?"
-Open = Callable[[str, str], frameworks.Pipeline]
+Open = Callable[[str, str], Pipeline]
 
 
 class CountingEncoder:
@@ -48,7 +49,7 @@ def folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture
 def build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    def open_side(framework: str, side: str) -> frameworks.Pipeline:
+    def open_side(framework: str, side: str) -> Pipeline:
         module = f"benchmarks.frameworks_{framework.replace('-', '_')}"
         monkeypatch.setattr(f"{module}.MiniLM", CountingEncoder)
         shared_model(folder).engine.forget()
@@ -76,19 +77,21 @@ def test_the_classic_chain_asks_the_encoder_and_reads_prompt_and_answer(
     pipeline = build(framework, CLASSIC)
     indexed = pipeline.encoder_positions()
     asked = frameworks.ask(pipeline, QUESTION)
-    assert indexed == sum(len(frameworks.embedded_text(one).split()) for one in PASSAGES)
+    assert indexed == sum(len(embedded_text(one).split()) for one in PASSAGES)
     assert asked.encoder_positions == len(QUESTION.split())
     assert frameworks.ask(pipeline, QUESTION).positions == asked.positions
 
 
 def test_a_table_has_both_sides_and_the_best_gold_answer() -> None:
-    question = Question("q", "2wiki", "bridge", QUESTION, ("Grellenstadt", "Grellenstad"), (), ())
-    told = [Asked(text, 10, 0, 0.5, 1.0, 2.0) for text in ("Grellenstad", "in Grellenstad")]
-    tallies = {
-        CLASSIC: Tally([told[1]], indexing_seconds=1.0, memory=900),
-        OURS: Tally([told[0]], indexing_seconds=2.0, memory=800),
+    question = GoldQuestion(
+        "q", "2wiki", "bridge", QUESTION, ("Grellenstadt", "Grellenstad"), (), ()
+    )
+    answers = [Asked(text, 10, 0, 0.5, 1.0, 2.0) for text in ("Grellenstad", "in Grellenstad")]
+    results = {
+        CLASSIC: SideResult([answers[1]], indexing_seconds=1.0, memory=900),
+        OURS: SideResult([answers[0]], indexing_seconds=2.0, memory=800),
     }
-    head, _, classic, ours = frameworks.table("langchain", tallies, [question]).splitlines()
+    head, _, classic, ours = frameworks.table("langchain", results, [question]).splitlines()
     assert head.startswith("| langchain | LLM positions |")
     assert "| 0.00 | 0.67 | 1.00 |" in classic
     assert "| 1.00 | 1.00 | 1.00 |" in ours

@@ -1,1 +1,1 @@
-"""Asks a file of questions and keeps every event and ranking."""
+"""Asks the questions of a file and keeps every event and ranking."""

@@ -1,25 +1,22 @@
-"""What can be found: paragraphs of a corpus as passages, and whether all gold is among them."""
+"""The passages that an evaluation searches: pieces of a corpus's paragraphs."""
 
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.ranking import PARAGRAPH, paragraph_of
+from onegen_model.evaluation.ask.settings import Pool
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.documents import Document, find_files, read_file, split
 from onegen_model.retrieval.filters import by_id
 
-# All of a corpus, the candidates of all questions together, or each question's own.
-Pool = Literal["corpus", "candidates", "own"]
 
-
-def read_paragraphs(corpus: Path, questions: Iterable[Question], pool: Pool) -> list[Document]:
-    """Paragraphs with their ids, in the order of the corpus; raises InvalidInputError."""
+def read_paragraphs(corpus: Path, questions: Iterable[GoldQuestion], pool: Pool) -> list[Document]:
+    """Paragraphs of the pool, in the order of the corpus; raises InvalidInputError."""
     documents = [one for file in find_files([corpus]).files for one in read_file(file)]
     if pool == "corpus":
         return documents
@@ -27,8 +24,8 @@ def read_paragraphs(corpus: Path, questions: Iterable[Question], pool: Pool) -> 
     return [one for one in documents if one.id in wanted]
 
 
-def require_candidates(questions: Iterable[Question]) -> None:
-    """Raise InvalidInputError unless each question can find its gold among its own candidates."""
+def require_candidates(questions: Iterable[GoldQuestion]) -> None:
+    """Raise InvalidInputError unless each question has its gold among its own candidates."""
     for one in questions:
         if not one.candidates:
             what = "has no candidates; expected some"
@@ -37,14 +34,14 @@ def require_candidates(questions: Iterable[Question]) -> None:
         else:
             continue
         raise InvalidInputError(
-            f"Question {one.id} {what} for --pool own; add them, or choose another pool"
+            f"Question {one.id} {what} for the pool own; add them, or choose another pool"
         )
 
 
 def pieces(model: OneGenModel, paragraphs: Iterable[Document]) -> list[Passage]:
-    """Passages "<paragraph>#n" with the paragraph's id in their metadata.
+    """Paragraphs split into passages `<paragraph>#<n>`; their metadata holds the paragraph's id.
 
-    Raises InvalidInputError for two paragraphs of one id that differ.
+    Raises InvalidInputError for two different paragraphs with one id.
     """
     found = (
         Passage(piece.id, piece.text, piece.title, {PARAGRAPH: paragraph.id})
@@ -54,12 +51,12 @@ def pieces(model: OneGenModel, paragraphs: Iterable[Document]) -> list[Passage]:
     return list(by_id(found).values())
 
 
-def require_gold(questions: Sequence[Question], passages: Iterable[Passage]) -> None:
-    """Raise InvalidInputError unless every gold paragraph can be found."""
+def require_gold(questions: Sequence[GoldQuestion], passages: Iterable[Passage]) -> None:
+    """Raise InvalidInputError unless every gold paragraph is in the pool."""
     known = {paragraph_of(passage) for passage in passages}
     if not known:
         raise InvalidInputError(
-            "There is no passage to search; expected some; name another corpus or index"
+            "The pool holds no passage; expected some to search; name another corpus or index"
         )
     missing = [(one.id, gold) for one in questions for gold in one.hops if gold not in known]
     if missing:
@@ -71,6 +68,6 @@ def require_gold(questions: Sequence[Question], passages: Iterable[Passage]) -> 
 
 
 def digest(passages: Iterable[Passage]) -> str:
-    """Names passages by id, title and text, in any order."""
+    """A short digest of ids, titles and texts, independent of their order."""
     lines = sorted(json.dumps([one.id, one.title, one.text]) for one in passages)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

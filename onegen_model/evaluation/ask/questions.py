@@ -1,31 +1,62 @@
-"""Question files: one JSON object a line, as .jsonl or .jsonl.gz.
+"""Question files for evaluation: JSON Lines, as `.jsonl` or `.jsonl.gz`, one question per line.
 
-{"id": "q1", "question": "Who …?", "answer": "Ada", "aliases": ["A. L."], "dataset": "2wiki",
- "type": "comparison", "hops": [{"paragraph_id": "p1"}, {"paragraph_id": "p2"}],
- "candidates": ["p1", "p2", "p7"]}
+| field | type | meaning |
+| --- | --- | --- |
+| `question` | text, required | the question as it is asked |
+| `answer` | text, required | the gold answer |
+| `id` | text | unique within the file; the number of the line if missing |
+| `aliases` | list of texts | other answers that count as right |
+| `hops` | list of `{"paragraph_id": text}` | gold paragraphs in the order of the hops |
+| `candidates` | list of texts | ids of the paragraphs that `--pool own` searches |
+| `dataset` | text | names a row of the table by kind of question |
+| `type` | text | names a finer row of that table |
+| `answerable` | true or false | `false`: the line is skipped and counted |
 
-`aliases`, `dataset`, `type` and `candidates` may be missing. A row with `"answerable": false` is
-left out: nothing is gold in it.
+Question and answer are enough:
+
+```json
+{"question": "Who wrote the report?", "answer": "Ada"}
+```
+
+Recall and the other measures of retrieval need `hops`; a question without them is left out of
+these columns. `paragraph_id` and `candidates` name paragraphs of the corpus by their `id`. Other
+fields are ignored. With everything:
+
+```json
+{"id": "q1", "question": "Where was the writer of the report born?", "answer": "Oslo",
+ "aliases": ["Oslo, Norway"], "hops": [{"paragraph_id": "p1"}, {"paragraph_id": "p2"}],
+ "candidates": ["p1", "p2", "p7"], "dataset": "own", "type": "bridge"}
+```
+
+(A line break inside an object is for reading only; each object takes one line of the file.)
 """
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.jsonl import JsonLines
 
 logger = logging.getLogger(__name__)
 
-_PIECE = re.compile(r"(?<=.)#\d+$")
+# A pattern makes pydantic refuse lone surrogates too, which neither tokenizers nor files can hold.
+_Text = Annotated[str, StringConstraints(pattern="^")]
+_SomeText = Annotated[str, StringConstraints(pattern=r"\S")]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """`hops` are the gold paragraphs in order; one may serve two hops."""
+class GoldQuestion:
+    """A question with its gold answers and gold paragraphs.
+
+    `hops` are the gold paragraphs in order, empty where they are unknown; one paragraph may serve
+    two hops. A question that has no answer has no `answers`.
+    """
 
     id: str
     dataset: str
@@ -40,23 +71,58 @@ class Question:
         return frozenset(self.hops)
 
 
-def read_questions(path: Path, *, single_hop: bool = False) -> list[Question]:
-    """All answerable questions of a file; raises InvalidInputError with line and field."""
-    lines = JsonLines(path)
-    questions: dict[str, Question] = {}
-    unanswerable = 0
-    for number, row in enumerate(lines):
-        if row.get("answerable") is False:
-            unanswerable += 1
+class _HopRecord(BaseModel):
+    model_config = ConfigDict(strict=True)
+    paragraph_id: _SomeText = Field(description="the id of a gold paragraph")
+
+
+class _QuestionRecord(BaseModel):
+    """One line of the file; the descriptions are what an error message says was expected."""
+
+    model_config = ConfigDict(strict=True)
+    id: _SomeText | None = Field(None, description="some text")
+    question: _SomeText = Field(description="some text")
+    answer: _SomeText = Field(description="some text")
+    dataset: _Text | None = Field(None, description="text")
+    type: _Text | None = Field(None, description="text")
+    aliases: list[_SomeText] | None = Field(None, description="a list of texts")
+    candidates: list[_SomeText] | None = Field(None, description="a list of texts")
+    hops: list[_HopRecord] | None = Field(None, description="a list of gold paragraphs")
+
+
+class _UnanswerableRecord(_QuestionRecord):
+    answer: _Text | None = Field(None, description="text")  # type: ignore[assignment]
+
+
+_EXPECTED = {
+    name: field.description
+    for record in (_QuestionRecord, _HopRecord)
+    for name, field in record.model_fields.items()
+}
+
+
+def read_questions(
+    path: str | PathLike[str], *, single_hop: bool = False, unanswerable: bool = False
+) -> list[GoldQuestion]:
+    """All answerable questions of a file, and with `unanswerable` the others as well.
+
+    Raises InvalidInputError with line and field.
+    """
+    lines = JsonLines(Path(path))
+    questions: dict[str, GoldQuestion] = {}
+    skipped = 0
+    for index, row in enumerate(lines):
+        if row.get("answerable") is False and not unanswerable:
+            skipped += 1
             continue
-        problem = next(_problems(row, single_hop), None)
-        if problem is None and row["id"] in questions:
-            problem = f"id: {row['id']!r} stands above already; expected each once"
-        if problem is not None:
-            raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
-        questions[row["id"]] = parse_question(row)
-    if unanswerable:
-        logger.warning("%d unanswerable questions of %s are left out", unanswerable, path)
+        try:
+            question = parse_question(row, str(index + 1))
+            _check(question, questions, single_hop)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{lines.where(index)}: {error}; correct the line") from error
+        questions[question.id] = question
+    if skipped:
+        logger.warning("%d unanswerable questions of %s are left out", skipped, path)
     if not questions:
         raise InvalidInputError(
             f"{path} holds no question; expected at least one; name another file"
@@ -64,94 +130,46 @@ def read_questions(path: Path, *, single_hop: bool = False) -> list[Question]:
     return list(questions.values())
 
 
-def parse_question(row: Mapping[str, Any]) -> Question:
-    """A question from a sound row."""
-    return Question(
-        row["id"],
-        row.get("dataset") or "",
-        row.get("type") or "",
-        row["question"],
-        (row["answer"], *(row.get("aliases") or ())),
-        tuple(hop["paragraph_id"] for hop in row["hops"]),
-        tuple(row.get("candidates") or ()),
+def _check(question: GoldQuestion, earlier: Mapping[str, GoldQuestion], single_hop: bool) -> None:
+    if question.id in earlier:
+        raise InvalidInputError(f"id: {question.id!r} is used above; expected each id once")
+    if single_hop and len(question.hops) > 1:
+        raise InvalidInputError(
+            f"hops: {len(question.hops)} paragraphs; expected one in a single-hop task"
+        )
+
+
+def parse_question(row: Mapping[str, Any], default_id: str = "") -> GoldQuestion:
+    """The question of one line; raises InvalidInputError that names the first wrong field."""
+    kind = _UnanswerableRecord if row.get("answerable") is False else _QuestionRecord
+    try:
+        record = kind.model_validate(row)
+    except ValidationError as error:
+        raise InvalidInputError(_first_problem(error)) from error
+    return GoldQuestion(
+        record.id or default_id,
+        record.dataset or "",
+        record.type or "",
+        record.question,
+        tuple(answer for answer in (record.answer, *(record.aliases or ())) if answer),
+        tuple(hop.paragraph_id for hop in record.hops or ()),
+        tuple(record.candidates or ()),
     )
 
 
-def _problems(row: Mapping[str, Any], single_hop: bool) -> Iterator[str]:
-    for name in ("id", "question", "answer"):
-        if not _is_text(row.get(name)):
-            yield f"{name}: {_shown(row.get(name))}; expected some text"
-    for name in ("dataset", "type"):
-        value = row.get(name) or ""
-        if not isinstance(value, str) or not _is_utf8(value):
-            yield f"{name}: {_shown(row[name])}; expected text"
-    for name in ("aliases", "candidates"):
-        values = row.get(name) or []
-        if not isinstance(values, list) or not all(map(_is_text, values)):
-            yield f"{name}: {_shown(values)}; expected a list of texts"
-    yield from _hop_problems(row.get("hops"), single_hop)
+def _first_problem(error: ValidationError) -> str:
+    """`hops[0].paragraph_id: missing; expected the id of a gold paragraph`."""
+    first = error.errors()[0]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    field = [part for part in first["loc"] if isinstance(part, str)][-1]
+    is_missing = first["type"] == "missing" or first["input"] is None
+    shown = "missing" if is_missing else repr(first["input"])
+    if len(shown) > 60:
+        shown = f"{shown[:59]}…"
+    return f"{place.removeprefix('.')}: {shown}; expected {_EXPECTED[field]}"
 
 
-def _hop_problems(hops: object, single_hop: bool) -> Iterator[str]:
-    if not isinstance(hops, list) or not hops:
-        yield f"hops: {_shown(hops)}; expected a gold paragraph for each hop"
-        return
-    for at, hop in enumerate(hops):
-        if not isinstance(hop, dict) or not _is_text(hop.get("paragraph_id")):
-            yield f"hops[{at}].paragraph_id: {_shown(hop)}; expected the id of its gold paragraph"
-    if single_hop and len(hops) != 1:
-        yield f"hops: {len(hops)} of them; expected one in a single-hop task"
-
-
-def _is_text(value: object) -> bool:
-    """A lone half of a surrogate pair is none: neither tokenizers nor files take it."""
-    return isinstance(value, str) and bool(value.strip()) and _is_utf8(value)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _shown(value: object) -> str:
-    text = "missing" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def spaced(rows: Sequence[Question], limit: int | None) -> list[Question]:
+def spaced(rows: Sequence[GoldQuestion], limit: int | None) -> list[GoldQuestion]:
     """At most `limit` of `rows`, evenly spaced."""
     count = min(limit or len(rows), len(rows))
     return [rows[at * len(rows) // count] for at in range(count)]
-
-
-def gold_of_training(paths: Iterable[Path]) -> frozenset[str]:
-    """Paragraphs that were gold in training, from question files or training transcripts."""
-    return frozenset(paragraph for path in paths for paragraph in _gold_of(path))
-
-
-def _gold_of(path: Path) -> Iterator[str]:
-    lines = JsonLines(path)
-    for number, row in enumerate(lines):
-        try:
-            yield from _gold_of_row(row)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidInputError(
-                f"{lines.where(number)}: no gold paragraphs ({type(error).__name__}: {error}); "
-                "expected `supporting`, `hops` or `segments` with positives; name another file"
-            ) from error
-
-
-def _gold_of_row(row: Mapping[str, Any]) -> list[str]:
-    if row.get("answerable") is False:
-        return []
-    if "segments" not in row:
-        found = row.get("supporting") or [hop["paragraph_id"] for hop in row["hops"]]
-        return [str(paragraph) for paragraph in found]
-    targets = [segment["target"] for segment in row["segments"] if segment.get("target")]
-    # Where no retrieval is trained, what was inserted holds the gold, among distractors.
-    names = [n for one in targets for n in one.get("positives") or one.get("inserted", ())]
-    # A transcript names pieces of paragraphs: "<paragraph>#<n>".
-    return [_PIECE.sub("", name) for name in names if isinstance(name, str)]

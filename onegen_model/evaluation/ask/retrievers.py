@@ -1,4 +1,4 @@
-"""Retrievers beside our own index: BM25 and a sentence encoder, over the same passages."""
+"""Retrievers to compare with the model's own index: BM25 and a sentence encoder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +15,17 @@ from onegen_model.retrieval.protocol import Retriever
 
 
 class Bm25Retriever:
-    """BM25 over titles and texts, asked with `Query.text`; what shares no word is not found."""
+    """BM25 over titles and texts, queried with `Query.text`.
+
+    A passage that shares no word with the query is not found.
+    """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
         self._passages = list(passages)
         self._bm25 = Bm25(passages)
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        """Equal scores stand in the order of the passages."""
+        """One list per query; equal scores keep the order of the passages."""
         return [self._search(query) for query in queries]
 
     def _search(self, query: Query) -> list[ScoredPassage]:
@@ -39,14 +42,14 @@ class Bm25Retriever:
 
 
 class EncoderRetriever:
-    """An index of a sentence encoder's vectors, asked with the encoder's vector of `Query.text`."""
+    """An index of a sentence encoder's vectors, queried with the vector of `Query.text`."""
 
     def __init__(self, encoder: SentenceEncoder, index: PassageIndex) -> None:
         self._encoder = encoder
         self._index = index
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        """The query's own embedding is another model's, and not looked at."""
+        """One list per query; the query's own embedding comes from another model and is ignored."""
         if not queries:
             return []
         vectors = self._encoder.embed([query.text for query in queries])
@@ -58,14 +61,14 @@ class EncoderRetriever:
 
 @dataclass(frozen=True, slots=True)
 class FixedQueryRetriever:
-    """Asks `retriever` with another text and embedding than the model's: the question's."""
+    """A retriever that replaces text and embedding of each query by fixed ones."""
 
     retriever: Retriever
     text: str
     embedding: Any = None
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        """Budget, filter and what is known already stay the query's own."""
+        """One list per query; `top_k`, `filter` and `exclude` stay those of the query."""
         changes: Mapping[str, Any] = {"text": self.text}
         if self.embedding is not None:
             changes = {**changes, "embedding": self.embedding}

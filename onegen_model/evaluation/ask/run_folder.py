@@ -1,4 +1,4 @@
-"""A run on disk: settings.json, traces.jsonl, rankings.jsonl. It grows, and is read again."""
+"""The folder of an evaluation: settings.json, traces.jsonl, rankings.jsonl."""
 
 import json
 import os
@@ -11,24 +11,25 @@ from typing import Any
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.ranking import Ranking, ranking_from_dict, ranking_to_dict
 from onegen_model.evaluation.ask.trace import Trace, trace_from_dict, trace_to_dict
+from onegen_model.jsonl import JsonLines
 
 SETTINGS = "settings.json"
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """All that traces and rankings depend on; a folder holds those of one `Settings`.
+class RunSettings:
+    """Everything that traces and rankings depend on; one folder holds those of one RunSettings.
 
-    `frame` is the answer's start and end; None where the model was told of none. `passages` is a
-    digest of all that could be found. `note` may differ: where things came from, for people.
+    `frame` is start and end of the answer frame, None where the prompt asks for none. `passages`
+    is a digest of the pool. `note` says where things came from and may differ.
     """
 
     task: str
     pipeline: str
     fingerprint: str
     dtype: str
-    searcher: str
+    retriever: str
     query: str
     pool: str
     passages: str
@@ -36,8 +37,8 @@ class Settings:
     params: Mapping[str, Any] = field(default_factory=dict)
     note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
-    def differences(self, other: "Settings") -> list[str]:
-        """`name here, there` for whatever is not the same."""
+    def differences(self, other: "RunSettings") -> list[str]:
+        """`name here, not there` for each setting that differs."""
         pairs = {
             one.name: (getattr(self, one.name), getattr(other, one.name))
             for one in fields(self)
@@ -47,9 +48,25 @@ class Settings:
         pairs |= {name: (self.params.get(name), other.params.get(name)) for name in names}
         return [f"{name} {a!r}, not {b!r}" for name, (a, b) in pairs.items() if a != b]
 
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form; the file calls the retriever "searcher", as its first release did."""
+        plain = asdict(self)
+        names = {"retriever": "searcher"}
+        return {"format": _FORMAT} | {names.get(name, name): plain[name] for name in plain}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "RunSettings":
+        """Inverse of `to_dict`; raises ValueError, KeyError or TypeError."""
+        values = dict(plain)
+        if values.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        values["retriever"] = values.pop("searcher")
+        values["frame"] = values["frame"] and tuple(values["frame"])
+        return cls(**values)
+
 
 class JsonLog:
-    """Objects of a .jsonl file that only grows. A last line that a kill cut off does not count."""
+    """Objects of a .jsonl file that only grows; a last line without its end is ignored."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,21 +75,24 @@ class JsonLog:
         """`file:line` and object; raises InvalidInputError."""
         if not self.path.exists():
             return
-        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], start=1):
-            place = f"{self.path}:{number}"
+        lines = JsonLines(self.path)
+        whole = len(lines) - (not _ends_with_newline(self.path))
+        for index in range(whole):
+            place = lines.where(index)
             try:
-                yield place, dict(json.loads(line))
-            except (ValueError, TypeError) as error:
+                row = lines[index]
+            except InvalidInputError as error:
                 raise _damaged(place, error) from error
+            yield place, row
 
-    def mend(self) -> None:
-        """Drop a line that was cut off, so that the next one does not join it."""
+    def drop_cut_line(self) -> None:
+        """Remove a last line without its end, so that the next line does not join it."""
         if self.path.exists():
             with self.path.open("r+b") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """All rows in one piece, flushed to disk."""
+        """Write all rows at once and sync them to disk."""
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         with writing(self.path), self.path.open("ab") as file:
             file.write(lines.encode())
@@ -81,17 +101,17 @@ class JsonLog:
 
 
 class RunFolder:
-    """Traces and rankings of one run: `create` one to go on with, `open` one to look at it."""
+    """Traces and rankings of one evaluation: `create` it to add some, `open` it to read them."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: RunSettings) -> None:
         self.path = path
         self.settings = settings
         self._traces = JsonLog(path / "traces.jsonl")
         self._rankings = JsonLog(path / "rankings.jsonl")
 
     @classmethod
-    def create(cls, path: Path, settings: Settings) -> "RunFolder":
-        """A new run, or the same one to go on with; raises InvalidInputError for another one."""
+    def create(cls, path: Path, settings: RunSettings) -> "RunFolder":
+        """A new run, or the same one to continue; raises InvalidInputError for another run."""
         if (path / SETTINGS).exists():
             found = cls.open(path)
             if others := found.settings.differences(settings):
@@ -100,11 +120,10 @@ class RunFolder:
                     "same run; choose another --out"
                 )
             with writing(path):
-                found._traces.mend()
-                found._rankings.mend()
+                found._traces.drop_cut_line()
+                found._rankings.drop_cut_line()
             return found
-        plain = {"format": _FORMAT, **asdict(settings)}
-        text = json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(settings.to_dict(), indent=1, ensure_ascii=False) + "\n"
         staged = path / f"{SETTINGS}.new"  # A kill leaves whole settings, or none.
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -114,7 +133,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Raises InvalidInputError where there is no run."""
+        """An existing run; raises InvalidInputError if there is none."""
         file = path / SETTINGS
         if not file.is_file():
             raise InvalidInputError(
@@ -123,10 +142,7 @@ class RunFolder:
             )
         try:
             plain = json.loads(file.read_text(encoding="utf-8"))
-            if plain.pop("format") != _FORMAT:
-                raise ValueError("another format")
-            plain["frame"] = plain["frame"] and tuple(plain["frame"])
-            return cls(path, Settings(**plain))
+            return cls(path, RunSettings.from_dict(plain))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInputError(
                 f"{file} cannot be read ({type(error).__name__}: {error}); expected what `onegen "
@@ -134,7 +150,7 @@ class RunFolder:
             ) from error
 
     def traces(self) -> dict[str, Trace]:
-        """By question; raises InvalidInputError."""
+        """Traces by the question's id; raises InvalidInputError."""
         return {
             trace.question_id: trace
             for place, row in self._traces.read()
@@ -142,7 +158,7 @@ class RunFolder:
         }
 
     def rankings(self) -> list[Ranking]:
-        """All of them; raises InvalidInputError."""
+        """All rankings; raises InvalidInputError."""
         return [_parse(place, row, ranking_from_dict) for place, row in self._rankings.read()]
 
     def add_traces(self, traces: Iterable[Trace]) -> None:
@@ -152,10 +168,10 @@ class RunFolder:
         self._rankings.append(map(ranking_to_dict, rankings))
 
 
-def find_runs(paths: Iterable[Path]) -> dict[str, RunFolder]:
-    """Runs by name: folders with a run, their traces file, or a folder of such folders."""
+def find_runs(paths: Iterable[str | os.PathLike[str]]) -> dict[str, RunFolder]:
+    """Runs by name; a path is a run's folder, its traces file, or a folder of runs."""
     folders: list[Path] = []
-    for path in paths:
+    for path in map(Path, paths):
         here = path.parent if path.is_file() else path
         inside = sorted(file.parent for file in here.glob(f"*/{SETTINGS}"))
         folders += [here] if (here / SETTINGS).exists() or not inside else inside
@@ -167,6 +183,15 @@ def find_runs(paths: Iterable[Path]) -> dict[str, RunFolder]:
     }
 
 
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        if not file.tell():
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def _parse(place: str, row: Mapping[str, Any], parse: Any) -> Any:
     try:
         return parse(row)
@@ -176,18 +201,18 @@ def _parse(place: str, row: Mapping[str, Any], parse: Any) -> Any:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises InvalidInputError where the system does not let us write."""
+    """Turn an OSError of the block into an InvalidInputError that names `path`."""
     try:
         yield
     except OSError as error:
         raise InvalidInputError(
-            f"{path} cannot be written ({error}); expected a writable folder with room; make room, "
-            "or choose another one"
+            f"{path} cannot be written ({error}); expected a writable folder with free space; "
+            "free some, or choose another folder"
         ) from error
 
 
 def _damaged(place: str, error: Exception) -> InvalidInputError:
     return InvalidInputError(
         f"{place} cannot be read ({type(error).__name__}: {error}); expected what `onegen "
-        "evaluate` writes; remove the line, and the same command asks that question again"
+        "evaluate` writes; remove the line and run the same command to ask that question again"
     )

@@ -1,8 +1,8 @@
-"""Traces: all events of one request, and what they cost; as lines of a file and back."""
+"""Traces: all events of one request with their costs, and their form on disk."""
 
 import base64
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from onegen_model.events import (
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The last event is its only Finished.
+    """All events of one question; the last one is Finished.
 
-    `started` (Unix time), `seconds` and `batch` (a number of questions) are those of the batch
-    that the question was asked in; `peak_memory` is the process's until then, in MiB.
+    `started` (Unix time), `seconds` and `batch` (a number of questions) belong to the batch in
+    which the question was asked. `peak_memory` is the peak of the process until then, in MiB.
     """
 
     question_id: str
@@ -49,14 +49,19 @@ class Trace:
 
     @property
     def spans(self) -> list[str]:
-        """What was written, cut where passages were inserted."""
-        spans = [""]
-        for event in self.events:
-            if isinstance(event, Token):
-                spans[-1] += event.text
-            elif isinstance(event, PassagesInserted):
-                spans.append("")
-        return spans
+        """Written text, cut where passages were inserted."""
+        return written_spans(self.events)
+
+
+def written_spans(events: Iterable[Event]) -> list[str]:
+    """The text of a request's tokens, cut where passages were inserted."""
+    spans = [""]
+    for event in events:
+        if isinstance(event, Token):
+            spans[-1] += event.text
+        elif isinstance(event, PassagesInserted):
+            spans.append("")
+    return spans
 
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The usual pipeline of two models, untrained: one search, passages in a chat prompt, an answer."""
+"""The usual pipeline of two models: one retrieval, passages in a chat prompt, an answer."""
 
 from array import array
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ from onegen_model.checkpoint.fingerprint import fingerprint_of
 from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, Checkpoint
 from onegen_model.checkpoint.weights import find_base, load_weights, prepare_tokens
 from onegen_model.errors import CheckpointError
-from onegen_model.evaluation.ask.harness import Submitted
-from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.harness import Submission
+from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.events import PassagesInserted, Query, RetrievalRequested
 from onegen_model.generation.driver import Driver
 from onegen_model.model import OneGenModel
@@ -31,9 +31,9 @@ PROMPT = (
 
 
 def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
-    """The base that a checkpoint was trained on, or a plain model's folder, untrained.
+    """The untrained base of a checkpoint, or the plain model in a folder.
 
-    Its prompt has no system text of ours. Raises CheckpointError.
+    The prompt has no system text. Raises CheckpointError.
     """
     torch_dtype = find_dtype(dtype)
     folder = DEFAULT_CHECKPOINT if checkpoint is None else Path(checkpoint)
@@ -48,7 +48,7 @@ def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
     weights = find_base(trained.base) if trained.base else folder
     network, tokenizer = load_weights(weights)
     config = CheckpointConfig(Template(system=""), trained.max_passage_tokens)
-    # The engine knows only tokenizers with control tokens; they are masked, so none is written.
+    # The engine requires control tokens in the tokenizer; it masks them, so none is written.
     prepare_tokens(network, tokenizer, config.template)
     fingerprint = fingerprint_of(network, tokenizer, weights, weights, config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,31 +58,31 @@ def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """Searches with the question before the model reads anything; the search is in the trace."""
+    """One retrieval with the question before the model reads anything; the trace holds it."""
 
     model: OneGenModel
     retriever: Retriever
     sampling: SamplingParams
     top_k: int
-    filter_of: Callable[[Question], Mapping[str, Any] | None]
+    filter_of: Callable[[GoldQuestion], Mapping[str, Any] | None]
 
     @property
     def driver(self) -> Driver:
         return self.model.driver
 
-    def submit(self, question: Question) -> Submitted:
+    def submit(self, question: GoldQuestion) -> Submission:
         query = Query(array("f"), question.text, self.top_k, self.filter_of(question))
         [found] = self.retriever.retrieve([query])
         context = "\n\n".join(hit.passage.titled_text for hit in found)
         prompt = PROMPT.format(context=context, question=question.text)
-        ticket = self.model.submit(
+        handle = self.model.submit(
             Conversation((Message("user", prompt),)),
             sampling=self.sampling,
             retrieval=RetrievalParams(mode="never"),
         )
-        number, size = ticket.request.id, self.model.count_tokens(context)
-        return Submitted(
-            ticket,
+        number, size = handle.request.id, self.model.count_tokens(context)
+        return Submission(
+            handle,
             (
                 RetrievalRequested(number, 0, query.embedding, question.text),
                 PassagesInserted(number, 0, tuple(found), size),

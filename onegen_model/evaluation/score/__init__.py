@@ -1,1 +1,1 @@
-"""Scores what was kept; no model and no retriever."""
+"""Scores kept traces and rankings, without a model or a retriever."""

@@ -10,7 +10,7 @@ _CLOSED = {"yes", "no", "noanswer"}
 
 
 def normalise_answer(text: str) -> str:
-    """Lower case, without punctuation, articles and double spaces, in this order."""
+    """Lower-case text without punctuation, articles and double spaces, removed in this order."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -20,7 +20,7 @@ def exact_match(answer: str, gold: str) -> bool:
 
 
 def f1(answer: str, gold: str) -> float:
-    """Harmonic mean of token precision and recall; 0 where a yes or no is not met exactly."""
+    """Harmonic mean of token precision and recall; 0 for a yes or no that differs."""
     ours, theirs = normalise_answer(answer), normalise_answer(gold)
     if ours != theirs and (ours in _CLOSED or theirs in _CLOSED):
         return 0.0
@@ -32,6 +32,6 @@ def f1(answer: str, gold: str) -> float:
 
 
 def substring_match(answer: str, gold: str) -> bool:
-    """Whether the normalised gold answer stands somewhere in the normalised answer."""
+    """Whether the normalised answer contains the normalised gold answer."""
     wanted = normalise_answer(gold)
     return bool(wanted) and wanted in normalise_answer(answer)

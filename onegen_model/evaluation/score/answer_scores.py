@@ -1,8 +1,8 @@
-"""Scores of what was written: answers, format, retrievals, costs."""
+"""Scores of traces: answers, format, retrievals, costs."""
 
 from collections.abc import Callable, Iterable, Sequence
 
-from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.ranking import paragraph_of
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.evaluation.score.answer_metrics import exact_match, f1, substring_match
@@ -12,7 +12,7 @@ from onegen_model.transcript.template import Template
 
 
 def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:
-    """EM, F1 and substring match, each by its best gold answer."""
+    """EM, F1 and substring match, each against the best of the gold answers."""
     metrics: dict[str, Callable[[str, str], float]] = {
         "EM": exact_match,
         "F1": f1,
@@ -32,7 +32,7 @@ def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:
 
 
 def answer_of(trace: Trace, frame: Frame | None) -> str:
-    """What stands in the answer's frame, as the model itself would tell it."""
+    """The text in the answer frame; without a frame, what was written last."""
     if frame is None:
         return trace.spans[-1].strip()
     template = Template(answer_start=frame[0], answer_end=frame[1])
@@ -40,17 +40,17 @@ def answer_of(trace: Trace, frame: Frame | None) -> str:
 
 
 def is_framed(trace: Trace, frame: Frame) -> bool:
-    """Whether an answer frame was written, both ends of it."""
+    """Whether start and end of an answer frame were written."""
     return any(frame[1] in span.partition(frame[0])[2] for span in trace.spans)
 
 
 def score_behaviour(row: Row) -> Columns:
-    """Emission of the query token, well-formedness, and what a question costs."""
+    """Emission of the query token, well-formedness, and costs of a question."""
     traced = [(case.question, case.trace) for case in row.cases if case.trace]
     if not traced:
         return {}
 
-    def share(value: Callable[[Question, Trace], float]) -> Estimate:
+    def share(value: Callable[[GoldQuestion, Trace], float]) -> Estimate:
         return Estimate.of((value(*pair), 1) for pair in traced)
 
     framed: Columns = {}
@@ -74,15 +74,15 @@ def score_behaviour(row: Row) -> Columns:
 
 
 def _repeated(trace: Trace) -> tuple[int, int]:
-    """Retrievals with the text of an earlier one of their question."""
+    """Retrievals that repeat the query text of an earlier one of the question."""
     texts = [event.text.casefold() for event in trace.requested]
     return len(texts) - len(set(texts)), len(texts)
 
 
 def _same_first(cases: Iterable[Case]) -> Columns:
-    """Retrievals whose first paragraph was the first of an earlier one; asked by what was written.
+    """Retrievals whose first paragraph was already first in an earlier one, for span queries.
 
-    Rankings leave nothing out, where a request leaves out what it has read.
+    A ranking holds every paragraph; a request excludes those that it has read.
     """
     firsts = [
         [hop[0] for hop in case.ranked if hop]
@@ -93,13 +93,13 @@ def _same_first(cases: Iterable[Case]) -> Columns:
     return {"same first": Estimate.of(groups)} if groups else {}
 
 
-def _gold_inserted(question: Question, trace: Trace) -> tuple[int, int]:
+def _gold_inserted(question: GoldQuestion, trace: Trace) -> tuple[int, int]:
     found = {paragraph_of(hit.passage) for event in trace.inserted for hit in event.passages}
     return len(question.gold & found), len(question.gold)
 
 
 def _seconds(traces: Iterable[Trace]) -> list[tuple[float, float]]:
-    """Questions of one batch took their time together: a batch is one group."""
+    """Seconds by batch: questions of one batch share its time, so a batch is one group."""
     batches: dict[float, list[Trace]] = {}
     for trace in traces:
         batches.setdefault(trace.started, []).append(trace)

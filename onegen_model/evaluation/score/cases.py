@@ -1,9 +1,9 @@
-"""What is scored: questions with what a model made of them and what a searcher ranked."""
+"""Cases to score: a question with its trace and its ranking."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.ranking import Ranking
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.evaluation.score.estimate import Estimate
@@ -14,9 +14,9 @@ Frame = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A question, what a model made of it, and what a searcher ranked for its retrievals."""
+    """A question with the model's trace and a retriever's ranking, as far as there are any."""
 
-    question: Question
+    question: GoldQuestion
     trace: Trace | None = None
     ranking: Ranking | None = None
 
@@ -25,18 +25,18 @@ class Case:
         return self.ranking.hops if self.ranking else ()
 
     def ranked_at(self, hop: int) -> tuple[str, ...]:
-        """Empty where the model asked for no such retrieval: the hop is missed."""
+        """The paragraphs of one retrieval; empty where the model requested fewer."""
         return self.ranked[hop] if hop < len(self.ranked) else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the tables. `frame` is what an answer stands in; None: nothing was asked for."""
+    """One row of the tables; `frame` is start and end of the answer frame, if there is one."""
 
     name: str
     cases: Sequence[Case]
     frame: Frame | None = None
 
     def of(self, name: str, cases: Iterable[Case]) -> "Row":
-        """The same row over some of its cases."""
+        """A row over some of these cases."""
         return Row(f"{self.name}, {name}", list(cases), self.frame)

@@ -1,4 +1,7 @@
-"""Each row less the first, question by question: how hard a question is counts as no error."""
+"""Differences of each row from the first, question by question.
+
+Pairing removes the difficulty of a question from the standard error.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +14,9 @@ _CUTS = (1, 5)
 
 
 def score_differences(rows: Sequence[Row]) -> dict[str, Columns]:
-    """A row for each but the first, over the questions that both have; of hops too, where any
-    question has several.
+    """A row for each but the first, over the questions that both have.
+
+    Where any question has several hops, each hop has a row as well.
     """
     if not rows:
         return {}
@@ -26,7 +30,7 @@ def score_differences(rows: Sequence[Row]) -> dict[str, Columns]:
 
 
 def _by_question(row: Row, longest: int) -> dict[str, dict[str, Columns]]:
-    """What each question scores by itself: of its answer and all its hops, and of each hop."""
+    """Scores of each question alone: of answer and all hops (""), and of each hop."""
     return {case.question.id: _parts(case, row, longest) for case in row.cases}
 
 
@@ -52,6 +56,8 @@ def _less(
             theirs = first.get(question, {}).get(part, {})
             for name in columns.keys() & theirs.keys():
                 count = columns[name].count
+                if not count:  # a question without gold paragraphs has no recall
+                    continue
                 group = ((columns[name].value - theirs[name].value) * count, count)
                 groups.setdefault(part, {}).setdefault(name, []).append(group)
     names = ("EM", "F1", "substring", *(f"recall@{cut}" for cut in _CUTS))

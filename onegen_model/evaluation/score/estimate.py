@@ -7,9 +7,9 @@ from math import sqrt
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `count` cases; its standard error treats the cases of one group as one.
+    """A mean over `count` cases; the standard error treats the cases of one group as one.
 
-    None as standard error: there is none to tell (one group, or a largest value).
+    The standard error is None for a single group and for a largest value.
     """
 
     value: float
@@ -18,7 +18,7 @@ class Estimate:
 
     @classmethod
     def of(cls, groups: Iterable[tuple[float, float]]) -> "Estimate":
-        """`groups` holds (sum, cases) of each question, or of whatever else is drawn at once."""
+        """The mean of groups (sum, number of cases); a group is what is sampled as one."""
         groups = [group for group in groups if group[1]]
         cases = sum(n for _, n in groups)
         if not cases:

@@ -1,18 +1,19 @@
 """MRR, MAP and nDCG as trec_eval computes them."""
 
 from collections.abc import Mapping, Sequence, Set
+from typing import Any
 
 from onegen_model.errors import MissingExtraError
 from onegen_model.evaluation.ask.ranking import DEPTH
 
 MRR, MAP, NDCG = "MRR", "MAP", f"nDCG@{DEPTH}"
 _MEASURES = {MRR: "recip_rank", MAP: f"map_cut_{DEPTH}", NDCG: f"ndcg_cut_{DEPTH}"}
-# What is relevant, and what was ranked, best first.
+# Relevant paragraphs, and ranked paragraphs, best first.
 Unit = tuple[Set[str], Sequence[str]]
 
 
-def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
-    """The metrics of each unit, over its first `DEPTH`; raises MissingExtraError."""
+def import_pytrec_eval() -> Any:
+    """The package; raises MissingExtraError."""
     try:
         import pytrec_eval
     except ImportError as error:
@@ -20,8 +21,14 @@ def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
             "The package pytrec-eval-terrier is not installed; expected it for ranking metrics; "
             'run `pip install "onegen[evaluate]"`'
         ) from error
+    return pytrec_eval
+
+
+def rank_metrics(units: Mapping[str, Unit]) -> dict[str, dict[str, float]]:
+    """The metrics of each unit over its first `DEPTH` paragraphs; raises MissingExtraError."""
+    pytrec_eval = import_pytrec_eval()
     relevant = {name: dict.fromkeys(gold, 1) for name, (gold, _) in units.items()}
-    # trec_eval sorts by score, and equal ones by name.
+    # trec_eval sorts by score, so ranks become distinct scores.
     runs = {
         name: {one: float(DEPTH - at) for at, one in enumerate(ranked[:DEPTH])}
         for name, (_, ranked) in units.items()

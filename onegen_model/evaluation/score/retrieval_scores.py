@@ -16,9 +16,14 @@ def every_hop(_hop: int, _paragraph: str) -> bool:
     return True
 
 
+def with_gold(cases: Iterable[Case]) -> list[Case]:
+    """The cases that have a ranking and gold paragraphs to find in it."""
+    return [case for case in cases if case.ranking and case.question.hops]
+
+
 def score_rankings(cases: Sequence[Case]) -> Columns:
     """Recall of each hop's gold paragraph at its own retrieval; metrics of the fused ranking."""
-    ranked = [case for case in cases if case.ranking]
+    ranked = with_gold(cases)
     if not ranked:
         return {}
     recalls = {f"recall@{cut}": hop_recall(ranked, cut) for cut in (1, 5)}
@@ -27,13 +32,13 @@ def score_rankings(cases: Sequence[Case]) -> Columns:
 
 
 def fuse(hops: Sequence[Sequence[str]]) -> list[str]:
-    """One ranking of a question: the first of each retrieval, then the second of each, …"""
+    """One ranking of a question: the first paragraph of each retrieval, then the second, …"""
     ranks = (one for rank in zip_longest(*hops) for one in rank if one is not None)
     return list(dict.fromkeys(ranks))[:DEPTH]
 
 
 def _trec(units: Mapping[str, Unit]) -> Columns:
-    """A unit's name begins with its question's, up to a space: units of one are one group."""
+    """Means over units; those whose names agree up to the first space are one group."""
     values: dict[str, dict[str, list[float]]] = {}
     for name, metrics in rank_metrics(units).items():
         for metric, value in metrics.items():
@@ -46,7 +51,7 @@ def _trec(units: Mapping[str, Unit]) -> Columns:
 
 
 def hop_recall(cases: Iterable[Case], cut: int, wanted: Wanted = every_hop) -> Estimate:
-    """Of the hops for which `wanted(hop, paragraph)`: the gold one among the first `cut`."""
+    """Share of hops with their gold paragraph among the first `cut`, for hops that are `wanted`."""
     groups = []
     for case in cases:
         hits = [
@@ -59,7 +64,7 @@ def hop_recall(cases: Iterable[Case], cut: int, wanted: Wanted = every_hop) -> E
 
 
 def support_recall(cases: Iterable[Case], cut: int) -> Estimate:
-    """Gold paragraphs that any retrieval of the question has among its first `cut`."""
+    """Share of gold paragraphs among the first `cut` of any retrieval of the question."""
     groups = [
         (len(case.question.gold & _found(case, cut)), len(case.question.gold)) for case in cases
     ]
@@ -67,14 +72,14 @@ def support_recall(cases: Iterable[Case], cut: int) -> Estimate:
 
 
 def any_recall(cases: Iterable[Case], hop: int, cut: int) -> Estimate:
-    """Questions whose retrieval `hop` has any of their gold paragraphs among its first `cut`."""
+    """Share of questions with any gold paragraph among the first `cut` of retrieval `hop`."""
     return Estimate.of(
         (not case.question.gold.isdisjoint(case.ranked_at(hop)[:cut]), 1) for case in cases
     )
 
 
 def all_recall(cases: Iterable[Case], cut: int, hop: int | None = None) -> Estimate:
-    """Questions for which the retrievals up to `hop` have all gold of these hops (None: of all)."""
+    """Share of questions whose retrievals up to `hop` (None: all) found the gold of these hops."""
     end = None if hop is None else hop + 1
     return Estimate.of(
         (set(case.question.hops[:end]) <= _found(case, cut, end), 1) for case in cases
@@ -86,7 +91,7 @@ def _found(case: Case, cut: int, end: int | None = None) -> set[str]:
 
 
 def hop_metrics(cases: Sequence[Case], wanted: Wanted = every_hop) -> Columns:
-    """A hop's only relevant paragraph is its gold one, so that MAP is MRR."""
+    """Metrics with a hop's gold paragraph as the only relevant one, so that MAP equals MRR."""
     units: dict[str, Unit] = {
         f"{at} {hop}": (frozenset([gold]), case.ranked_at(hop))
         for at, case in enumerate(cases)

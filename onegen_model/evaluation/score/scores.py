@@ -1,4 +1,4 @@
-"""All tables from rows of questions, traces and rankings; no model, no searcher."""
+"""All tables, from rows of questions, traces and rankings."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +15,7 @@ from onegen_model.evaluation.score.retrieval_scores import (
     hop_recall,
     score_rankings,
     support_recall,
+    with_gold,
 )
 
 # Table, then row, then column.
@@ -25,7 +26,7 @@ DIFFERENCES = "Less the first run, question by question"
 
 
 def score(rows: Sequence[Row], trained: frozenset[str] | None = None) -> Scores:
-    """All tables; `trained` are the gold paragraphs of training."""
+    """All tables; `trained` are the paragraphs that were gold in training."""
     kinds = [part for row in rows for part in _by_kind(row)]
     tables: Scores = {
         QUALITY: {row.name: _quality(row) for row in rows},
@@ -69,7 +70,7 @@ def _by_kind(row: Row) -> list[Row]:
 
 
 def _by_hop(row: Row) -> list[tuple[str, Columns]]:
-    ranked = [case for case in row.cases if case.ranking]
+    ranked = with_gold(row.cases)
     longest = max((len(case.question.hops) for case in ranked), default=0)
     found = []
     for hop in range(longest):
@@ -96,12 +97,13 @@ def _hop_columns(cases: Sequence[Case], hop: int) -> Columns:
 
 
 def _by_familiarity(row: Row, trained: frozenset[str]) -> list[tuple[str, Columns]]:
-    """Recall by paragraph; answers by whether any gold paragraph was gold in training."""
-    ranked = [case for case in row.cases if case.ranking]
+    """Recall split by paragraph; answers split by whether any gold paragraph was in training."""
+    known = [case for case in row.cases if case.question.hops]
+    ranked = with_gold(known)
     found = []
     for name, familiar in (("gold in training", True), ("never in training", False)):
         wanted = partial(_is_familiar, trained, familiar)
-        cases = [case for case in row.cases if bool(case.question.gold & trained) is familiar]
+        cases = [case for case in known if bool(case.question.gold & trained) is familiar]
         columns = score_answers(cases, row.frame)
         if ranked:
             columns |= {f"recall@{cut}": hop_recall(ranked, cut, wanted) for cut in CUTS}

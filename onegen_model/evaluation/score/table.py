@@ -8,37 +8,37 @@ from onegen_model.evaluation.score.scores import Scores
 
 _DIGITS = {"questions": ".0f", "forwarded": ".0f", "reused": ".0f", "peak MiB": ".0f"}
 NOTES = """\
-± is the standard error; what belongs to one question counts as one case, and so do the seconds of
-one batch.
+± is the standard error; everything that belongs to one question counts as one case, and so do the
+seconds of one batch.
 
-- recall@k: the gold paragraph of a hop is among the first k of that hop's retrieval (a hop for
-  which the model wrote no query is missed; a question, where it is the query, stands for each hop).
-  support@k: gold paragraphs that any retrieval of the question has among its first k. any gold@k:
-  the hop's retrieval has any gold paragraph of the question. all gold@k: the retrievals up to the
-  hop have all gold of these hops.
-- less the first run: the mean of each question's difference, so two rows are told apart by it more
-  finely than by their own errors.
-- MRR, MAP, nDCG: by trec_eval, over the first 10. By hop (and by what was gold in training) with
-  the hop's gold paragraph alone; else with all gold paragraphs, over one list (the first of each
-  retrieval, then the second of each, …).
-- retrieves: asked for passages at least once. well-formed: wrote an answer frame, both ends.
-  repeated: retrievals with an earlier query text. same first: retrievals that rank the first
-  paragraph of an earlier one first, where what was read is not left out (in a request it is). gold
-  inserted: gold paragraphs that were read.
-- forwarded: positions that the network computed; reused: taken from the cache. seconds: of a
-  batch, divided by its questions. peak MiB: of the whole process, loading included; on a GPU, of
-  its memory. A largest value has no error.
+- recall@k: the gold paragraph of a hop is among the first k of that hop's retrieval. A hop for
+  which the model wrote no query is missed; where the question is the query, it serves every hop.
+  support@k: gold paragraphs among the first k of any retrieval of the question. any gold@k: the
+  hop's retrieval has a gold paragraph of the question. all gold@k: the retrievals up to the hop
+  have all gold paragraphs of these hops. Questions without gold paragraphs do not count.
+- less the first run: the mean of the differences of each question. Its error is smaller than the
+  errors of the two rows, because both rows have the same questions.
+- MRR, MAP, nDCG: by trec_eval, over the first 10. In the tables by hop and by training, with the
+  hop's gold paragraph alone; in the others with all gold paragraphs, over one list (the first
+  paragraph of each retrieval, then the second of each, …).
+- retrieves: requested passages at least once. well-formed: wrote both ends of the answer frame.
+  repeated: retrievals that repeat an earlier query text. same first: retrievals that rank the first
+  paragraph of an earlier one first again (a request itself excludes what it has read). gold
+  inserted: gold paragraphs that the model read.
+- forwarded: positions that the network computed. reused: positions taken from the cache. seconds:
+  of a batch, divided by its questions. peak MiB: of the whole process, loading included; on a GPU,
+  of its memory. A largest value has no error.
 """
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
+    """A table with one column of text and further columns of numbers."""
     lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows]
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
 
 
 def table(first: str, rows: Mapping[str, Columns]) -> str:
-    """Columns in the order in which rows have them; "-" where a row has none."""
+    """A table of all columns that any row has; "-" where a row lacks one."""
     names = list(dict.fromkeys(name for columns in rows.values() for name in columns))
     cells = [
         [row.replace("|", "\\|")]
@@ -52,7 +52,7 @@ def table(first: str, rows: Mapping[str, Columns]) -> str:
 
 
 def report(scores: Scores) -> str:
-    """All tables under their titles, and what their columns mean."""
+    """All tables under their titles, and the meaning of their columns."""
     parts = [f"### {title}\n\n{table('run', rows)}\n" for title, rows in scores.items()]
     return "\n".join([*parts, NOTES])
 

@@ -1,4 +1,4 @@
-"""`onegen ask`, and the whole way with a tiny model."""
+"""`onegen ask`, and index, ask and chat with a tiny model."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def test_ask(model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]) 
     assert model.streams[0].is_closed
 
 
-def test_ask_passes_on_what_was_chosen(model: FakeModel, index: Path) -> None:
+def test_ask_passes_its_options_on(model: FakeModel, index: Path) -> None:
     flags = "--top-k 3 --max-retrievals 1 --retrieval always --max-new-tokens 9 --seed 4"
     argv = ["ask", "q", "--index", "my.index", *flags.split(), "--temperature", "0.5"]
     assert run(model, *argv, "--dtype", "bfloat16") == 0
@@ -60,7 +60,7 @@ def test_ask_without_retrieval_needs_no_index(model: FakeModel) -> None:
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["who?"], "No index was named"),
+        (["who?"], "No index is given"),
         (["who?", "--index", "nowhere"], "There is no index at nowhere"),
         (["who?", "--index", "docs"], "docs is not an index"),
         ([" ", "--index", "my.index"], "The question is empty"),
@@ -119,7 +119,7 @@ def test_ctrl_c_cancels_an_answer(
     assert model.streams[0].is_closed
 
 
-def test_the_whole_way_with_a_tiny_model(
+def test_index_ask_and_chat_with_a_tiny_model(
     make_network: Any,
     tiny_tokenizer: Any,
     here: Path,

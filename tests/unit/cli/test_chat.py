@@ -1,4 +1,4 @@
-"""`onegen chat`: the turns, what goes wrong in them, and a real terminal."""
+"""`onegen chat`: its turns, errors and interrupts, and a real terminal."""
 
 import io
 import os
@@ -21,7 +21,7 @@ def chat(model: FakeModel, monkeypatch: pytest.MonkeyPatch, typed: str, *argv: s
     return run(model, "chat", "--index", "my.index", *argv)
 
 
-def test_chat_goes_on_from_the_answer_before(
+def test_chat_continues_the_answer_before(
     model: FakeModel,
     index: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -58,7 +58,7 @@ def test_chat_survives_errors_and_ctrl_c(
 
 
 def test_chat_in_a_terminal(index: Path) -> None:
-    """A real terminal: Ctrl-C at the prompt and in an answer go on, Ctrl-D leaves."""
+    """Ctrl-C at the prompt or in an answer continues the chat, Ctrl-D leaves it."""
     script = """
         import sys, time
         from onegen_model.cli import main

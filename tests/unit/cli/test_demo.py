@@ -44,7 +44,7 @@ def test_demo_builds_its_index_once_for_each_model(
     assert len(model.embedded) == 100
 
 
-def test_demo_stops_and_goes_on(
+def test_demo_stops_and_continues(
     model: FakeModel, demo_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model.on_embed = lambda: signal.raise_signal(signal.SIGINT)

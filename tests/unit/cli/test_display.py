@@ -1,4 +1,4 @@
-"""How events and answers look."""
+"""The display of events and answers."""
 
 import io
 from array import array
@@ -18,7 +18,7 @@ from onegen_model.events import (
 from tests.support.fake_model import FakeAnswer
 
 
-def test_a_terminal_obeys_no_document() -> None:
+def test_control_characters_of_a_document_do_not_reach_the_terminal() -> None:
     out = io.StringIO()
     display = TextDisplay(out, colour=False, width=40)
     evil = ScoredPassage(Passage("x\x1b]0;", "\x1b[2Jtext\r\n" * 9, "title\x07"), 0.5)
@@ -28,7 +28,7 @@ def test_a_terminal_obeys_no_document() -> None:
     assert "0.500  title: [2Jtext" in out.getvalue()
 
 
-def test_display_says_what_went_wrong() -> None:
+def test_display_reports_what_went_wrong() -> None:
     out = io.StringIO()
     display = TextDisplay(out)
     display.event(RetrievalRequested(0, 1, array("f", [1.0]), "who?"))
@@ -40,9 +40,9 @@ def test_display_says_what_went_wrong() -> None:
     assert out.getvalue().splitlines()[:7] == [
         "  hop 1 searched: who?",
         "    nothing was found",
-        "    1 passage left out: the context is full",
+        "    1 passage left out (the context is full)",
         "half",
-        "(the answer was cut: it reached its longest length)",
+        "(the answer was cut at its maximum length)",
         "Answer: (none)",
         "Sources: none, nothing was retrieved",
     ]

@@ -1,4 +1,4 @@
-"""The small world of questions, in a folder of its own, and a random model to answer them."""
+"""A folder with the small world of questions, and a random model to answer them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from onegen_model.checkpoint.loading import Checkpoint
 from tests.support.evaluation_world import write_world
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(tiny_network: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast) -> OneGenModel:
     config = CheckpointConfig(max_passage_tokens=64)
     return OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, config, "0" * 64))

@@ -1,16 +1,11 @@
-"""How `onegen evaluate` counts what goes wrong, and what a question costs."""
+"""Counts of what goes wrong in an evaluation, and costs of a question."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from onegen_model import OneGenModel, Retriever
-from onegen_model.cli.evaluation_run import Searchers
-from onegen_model.evaluation.ask import harness
-from onegen_model.evaluation.ask.harness import Asker
-from onegen_model.evaluation.ask.questions import Question
-from onegen_model.evaluation.ask.trace import Trace
+from onegen_model import OneGenModel
+from onegen_model.evaluation import RunFolder
 from onegen_model.evaluation.score.scores import BEHAVIOUR
 from tests.support.evaluation_world import ARDEN, BORG, QUESTIONS, evaluate, values, write_lines
 
@@ -28,7 +23,7 @@ def test_what_goes_wrong_is_counted(model: OneGenModel, here: Path) -> None:
         BORG: "Where is Borg Tower?[RQ] x\n<FINAL-ANSWER> blue",
         third["question"]: "<FINAL-ANSWER> Oslo</FINAL-ANSWER>",
     }
-    assert evaluate(model, *RUN, "--searcher", "bm25", script=script) == 0
+    assert evaluate(model, *RUN, "--retriever", "bm25", script=script) == 0
     behaviour = values(BEHAVIOUR, "run")
     wanted = {
         "retrieves": 0.667,
@@ -41,21 +36,7 @@ def test_what_goes_wrong_is_counted(model: OneGenModel, here: Path) -> None:
     assert behaviour | wanted == behaviour
 
 
-def test_a_question_costs_nothing_of_the_index(
-    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order = []
-    build, ask_batch = Searchers._build, harness._ask_batch
-
-    def opened(searchers: Searchers, name: str) -> Retriever:
-        order.append(name)
-        return build(searchers, name)
-
-    def timed(asker: Asker, questions: Sequence[Question]) -> list[Trace]:
-        order.append("asked")
-        return ask_batch(asker, questions)
-
-    monkeypatch.setattr(Searchers, "_build", opened)
-    monkeypatch.setattr(harness, "_ask_batch", timed)
+def test_embedding_the_corpus_is_no_cost_of_a_question(model: OneGenModel, here: Path) -> None:
     assert evaluate(model, *RUN) == 0
-    assert order == ["own", "asked"]
+    saved = max(file.stat().st_mtime for file in (here / "run" / "index").iterdir())
+    assert all(trace.started >= saved for trace in RunFolder.open(here / "run").traces().values())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onegen_model.evaluation.ask.questions import Question
+from onegen_model.evaluation import GoldQuestion
 from onegen_model.evaluation.ask.ranking import Ranking
 from onegen_model.evaluation.score.cases import Case, Row
 from onegen_model.evaluation.score.differences import score_differences
@@ -33,7 +33,7 @@ def test_cases_of_one_question_are_not_independent() -> None:
     assert two > four
 
 
-def test_one_group_tells_no_error_and_none_tells_nothing() -> None:
+def test_one_group_has_no_error_and_no_group_has_no_value() -> None:
     assert str(Estimate.of([(1, 2), (0, 0)])) == "0.50"
     assert str(Estimate.of([])) == "-"
     assert f"{Estimate.largest([3, 7.6]):.0f}" == "8"
@@ -50,7 +50,7 @@ def test_a_table_is_markdown() -> None:
 
 
 def case(*hops: tuple[str, ...], name: str = "q") -> Case:
-    question = Question(name, "2wiki", "comparison", "Who?", ("A",), ("p1", "p2"), ("p1", "p2"))
+    question = GoldQuestion(name, "2wiki", "comparison", "Who?", ("A",), ("p1", "p2"), ("p1", "p2"))
     return Case(question, None, Ranking("q", "bm25", "span", hops))
 
 
@@ -106,7 +106,7 @@ def test_a_difference_is_taken_question_by_question() -> None:
 
 
 def test_a_question_of_one_hop_counts_among_first_hops_where_others_have_more() -> None:
-    question = Question("one", "nq", "", "Who?", ("A",), ("p1",), ("p1",))
+    question = GoldQuestion("one", "nq", "", "Who?", ("A",), ("p1",), ("p1",))
     single = [
         Case(question, None, Ranking("one", "own", "span", hops)) for hops in ((), (("p1",),))
     ]

@@ -1,17 +1,15 @@
 """`onegen evaluate` on a random model that answers by script: all scores are known by hand."""
 
 import json
-from collections.abc import Sequence
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from onegen_model import OneGenModel
-from onegen_model.evaluation.ask import harness
-from onegen_model.evaluation.ask.harness import Asker
-from onegen_model.evaluation.ask.questions import Question
-from onegen_model.evaluation.ask.run_folder import RunFolder
-from onegen_model.evaluation.ask.trace import Trace, trace_from_dict, trace_to_dict
+from onegen_model import OneGenModel, RequestHandle
+from onegen_model.evaluation import RunFolder
+from onegen_model.evaluation.ask.trace import trace_from_dict, trace_to_dict
 from onegen_model.evaluation.score.scores import (
     BEHAVIOUR,
     DIFFERENCES,
@@ -22,6 +20,7 @@ from onegen_model.evaluation.score.scores import (
 )
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
 from tests.support.evaluation_world import (
+    ARDEN,
     BORG,
     PARAGRAPHS,
     QUESTIONS,
@@ -35,21 +34,21 @@ from tests.support.evaluation_world import (
 pytestmark = pytest.mark.usefixtures("here")
 
 RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--top-k", "1", "--out", "run")
-BM25 = (*RUN, "--searcher", "bm25")
+BM25 = (*RUN, "--retriever", "bm25")
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of all questions that a model is asked."""
-    ids: list[str] = []
-    ask_batch = harness._ask_batch
+    """The questions that a model is asked."""
+    texts: list[str] = []
+    submit = OneGenModel.submit
 
-    def count(asker: Asker, questions: Sequence[Question]) -> list[Trace]:
-        ids.extend(question.id for question in questions)
-        return ask_batch(asker, questions)
+    def count(model: OneGenModel, question: str, *options: Any) -> RequestHandle:
+        texts.append(question)
+        return submit(model, question, *options)
 
-    monkeypatch.setattr(harness, "_ask_batch", count)
-    return ids
+    monkeypatch.setattr(OneGenModel, "submit", count)
+    return texts
 
 
 def test_answers_and_retrieval_are_scored_as_by_hand(model: OneGenModel) -> None:
@@ -76,7 +75,7 @@ def test_answers_and_retrieval_are_scored_as_by_hand(model: OneGenModel) -> None
         "well-formed": 1,
     }
     assert behaviour | wanted == behaviour
-    assert behaviour["forwarded"] > 50
+    assert behaviour["forwarded"] + behaviour["reused"] > 50
     assert behaviour["seconds"] > 0
     assert behaviour["peak MiB"] > 50
 
@@ -92,7 +91,7 @@ def test_hops_and_kinds_have_rows_of_their_own(model: OneGenModel) -> None:
     assert values(KINDS, "run, musique")["EM"] == 0
 
 
-def test_what_was_gold_in_training_is_told_apart(model: OneGenModel, here: Path) -> None:
+def test_scores_are_split_by_what_was_gold_in_training(model: OneGenModel, here: Path) -> None:
     train = [
         {"supporting": ["p4"]},
         {"segments": [{"text": "", "target": {"positives": ["p3#0"]}}, {"text": "x"}]},
@@ -140,28 +139,35 @@ def test_all_events_survive_the_file(model: OneGenModel) -> None:
     assert first.spans[-1] == " Oslo\n<FINAL-ANSWER> Oslo</FINAL-ANSWER>"
 
 
-def test_a_run_that_was_stopped_asks_only_what_is_missing(
-    model: OneGenModel, asked: list[str], monkeypatch: pytest.MonkeyPatch, here: Path
+def test_ctrl_c_loses_no_finished_question_and_prints_one_line(
+    model: OneGenModel,
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    here: Path,
 ) -> None:
-    count = harness._ask_batch
+    count = OneGenModel.submit
 
-    def stop(asker: Asker, questions: Sequence[Question]) -> list[Trace]:
+    def interrupt(model: OneGenModel, question: str, *options: Any) -> RequestHandle:
         if asked:
-            raise KeyboardInterrupt
-        return count(asker, questions)
+            signal.raise_signal(signal.SIGINT)
+        return count(model, question, *options)
 
-    monkeypatch.setattr(harness, "_ask_batch", stop)
-    assert evaluate(model, *BM25, "--batch", "1") == 130
-    assert asked == ["q1"]
-    monkeypatch.setattr(harness, "_ask_batch", count)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(OneGenModel, "submit", interrupt)
+        assert evaluate(model, *BM25, "--batch", "1") == 130
+    [line] = [one for one in capsys.readouterr().err.splitlines() if one.startswith("onegen")]
+    assert line == "onegen: stopped; run the same command again to continue in run"
+    assert list(RunFolder.open(here / "run").traces()) == ["q1"]
     with (here / "run" / "traces.jsonl").open("a") as file:
         file.write('{"question_id": "q2", "eve')  # what a kill leaves
+    asked.clear()
     assert evaluate(model, *BM25, "--batch", "1") == 0
-    assert asked == ["q1", "q2"]
+    assert asked == [BORG]
     assert evaluate(model, *BM25) == 0
-    assert asked == ["q1", "q2"]
+    assert asked == [BORG]
     stopped = read_scores("run")[QUALITY]["run"]
-    evaluate(model, *BM25[:-4], "--out", "whole", "--searcher", "bm25")
+    evaluate(model, *BM25[:-4], "--out", "whole", "--retriever", "bm25")
     assert stopped == read_scores("whole")[QUALITY]["whole"]
 
 
@@ -184,7 +190,7 @@ def test_a_question_asked_again_is_ranked_again(model: OneGenModel, asked: list[
     traces.write_text(first)
     changed = {**SCRIPT, BORG: "Which city has Borg Tower?[RQ] Rome\n<FINAL-ANSWER> red"}
     assert evaluate(model, *BM25, script=changed) == 0
-    assert asked == ["q1", "q2", "q2"]
+    assert asked == [ARDEN, BORG, BORG]
     rankings = [json.loads(line) for line in Path("run/rankings.jsonl").read_text().splitlines()]
     assert [one["asked"] for one in rankings if one["question_id"] == "q2"] == [
         ["Where is Borg Tower?"],
@@ -195,16 +201,16 @@ def test_a_question_asked_again_is_ranked_again(model: OneGenModel, asked: list[
 def test_a_run_over_candidates_grows_in_the_same_pool(model: OneGenModel, asked: list[str]) -> None:
     for limit in (("--limit", "1"), ()):
         assert evaluate(model, *RUN, "--pool", "candidates", *limit) == 0
-    assert asked == ["q1", "q2"]
+    assert asked == [ARDEN, BORG]
 
 
-def test_runs_stand_side_by_side_on_the_questions_they_share(
+def test_runs_are_compared_on_the_questions_that_all_hold(
     model: OneGenModel, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     base = RUN[:-2]
-    evaluate(model, *base, "--out", "runs/bm25", "--searcher", "bm25")
+    evaluate(model, *base, "--out", "runs/bm25", "--retriever", "bm25")
     evaluate(model, "--task", "multihop", "--retrieval", "never", "--out", "runs/never")
-    evaluate(model, *base, "--searcher", "bm25", "--limit", "1", "--out", "runs/one")
+    evaluate(model, *base, "--retriever", "bm25", "--limit", "1", "--out", "runs/one")
     capsys.readouterr()
     assert evaluate(None, "--score", "runs/bm25", "runs/never", "--out", "both") == 0
     assert values(BEHAVIOUR, "never", "both")["retrievals"] == 0

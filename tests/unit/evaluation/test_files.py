@@ -1,6 +1,8 @@
-"""What `onegen evaluate` reads, and what it says of files and options that are wrong."""
+"""Files of `onegen evaluate`, and its errors for wrong files and options."""
 
+import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +12,28 @@ import pytest
 
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.evaluation.ask.questions import gold_of_training, read_questions, spaced
-from onegen_model.evaluation.ask.run_folder import RunFolder, find_runs
-from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines
+from onegen_model.evaluation import RunFolder, find_runs, read_questions, read_training_gold
+from onegen_model.evaluation.ask.questions import spaced
+from tests.support.evaluation_world import QUESTIONS, evaluate, write_lines, write_world
 
 pytestmark = pytest.mark.usefixtures("here")
 
-RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--searcher", "bm25", "--out", "run")
+RUN = ("--task", "multihop", "--corpus", "corpus.jsonl", "--retriever", "bm25", "--out", "run")
+
+
+@pytest.fixture(scope="module")
+def finished_run(model: OneGenModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    write_world(folder)
+    with contextlib.chdir(folder):
+        assert evaluate(model, *RUN) == 0
+    return folder / "run"
 
 
 @pytest.fixture
-def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    assert evaluate(model, *RUN) == 0
-    capsys.readouterr()
-    return here / "run"
+def run(finished_run: Path, here: Path) -> Path:
+    """A finished run of its own for each test, in its folder `run`."""
+    return shutil.copytree(finished_run, here / "run")
 
 
 @pytest.mark.parametrize(
@@ -34,9 +44,10 @@ def run(model: OneGenModel, here: Path, capsys: pytest.CaptureFixture[str]) -> P
         ({"answer": "  "}, "answer: '  '; expected some text"),
         ({"aliases": "red"}, "aliases: 'red'; expected a list of texts"),
         ({"type": 3}, "type: 3; expected text"),
-        ({"hops": []}, r"hops: \[\]; expected a gold paragraph for each hop"),
-        ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: {'title': 'x'}; expected the id"),
-        ({"id": "q1"}, "id: 'q1' stands above already"),
+        ({"hops": "p1"}, "hops: 'p1'; expected a list of gold paragraphs"),
+        ({"hops": ["p1"]}, r"hops\[0\]: 'p1'; expected a list of gold paragraphs"),
+        ({"hops": [{"title": "x"}]}, r"hops\[0\].paragraph_id: missing; expected the id"),
+        ({"id": "q1"}, "id: 'q1' is used above; expected each id once"),
         ({"question": "half \ud83d"}, "question: .*; expected some text"),
         ({"dataset": "half \ud83d"}, "dataset: .*; expected text"),
     ],
@@ -50,7 +61,7 @@ def test_a_bad_question_is_named_by_line_and_field(
 
 
 def test_two_hops_are_no_single_hop_question(here: Path) -> None:
-    with pytest.raises(InvalidInputError, match="2 of them; expected one in a single-hop task"):
+    with pytest.raises(InvalidInputError, match="hops: 2 paragraphs; expected one in a single"):
         read_questions(here / "questions.jsonl", single_hop=True)
 
 
@@ -60,9 +71,23 @@ def test_unanswerable_questions_are_left_out_and_counted(
     write_lines(here / "some.jsonl", [*QUESTIONS, {"id": "q3", "answerable": False, "answer": ""}])
     assert [one.id for one in read_questions(here / "some.jsonl")] == ["q1", "q2"]
     assert "1 unanswerable questions" in caplog.text
+    rows = [QUESTIONS[0], {"question": "Who?", "answerable": False, "answer": ""}]
+    write_lines(here / "all.jsonl", rows)
+    assert [one.answers for one in read_questions(here / "all.jsonl", unanswerable=True)] == [
+        ("Oslo",),
+        (),
+    ]
     write_lines(here / "none.jsonl", [{"id": "q3", "answerable": False, "answer": ""}])
     with pytest.raises(InvalidInputError, match="holds no question"):
         read_questions(here / "none.jsonl")
+
+
+def test_question_and_answer_alone_are_enough(here: Path) -> None:
+    rows = [{"question": "Who?", "answer": "Ada"}, {"question": "Where?", "answer": "Rome"}]
+    write_lines(here / "plain.jsonl", rows)
+    first, second = read_questions(here / "plain.jsonl")
+    assert (first.id, first.text, first.answers, first.gold) == ("1", "Who?", ("Ada",), frozenset())
+    assert (second.id, second.hops, second.candidates) == ("2", (), ())
 
 
 def test_a_limit_spreads_over_the_file(here: Path) -> None:
@@ -81,35 +106,44 @@ def test_training_gold_is_found_in_questions_and_in_transcripts(here: Path) -> N
         {"id": "q4", "answerable": False, "hops": [{"paragraph_id": "p8"}]},
     ]
     write_lines(here / "train.jsonl", rows)
-    assert gold_of_training([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
+    assert read_training_gold([here / "train.jsonl"]) == {"p1", "p2", "p7", "page#part", "p9"}
     write_lines(here / "odd.jsonl", [{"query": "x"}])
     with pytest.raises(InvalidInputError, match=r"odd\.jsonl:1: no gold paragraphs"):
-        gold_of_training([here / "odd.jsonl"])
+        read_training_gold([here / "odd.jsonl"])
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--task", "multihop"], "No folder; expected one"),
-        (["--out", "run"], "No task; expected one"),
+        (["--task", "multihop"], "--out is missing; expected one"),
+        (["--out", "run"], "--task is missing; expected one"),
         (["--score", "run", "--task", "multihop"], "--score with --task"),
         ([*RUN, "--limit", "0"], "limit=0; expected at least 1"),
         ([*RUN, "--batch", "0"], "batch=0; expected at least 1"),
         ([*RUN, "--top-k", "0"], "top_k=0; expected at least 1"),
         ([*RUN, "--zero-shot", "--top-k", "0"], "top_k=0; expected at least 1"),
-        ([*RUN, "--zero-shot", "--query", "span"], "--zero-shot with --searcher own"),
-        ([*RUN, "--zero-shot", "--baselines", "bm25,own"], "--zero-shot with --searcher own"),
-        ([*RUN, "--retrieval", "never"], "--retrieval never with --searcher or --query"),
+        (
+            [*RUN, "--zero-shot", "--query", "span"],
+            "A zero-shot run with the retriever",
+        ),
+        (
+            [*RUN, "--zero-shot", "--baselines", "bm25,own"],
+            "A zero-shot run with the retriever",
+        ),
+        ([*RUN, "--retrieval", "never"], "Retrieval never with a retriever or query"),
         ([*RUN, "--out", "questions.jsonl"], "questions.jsonl cannot be written"),
         ([*RUN, "--out", "questions.jsonl/run"], "questions.jsonl/run cannot be written"),
-        ([*RUN, "--baselines", "bm25,bert"], "correct 'bert'"),
-        (["--task", "multihop", "--out", "run"], "No corpus for --pool corpus"),
+        (
+            [*RUN, "--baselines", "bm25,bert"],
+            "The baseline 'bert'; expected one of own",
+        ),
+        (["--task", "multihop", "--out", "run"], "No corpus for the pool corpus"),
         ([*RUN, "--corpus", "absent.jsonl"], "There is no file or folder absent.jsonl"),
         ([*RUN, "--questions", "absent.jsonl"], "No file absent.jsonl"),
         (["--score", "absent"], "absent holds no run"),
     ],
 )
-def test_wrong_options_are_told_in_one_line(
+def test_wrong_options_are_one_line(
     options: list[str], said: str, model: OneGenModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(model, *options) == 2
@@ -170,7 +204,7 @@ def test_an_empty_index_is_refused(
 
     PassageIndex(model).save(here / "empty")
     assert evaluate(model, "--task", "multihop", "--index", "empty", "--out", "run") == 2
-    assert "There is no passage to search" in capsys.readouterr().err
+    assert "The pool holds no passage" in capsys.readouterr().err
 
 
 def test_an_index_of_another_pool_is_refused(
@@ -238,7 +272,7 @@ def test_looking_at_a_run_changes_nothing_in_it(run: Path) -> None:
     assert (run / "traces.jsonl").read_bytes() == before
 
 
-def test_a_table_that_cannot_be_written_is_told(
+def test_a_table_that_cannot_be_written_is_reported(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(None, "--score", "run", "--out", "questions.jsonl") == 2
@@ -267,7 +301,7 @@ def test_settings_that_are_damaged_are_named(run: Path) -> None:
         RunFolder.open(run)
 
 
-def test_runs_of_the_same_name_are_told_apart_by_their_paths(run: Path, here: Path) -> None:
+def test_runs_of_the_same_name_are_named_by_their_paths(run: Path, here: Path) -> None:
     (here / "b").mkdir()
     (here / "b" / "run").symlink_to(run)
     assert list(find_runs([run, here / "b" / "run"])) == ["run"]
@@ -284,3 +318,4 @@ def test_a_missing_package_names_its_extra(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=r'run `pip install "onegen\[evaluate\]"`'):
         evaluate(model, *RUN, "--debug")
+    assert not Path("run/traces.jsonl").exists()  # nothing was asked in vain

@@ -1,4 +1,4 @@
-"""Which index a run of `onegen evaluate` searches, and when it is not needed at all."""
+"""The index of an evaluation: made once, shared, and opened only if it is needed."""
 
 import shutil
 from pathlib import Path

@@ -1,13 +1,23 @@
-"""Searchers beside our own index, the sentence encoder, and the untrained two-model pipeline."""
+"""BM25, the sentence encoder, and the untrained pipeline of two models."""
 
-import json
+import importlib.util
+import sys
 from array import array
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, PreTrainedModel, PreTrainedTokenizerFast
+from numpy.typing import NDArray
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from onegen_model import OneGenModel, Passage, PassageIndex, Query
 from onegen_model.checkpoint.config import CheckpointConfig
@@ -21,7 +31,7 @@ from onegen_model.evaluation.ask.retrievers import (
     FixedQueryRetriever,
 )
 from onegen_model.evaluation.ask.run_folder import RunFolder
-from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
+from onegen_model.evaluation.ask.sentence_encoder import PACKAGE, SentenceEncoder
 from onegen_model.evaluation.ask.zero_shot import load_base
 from tests.conftest import make_tokenizer
 from tests.support.evaluation_world import BORG, PARAGRAPHS, evaluate, read_scores
@@ -46,7 +56,9 @@ def encoder_folder(
     shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = BertConfig(vocab_size=len(tiny_tokenizer), intermediate_size=16, **shape)
     BertModel(config).save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
+    tokenizer = deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = None  # an encoder's tokenizer has none
+    tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -63,7 +75,7 @@ def test_bm25_over_passages_without_words_is_refused() -> None:
         Bm25Retriever([Passage("p", "?!")])
 
 
-def test_bm25_obeys_what_is_excluded_and_filtered() -> None:
+def test_bm25_applies_exclusions_and_filters() -> None:
     bm25 = Bm25Retriever(PASSAGES)
     asked = [query("Rome", exclude=("p4#0",)), query("Rome", filter={"paragraph": ["p4", "p1"]})]
     assert ids(bm25.retrieve(asked)) == [["p3#0"], ["p4#0"]]  # type: ignore[arg-type]
@@ -80,21 +92,33 @@ def test_an_encoder_embeds_alone_as_in_a_batch(encoder_folder: Path) -> None:
     assert encoder.embed([]).shape == (0, 16)
 
 
-def test_an_encoder_pools_as_its_folder_says(encoder_folder: Path, tmp_path: Path) -> None:
-    mean = SentenceEncoder(folder=encoder_folder).embed(["the mill"])
-    other = tmp_path / "cls"
-    other.mkdir()
-    for file in encoder_folder.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    pooling = other / "1_Pooling" / "config.json"
-    pooling.parent.mkdir()
-    pooling.write_text(
-        json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+def test_a_folder_without_a_pooling_is_pooled_by_mean(encoder_folder: Path) -> None:
+    [vector] = SentenceEncoder(folder=encoder_folder).embed(["the mill"])
+    assert np.abs(vector - mean_pooled(encoder_folder, "the mill")).max() < 1e-6
+
+
+@pytest.mark.weights
+def test_minilm_embeds_as_by_hand() -> None:
+    encoder = SentenceEncoder()
+    assert (encoder.dimension, encoder.max_passage_tokens) == (384, 256)
+    folder = Path(importlib.util.find_spec(PACKAGE).origin).parent / "model"  # type: ignore[union-attr, arg-type]
+    texts = ["Arden Mill?", "long " * 400, "Wer besitzt die Mühle?"]
+    found = encoder.embed(texts)
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, max_length=256)
+    assert encoder.positions == sum(map(len, tokens.input_ids))
+    for vector, text in zip(found, texts, strict=True):
+        assert np.abs(vector - mean_pooled(folder, text)).max() < 1e-5
+
+
+def mean_pooled(folder: Path, text: str) -> NDArray[np.float32]:
+    """The unit mean of the last hidden states, by transformers alone."""
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        text, truncation=True, max_length=256, return_tensors="pt"
     )
-    assert np.abs(SentenceEncoder(folder=other).embed(["the mill"]) - mean).max() > 1e-3
-    pooling.write_text(json.dumps({"pooling_mode_max_tokens": True}))
-    with pytest.raises(CheckpointError, match="pooling_mode_max_tokens; expected the mean"):
-        SentenceEncoder(folder=other)
+    with torch.inference_mode():
+        hidden = AutoModel.from_pretrained(folder)(**tokens).last_hidden_state[0]
+    vector: NDArray[np.float32] = torch.nn.functional.normalize(hidden.mean(0), dim=0).numpy()
+    return vector
 
 
 def test_an_encoder_searches_its_own_index_by_text(encoder_folder: Path) -> None:
@@ -116,6 +140,14 @@ def test_an_absent_encoder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         SentenceEncoder()
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         SentenceEncoder(folder=tmp_path)
+
+
+def test_without_sentence_transformers_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, encoder_folder: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(MissingExtraError, match=r'run `pip install "onegen\[encoder\]"`'):
+        SentenceEncoder(folder=encoder_folder)
 
 
 def test_pieces_of_a_paragraph_count_once() -> None:
@@ -158,7 +190,7 @@ def test_the_untrained_pipeline_searches_once_and_answers(
     assert scores["Answers and retrieval"]["run"]["recall@5"]["value"] == 1  # of four paragraphs
     assert scores["Behaviour and cost"]["run"]["retrievals"]["value"] == 1
     assert "well-formed" not in scores["Behaviour and cost"]["run"]
-    assert {one.searcher for one in run.rankings()} == {name, "bm25"}
+    assert {one.retriever for one in run.rankings()} == {name, "bm25"}
 
 
 def test_a_second_model_finds_what_ours_asks_for(
@@ -167,7 +199,7 @@ def test_a_second_model_finds_what_ours_asks_for(
     model: OneGenModel,
 ) -> None:
     options = ["--task", "multihop", "--corpus", "corpus.jsonl", "--out", "run", "--top-k", "1"]
-    options += ["--searcher", "minilm", "--encoder", str(encoder_folder)]
+    options += ["--searcher", "minilm", "--encoder", str(encoder_folder)]  # the flag's old name
     assert evaluate(model, *options) == 0
     run = RunFolder.open(Path("run"))
     encoder = SentenceEncoder(folder=encoder_folder)
@@ -176,11 +208,11 @@ def test_a_second_model_finds_what_ours_asks_for(
         first = trace.requested[0].text
         [[best]] = index.search(encoder.embed([first]), 1)
         assert trace.inserted[0].passages[0].passage.id == best.passage.id
-    assert not (here / "run" / "index").exists()  # nobody searched with our own embeddings
+    assert not (here / "run" / "index").exists()  # the model's own index was not needed
     assert read_scores("run")["Behaviour and cost"]["run"]["retrievals"]["value"] == 1.5
 
 
-def test_every_searcher_ranks_for_the_question_and_for_the_span(
+def test_every_retriever_ranks_for_the_question_and_for_the_span(
     here: Path, encoder_folder: Path, model: OneGenModel
 ) -> None:
     options = ["--task", "multihop", "--corpus", "corpus.jsonl", "--out", "run"]
@@ -210,10 +242,10 @@ def test_another_encoder_in_a_folder_of_the_same_name_is_another_run(
     torch.nn.init.normal_(encoder.embeddings.word_embeddings.weight)
     encoder.save_pretrained(other)
     options = ["--task", "retrieval", "--corpus", "corpus.jsonl", "--out", "run"]
-    options += ["--searcher", "minilm", "--encoder"]
+    options += ["--retriever", "minilm", "--encoder"]
     assert evaluate(model, *options, str(encoder_folder)) == 0
     assert evaluate(model, *options, str(other)) == 2
-    assert "run holds another run (searcher" in capsys.readouterr().err
+    assert "run holds another run (retriever" in capsys.readouterr().err
 
 
 def test_text_of_a_passage_is_no_control_token_for_the_base(base: Path) -> None:
@@ -222,7 +254,7 @@ def test_text_of_a_passage_is_no_control_token_for_the_base(base: Path) -> None:
     assert model.renderer.query_id not in model.renderer.question_ids("[RQ] <paragraph>")
 
 
-def test_a_base_that_cannot_be_told_is_refused(
+def test_a_checkpoint_that_names_no_base_is_refused(
     here: Path, tiny_network: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     trained = OneGenModel(Checkpoint(tiny_network, tiny_tokenizer, CheckpointConfig(), "0" * 64))

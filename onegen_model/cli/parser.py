@@ -1,0 +1,191 @@
+"""The parser of `onegen`: one table of subcommands, and the options that several of them share.
+
+Only the module of the subcommand that was asked for is imported, and torch only when it runs, so
+that help and wrong usage are shown at once.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from onegen_model.cli.options import (
+    add_answer_options,
+    add_number,
+    basic_options,
+    model_options,
+)
+
+if TYPE_CHECKING:
+    from onegen_model.cli import LoadModel
+
+Run = Callable[[Namespace, "LoadModel"], int]
+
+
+def parse_arguments(argv: Sequence[str]) -> Namespace:
+    """The options, with the subcommand's function as `run`; wrong usage raises SystemExit(2)."""
+    parser = ArgumentParser(
+        prog="onegen",
+        description="Answer questions with one language model that searches documents itself.",
+    )
+    parser.add_argument("--version", action="version", version=f"onegen {version('onegen')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, (summary, add) in _COMMANDS.items():
+        if name == chosen:
+            add(commands)
+        else:
+            commands.add_parser(name, help=summary)
+    return parser.parse_args(argv)
+
+
+def _deferred(module: str, function: str) -> Run:
+    """A function of a module that is imported when it is called."""
+
+    def run(options: Namespace, load_model: "LoadModel") -> int:
+        return int(
+            getattr(import_module(f"onegen_model.cli.{module}"), function)(options, load_model)
+        )
+
+    return run
+
+
+def _add_index(commands: Any) -> None:
+    index = commands.add_parser(
+        "index",
+        parents=[model_options()],
+        description="Read txt, md and jsonl files (title, text) into an index. Run the same "
+        "command again to add documents, to follow changed files, or to continue after Ctrl-C.",
+    )
+    index.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    index.add_argument("--out", required=True, metavar="DIR", help="the index, new or existing")
+    add_number(index, "--batch", 32, "passages per step")
+    index.set_defaults(run=_deferred("index", "run_index"))
+
+
+def _add_embed(commands: Any) -> None:
+    from onegen_model.cli.embed import add_embed
+
+    add_embed(commands, model_options())
+
+
+def _add_ask(commands: Any) -> None:
+    ask = commands.add_parser(
+        "ask",
+        parents=[model_options(), _asking_options()],
+        description="Answer one question from an index, and show each retrieval as it happens.",
+    )
+    ask.add_argument("question", help="the question, as one argument")
+    ask.set_defaults(run=_deferred("ask", "run_ask"))
+
+
+def _asking_options() -> ArgumentParser:
+    """The options of subcommands that answer questions."""
+    asking = ArgumentParser(add_help=False)
+    asking.add_argument(
+        "--index", metavar="DIR", help="what `onegen index` or `onegen embed` has written"
+    )
+    add_answer_options(asking)
+    asking.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: 0)"
+    )
+    add_number(asking, "--seed", None, "makes sampled answers repeatable (default: none)")
+    return asking
+
+
+def _add_chat(commands: Any) -> None:
+    chat = commands.add_parser(
+        "chat",
+        parents=[model_options(), _asking_options()],
+        description="Answer question after question. /new begins a new conversation, /quit or "
+        "Ctrl-D leaves, Ctrl-C cancels an answer.",
+    )
+    chat.set_defaults(run=_deferred("ask", "run_chat"))
+
+
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser(
+        "demo",
+        parents=[model_options()],
+        description="Answer the questions that come with onegen from the documents that come with "
+        "it. The first run builds their index.",
+    )
+    demo.set_defaults(run=_deferred("demo", "run_demo"))
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        parents=[basic_options()],
+        description="Train what a recipe describes (see training/recipes). Run the same command "
+        "again to continue after a stop.",
+    )
+    train.add_argument("config", metavar="CONFIG.yaml", help="the recipe")
+    train.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
+    add_number(train, "--max-steps", None, "steps (default: those of the recipe)")
+    train.set_defaults(run=_deferred("train", "run_train"))
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", description="Inspect training data.")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check",
+        parents=[basic_options()],
+        help="report every problem by line and field",
+        description="Read a training file as `onegen train` does and report every problem by line "
+        "and field. Exit status 1 means that there are some.",
+    )
+    check.add_argument("file", metavar="FILE", help="training data (.jsonl or .jsonl.gz)")
+    check.add_argument("--passages", metavar="FILE", help="the corpus of its passage ids")
+    check.add_argument(
+        "--format",
+        choices=("transcripts", "published", "pairs"),
+        default="transcripts",
+        help="published: train.jsonl with db.jsonl, as OneGen published them "
+        "(default: transcripts)",
+    )
+    check.add_argument(
+        "--model",
+        metavar="FOLDER",
+        help="model whose tokens count (default: the default checkpoint)",
+    )
+    add_number(check, "--max-length", 2048, "tokens of a transcript")
+    add_number(
+        check, "--max-passage-tokens", None, "tokens of a passage (default: the model's limit)"
+    )
+    check.add_argument(
+        "--on-truncation",
+        choices=("error", "drop"),
+        default="error",
+        help="drop: count examples that are too long, without calling them problems "
+        "(default: error)",
+    )
+    add_number(check, "--limit", 20, "problems to print")
+    check.set_defaults(run=_deferred("train", "run_data_check"))
+
+
+def _add_mine(commands: Any) -> None:
+    from onegen_model.cli.mine import add_mine
+
+    add_mine(commands, basic_options())
+
+
+def _add_evaluate(commands: Any) -> None:
+    from onegen_model.cli.evaluate import add_evaluate
+
+    add_evaluate(commands, model_options())
+
+
+# Name -> what `onegen --help` says of it, and the function that adds its parser.
+_COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
+    "index": ("read documents into an index", _add_index),
+    "embed": ("embed a large corpus, shard by shard", _add_embed),
+    "ask": ("answer one question", _add_ask),
+    "chat": ("answer question after question", _add_chat),
+    "demo": ("answer the bundled questions", _add_demo),
+    "train": ("fine-tune a model", _add_train),
+    "data": ("inspect training data", _add_data),
+    "mine": ("find hard negatives for training data", _add_mine),
+    "evaluate": ("measure answers and retrieval", _add_evaluate),
+}

@@ -1,0 +1,160 @@
+"""What all subcommands share: help and version, bad paths, and imports that are not needed."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import onegen_model
+from onegen_model.cli import main
+from tests.support.fake_model import ROOT, FakeModel, fails, run
+
+COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate")
+HEAVY = ("torch", "transformers", "sentence_transformers", "peft")
+SCRIPT = f"""
+import json, sys
+from onegen_model.cli import main
+try:
+    main(json.loads(sys.argv[1]))
+except SystemExit as end:
+    loaded = [name for name in {HEAVY} if name in sys.modules]
+    print(json.dumps([end.code, loaded]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("argv", "status"),
+    [(["--help"], 0), (["--version"], 0), (["nonsense"], 2), (["ask"], 2), (["evaluate"], 2)],
+)
+def test_help_version_and_wrong_usage_do_not_wait_for_torch(argv: list[str], status: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(argv)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [status, []]
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"onegen {version('onegen')}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_subcommand_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert f"\n    {command} " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: onegen {command}")
+    assert len(shown.split("\n\n")[1]) > 20  # the description
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["index", "absent", "--out", "new"],
+        ["embed", "absent", "--out", "new"],
+        ["ask", "Who?", "--index", "absent"],
+        ["chat", "--index", "docs"],
+        ["train", "absent.yaml"],
+        ["train", "docs"],
+        ["data", "check", "absent.jsonl"],
+        ["data", "check", "docs"],
+        ["mine", "absent.jsonl", "--out", "mined.jsonl"],
+        ["mine", "docs", "--out", "mined.jsonl"],
+        [
+            "evaluate",
+            "--questions",
+            "docs",
+            "--task",
+            "retrieval",
+            "--out",
+            "o",
+            "--corpus",
+            "docs",
+        ],
+        ["evaluate", "--questions", "absent", "--score", "docs"],
+    ],
+    ids=" ".join,
+)
+def test_a_bad_path_is_one_line_and_no_traceback(
+    argv: list[str], model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, model, *argv)
+    assert line.startswith("onegen: error: ")
+    assert len(line.split("; ")) >= 3
+    assert model.loaded == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "secret"),
+            "secret cannot be used (Permission denied); expected permission for it; change",
+        ),
+        (
+            NotADirectoryError(20, "Not a directory", "file/x"),
+            "file/x cannot be used (Not a directory); expected an existing file or folder",
+        ),
+        (
+            OSError(28, "No space left on device", b"out"),
+            "out cannot be used (No space left on device); expected a path that",
+        ),
+        (OSError("odd"), "The system reports: odd; expected no such error"),
+    ],
+)
+def test_an_error_of_the_file_system_is_one_line(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(_path: str | None, _dtype: str) -> Any:
+        raise error
+
+    assert main(["demo"], load) == 2
+    assert capsys.readouterr().err.startswith(f"onegen: error: {said}")
+    with pytest.raises(type(error)):
+        main(["demo", "--debug"], load)
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def load(_path: str | None, _dtype: str) -> Any:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        main(["demo"], load)
+
+
+def test_a_wrong_index_is_reported_before_the_model_is_loaded(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in ("absent", "docs"):
+        fails(capsys, model, "ask", "Who?", "--index", path)
+        assert model.loaded == ()
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in onegen_model.__all__:
+        assert getattr(onegen_model, name) is not None
+    assert onegen_model.Ticket is onegen_model.RequestHandle
+    assert set(onegen_model.__all__) <= set(dir(onegen_model))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = onegen_model.nothing
+
+
+def test_ctrl_c_while_a_model_is_loaded_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def load(_path: str | None, _dtype: str) -> Any:
+        raise KeyboardInterrupt
+
+    assert main(["demo"], load) == 130
+    assert capsys.readouterr().err == "onegen: stopped\n"
+    assert run(FakeModel(), "ask", "q", "--retrieval", "never") == 0
