@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from onegen_model.cli.parser import build_parser, main
+from onegen_model.cli.parser import parse_arguments, main
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import open_data
@@ -173,7 +173,7 @@ def test_the_shipped_recipes_are_readable() -> None:
 
 def test_every_format_of_a_recipe_is_a_format_of_the_command() -> None:
     for name in get_args(recipe_module.Format):
-        options = build_parser().parse_args(["data", "check", "x", "--format", name])
+        options = parse_arguments(["data", "check", "x", "--format", name])
         assert options.format == name
 
 
