@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.utils import (
     metadata_dict_to_node,
 )
 
-from onegen_integrations.llama_index.passages import to_passage
+from onegen_integrations.llama_index.passage_parser import to_passage
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.stores import (
     FAISS_METRICS,

@@ -17,7 +17,7 @@ from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, PassageP
 from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
-from tests.integrations.llama_index.turns import last
+from tests.integrations.llama_index.scripted_turns import last
 
 
 def components(folder: Path) -> list[Any]:

@@ -15,7 +15,7 @@ from onegen_integrations.llama_index import OneGenLLM, OneGenQueryEngine, OneGen
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.integrations.llama_index.conftest import Build, Positions, Recorder
-from tests.integrations.llama_index.queries import (
+from tests.integrations.llama_index.scripted_queries import (
     LONG,
     QUESTION,
     TURNS,
@@ -214,9 +214,11 @@ def test_an_empty_query_is_refused(index: VectorStoreIndex, llm: OneGenLLM) -> N
                 asyncio.run(told) if asyncio.iscoroutine(told := ask(empty)) else None
 
 
-def test_options_nobody_knows_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:
+def test_unknown_options_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:
     unknown: dict[str, Any] = {"top_k": 3}
-    with pytest.raises(InvalidInputError, match="Unknown options top_k; expected some of"):
+    with pytest.raises(
+        InvalidInputError, match="engine has no option 'top_k'; expected some of"
+    ):
         OneGenQueryEngine.from_index(index, llm, **unknown)
     with pytest.raises(InvalidInputError, match="on_retrieval_error='ignore'; expected"):
         OneGenQueryEngine.from_index(index, llm, on_retrieval_error="ignore")  # type: ignore

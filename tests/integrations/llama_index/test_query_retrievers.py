@@ -13,11 +13,11 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import FunctionTool
 
 from onegen_integrations.llama_index import OneGenLLM, OneGenQueryEngine, OneGenRetriever
-from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
+from onegen_integrations.llama_index.node_retriever import NodeRetriever, NodeSource
 from onegen_model import OneGenModel
 from onegen_model.errors import RetrievalError
 from tests.integrations.llama_index.conftest import Build, Positions
-from tests.integrations.llama_index.queries import (
+from tests.integrations.llama_index.scripted_queries import (
     QUESTION,
     TURN,
     TURNS,
@@ -95,7 +95,7 @@ def test_a_call_behind_a_retrieval_is_no_text_of_the_answer(
     llm: OneGenLLM, script: OneGenModel
 ) -> None:
     add = FunctionTool.from_defaults(lambda a: a, name="add", description="Adds.")
-    source = NodeSource.of_retriever(Five(), llm.shared)
+    source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: f"Wheels of Alba?[RQ]I add. {CALL}"}):
         told = llm.chat_with_tools([add], QUESTION, retriever=NodeRetriever(source))
     assert told.message.content == "I add."
@@ -109,7 +109,7 @@ def test_an_answer_that_was_begun_is_gone_on_with(
 ) -> None:
     turn = "So.\n<FINAL-ANSWER> Brig </FINAL-ANSWER>" if opening.startswith("So") else TURN
     asked = [ChatMessage(QUESTION), ChatMessage(opening, role="assistant")]
-    source = NodeSource.of_retriever(Five(), llm.shared)
+    source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: turn}):
         told = llm.chat(asked, retriever=NodeRetriever(source))
     assert told.message.content == ("ig" if opening.startswith("So") else "Brig")

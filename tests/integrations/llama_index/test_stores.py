@@ -34,7 +34,7 @@ from onegen_integrations.llama_index import (
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.integrations.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
-from tests.integrations.llama_index.searches import FILTER, QUESTION, best, check, found_by
+from tests.integrations.llama_index.store_searches import FILTER, QUESTION, best, check, found_by
 
 
 @pytest.mark.parametrize("store", STORES)

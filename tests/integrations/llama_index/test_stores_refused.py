@@ -23,7 +23,7 @@ from onegen_integrations.llama_index import (
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.integrations.llama_index.conftest import DOCUMENTS, STORES, Build
-from tests.integrations.llama_index.searches import FILTER, QUESTION
+from tests.integrations.llama_index.store_searches import FILTER, QUESTION
 
 
 @pytest.mark.parametrize("store", STORES)
