@@ -119,7 +119,7 @@ class NodeRetriever(SearchAdapter):
         nodes = self.source.select(retriever.retrieve(bundle), query)
         for postprocessor in self.source.postprocessors:
             nodes = postprocessor.postprocess_nodes(nodes, query_bundle=bundle)
-        return self._to_hits(nodes)
+        return self._to_hits(nodes, query)
 
     async def asearch(self, query: Query) -> list[ScoredPassage]:
         if self.source.blocks:
@@ -129,14 +129,17 @@ class NodeRetriever(SearchAdapter):
         for postprocessor in self.source.postprocessors:
             nodes = await postprocessor.apostprocess_nodes(nodes, query_bundle=bundle)
         # Counting the tokens of passages takes too long for an event loop.
-        return await asyncio.to_thread(self._to_hits, nodes)
+        return await asyncio.to_thread(self._to_hits, nodes, query)
 
     def _ask(self, query: Query) -> tuple[QueryBundle, BaseRetriever]:
         bundle = QueryBundle(query_str=query.text, embedding=list(query.embedding))
         return bundle, self.source.retriever(query.top_k + len(query.exclude))
 
-    def _to_hits(self, nodes: Sequence[NodeWithScore]) -> list[ScoredPassage]:
-        return usable_passages([_to_hit(one) for one in nodes], self.source.model.model)
+    def _to_hits(self, nodes: Sequence[NodeWithScore], query: Query) -> list[ScoredPassage]:
+        hits = [_to_hit(one) for one in nodes]
+        if query.exclude and not any(hit.passage.text.strip() for hit in hits):
+            return []  # What was not empty may be in the context already.
+        return usable_passages(hits, self.source.model.model)
 
 
 class RetrievedNodes:

@@ -50,9 +50,9 @@ def test_a_question_that_is_no_text_is_refused_before_any_work(
         llm.stream_complete,
         llm.astream_complete,
     ):
-        with pytest.raises(InvalidInputError, match="The (question|message) is .*; expected some"):
+        with pytest.raises(InvalidInputError, match=r"The (question|message) is .*; expected some"):
             run(ask(question))
-    with pytest.raises(InvalidInputError, match="The question is .*; expected some text"):
+    with pytest.raises(InvalidInputError, match=r"The question is .*; expected some text"):
         engine.query(QueryBundle(question))
     assert chat.chat_history == []
     assert positions.count == 0
@@ -64,9 +64,9 @@ def test_messages_that_are_none_are_refused_before_any_work(
     messages: Any, llm: OneGenLLM, recorder: Recorder
 ) -> None:
     for ask in (llm.chat, llm.achat, llm.stream_chat, llm.astream_chat):
-        with pytest.raises(InvalidInputError, match="expected a (list of )?ChatMessage"):
+        with pytest.raises(InvalidInputError, match=r"expected a (list of )?ChatMessage"):
             run(ask(messages))
-        with pytest.raises(InvalidInputError, match="expected a (list of )?ChatMessage"):
+        with pytest.raises(InvalidInputError, match=r"expected a (list of )?ChatMessage"):
             run(ask(messages=messages))
     assert set(recorder.counts()) == {"SpanDropEvent"}
 
@@ -167,5 +167,3 @@ def test_a_misspelt_option_of_an_engine_is_refused_with_the_nearest_name(
     for make in (OneGenQueryEngine, OneGenRetriever, OneGenChatEngine):
         with pytest.raises(InvalidInputError, match="'max_retrieval'; expected 'max_retrievals'"):
             make.from_index(index, llm, **odd)
-
-

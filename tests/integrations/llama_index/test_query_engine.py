@@ -216,9 +216,7 @@ def test_an_empty_query_is_refused(index: VectorStoreIndex, llm: OneGenLLM) -> N
 
 def test_unknown_options_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:
     unknown: dict[str, Any] = {"top_k": 3}
-    with pytest.raises(
-        InvalidInputError, match="engine has no option 'top_k'; expected some of"
-    ):
+    with pytest.raises(InvalidInputError, match="engine has no option 'top_k'; expected some of"):
         OneGenQueryEngine.from_index(index, llm, **unknown)
     with pytest.raises(InvalidInputError, match="on_retrieval_error='ignore'; expected"):
         OneGenQueryEngine.from_index(index, llm, on_retrieval_error="ignore")  # type: ignore
