@@ -23,7 +23,6 @@ TURNS = {
     "open": "<FINAL-ANSWER>Brig",
     "cut start": "Brig.\n<FINAL-ANS",
     "cut end": "<FINAL-ANSWER>Brig</FINAL-ANS",
-    "stray frame": "Brig<paragraph>",
 }
 PATHS: dict[str, Callable[[OneGenLLM], str]] = {
     "complete": lambda llm: llm.complete(QUESTION).text,
