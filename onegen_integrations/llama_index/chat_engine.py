@@ -196,7 +196,7 @@ class _Tokens:
     shared: SharedModel
 
     def __call__(self, text: str) -> list[int]:
-        return self.shared.model.renderer.text_ids(text)
+        return self.shared.model.token_ids(text)
 
 
 def _fill(

@@ -1,8 +1,6 @@
 """One call of the LLM: its arguments read, its events streamed, and its one second attempt."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,7 +94,7 @@ class ChatRequest:
         request: ChatRequest | None = self
         while request is not None:
             feed = request.builder.feed
-            with closing(model.stream(request.conversation, **request.options)) as stream:
+            with model.stream(request.conversation, **request.options) as stream:
                 for event in stream:
                     if (delta := feed(event)) is not None:
                         yield request.builder.response(delta)
@@ -110,8 +108,7 @@ class ChatRequest:
         request: ChatRequest | None = self
         while request is not None:
             feed = request.builder.feed
-            events = await asyncio.to_thread(model.astream, request.conversation, **request.options)
-            async with aclosing(events) as stream:
+            async with model.astream(request.conversation, **request.options) as stream:
                 async for event in stream:
                     if (delta := feed(event)) is not None:
                         yield request.builder.response(delta)

@@ -51,7 +51,7 @@ class PassageParser(SentenceSplitter):
         id_func = chosen.get("id_func")
         if isinstance(id_func, Mapping) and id_func.get("id_func_name") == "default_id_func":
             del chosen["id_func"]  # `to_dict` writes it so, and SentenceSplitter cannot read it.
-        super().__init__(tokenizer=embeddings.shared.model.renderer.text_ids, **chosen)
+        super().__init__(tokenizer=embeddings.shared.model.token_ids, **chosen)
         self.embed_model = embeddings
 
     @classmethod

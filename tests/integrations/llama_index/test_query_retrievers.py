@@ -1,7 +1,6 @@
 """OneGenRetriever, and OneGenQueryEngine over the retrievers of others."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.integrations.llama_index.scripted_queries import (
     TURN,
     TURNS,
     ByText,
+    Gate,
     context_of,
     plain,
     titles,
@@ -120,14 +120,19 @@ def test_an_answer_that_was_begun_is_gone_on_with(
 async def test_a_retriever_without_an_asynchronous_search_does_not_block(
     llm: OneGenLLM, script: OneGenModel
 ) -> None:
-    task = asyncio.create_task(OneGenQueryEngine.from_retriever(ByText(), llm).aquery(QUESTION))
-    longest = 0.0
-    while not task.done():
-        begun = time.perf_counter()
-        await asyncio.sleep(0.002)
-        longest = max(longest, time.perf_counter() - begun)
+    gate = Gate()
+
+    class Slow(ByText):
+        """A search that takes its time."""
+
+        def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+            gate.hold()
+            return super()._retrieve(query_bundle)
+
+    task = asyncio.create_task(OneGenQueryEngine.from_retriever(Slow(), llm).aquery(QUESTION))
+    await gate.open_until(task)
     assert len((await task).source_nodes) == 4
-    assert longest < 0.08
+    assert gate.num_held == 2
 
 
 def test_the_retriever_of_an_index_keeps_its_size_and_tells_cosines(
