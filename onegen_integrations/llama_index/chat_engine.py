@@ -100,9 +100,9 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
         messages, retrieved = self._begin(message, chat_history)
-        told = self._setup.llm.chat(messages, **self._setup.arguments(retrieved))
-        self._memory.put(told.message)
-        return _to_response(told, retrieved)
+        reply = self._setup.llm.chat(messages, **self._setup.arguments(retrieved))
+        self._memory.put(reply.message)
+        return _to_response(reply, retrieved)
 
     @checks(require_message)
     @trace_method("chat")
@@ -110,9 +110,9 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
-        told = await self._setup.llm.achat(messages, **self._setup.arguments(retrieved))
-        await self._memory.aput(told.message)
-        return _to_response(told, retrieved)
+        reply = await self._setup.llm.achat(messages, **self._setup.arguments(retrieved))
+        await self._memory.aput(reply.message)
+        return _to_response(reply, retrieved)
 
     @checks(require_message)
     @trace_method("chat")
@@ -120,10 +120,10 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
         messages, retrieved = self._begin(message, chat_history)
-        told = self._setup.llm.stream_chat(messages, **self._setup.arguments(retrieved))
+        reply = self._setup.llm.stream_chat(messages, **self._setup.arguments(retrieved))
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(
-            chat_stream=_fill(told, retrieved, sources),
+            chat_stream=_fill(reply, retrieved, sources),
             sources=sources,
             source_nodes=retrieved.nodes,
         )
@@ -139,10 +139,10 @@ class OneGenChatEngine(BaseChatEngine):
     ) -> StreamingAgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
         arguments = self._setup.arguments(retrieved)
-        told = await self._setup.llm.astream_chat(messages, **arguments)
+        reply = await self._setup.llm.astream_chat(messages, **arguments)
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(
-            achat_stream=_afill(told, retrieved, sources),
+            achat_stream=_afill(reply, retrieved, sources),
             sources=sources,
             source_nodes=retrieved.nodes,
         )
@@ -200,16 +200,16 @@ class _Tokens:
 
 
 def _fill(
-    told: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
+    reply: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
 ) -> Generator[ChatResponse, None, None]:
-    yield from told
+    yield from reply
     sources += _to_sources(retrieved)
 
 
 async def _afill(
-    told: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
+    reply: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
 ) -> AsyncGenerator[ChatResponse, None]:
-    async for response in told:
+    async for response in reply:
         yield response
     sources += _to_sources(retrieved)
 
@@ -227,11 +227,11 @@ def _to_sources(retrieved: RetrievedNodes) -> list[ToolOutput]:
     ]
 
 
-def _to_response(told: ChatResponse, retrieved: RetrievedNodes) -> AgentChatResponse:
-    steps = told.message.additional_kwargs["steps"]
+def _to_response(reply: ChatResponse, retrieved: RetrievedNodes) -> AgentChatResponse:
+    steps = reply.message.additional_kwargs["steps"]
     return AgentChatResponse(
-        response=told.message.content or "",
+        response=reply.message.content or "",
         sources=_to_sources(retrieved),
         source_nodes=retrieved.nodes,
-        metadata={"hops": retrieved.hops, "steps": steps, "usage": told.raw},
+        metadata={"hops": retrieved.hops, "steps": steps, "usage": reply.raw},
     )

@@ -8,7 +8,6 @@ from llama_index.core.base.llms.types import ChatMessage, ChatResponse
 
 from onegen_integrations.llama_index.messages import to_call_turns, to_conversation
 from onegen_integrations.llama_index.response_builder import ResponseBuilder, part_stream
-from onegen_integrations.shared.known_names import require_known_names
 from onegen_integrations.shared.repeated_calls import AnsweredCalls
 from onegen_integrations.shared.structured_output import require_whole
 from onegen_integrations.shared.tool_choice import AllowedTools
@@ -57,11 +56,10 @@ class ChatRequest:
         called: Mapping[str, Any],
         sample: Sample,
     ) -> "ChatRequest":
-        """Raises InvalidInputError for arguments that no chat has.
+        """Raises InvalidInputError for arguments of a wrong kind.
 
         `sample` makes the sampling parameters of a call, a grammar and stop strings.
         """
-        require_known_names("A chat", called, ARGUMENTS)
         called = {name: value for name, value in called.items() if value is not None}
         allowed = AllowedTools.of_call(called)
         grammar = allowed.grammar or called.get("grammar")

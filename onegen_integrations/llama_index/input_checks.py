@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.schema import QueryBundle
 
+from onegen_integrations.shared.known_names import require_known_names
 from onegen_model.errors import InvalidInputError
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -52,15 +53,24 @@ def require_messages(messages: object) -> None:
             )
 
 
-def checks(require: Callable[[Any], None]) -> Callable[[Method], Method]:
-    """A decorator: `require` sees a method's first argument before its events are sent."""
+def checks(
+    require: Callable[[Any], None], options: Iterable[str] = ()
+) -> Callable[[Method], Method]:
+    """A decorator that checks a call before its events are sent.
+
+    `require` is called with the first argument of the method. Where there are `options`, no other
+    keyword arguments than these and the method's own are accepted.
+    """
 
     def decorate(method: Method) -> Method:
-        [_, first, *_] = inspect.signature(method).parameters
+        own = list(inspect.signature(method).parameters)
+        first, known = own[1], {*own, *options}
 
         def check(given: tuple[Any, ...], named: dict[str, Any]) -> None:
             if given or first in named:
                 require(given[0] if given else named[first])
+            if options:
+                require_known_names(method.__name__, named, known - {"self", "kwargs"})
 
         @functools.wraps(method)
         def checked(self: Any, *given: Any, **named: Any) -> Any:

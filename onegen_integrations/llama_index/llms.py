@@ -22,7 +22,7 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
-from onegen_integrations.llama_index.chat_request import ChatRequest
+from onegen_integrations.llama_index.chat_request import ARGUMENTS, ChatRequest
 from onegen_integrations.llama_index.input_checks import (
     checks,
     require_messages,
@@ -116,36 +116,36 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
             async for response in responses:
                 yield response
 
-    @checks(require_messages)
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         *_, last = self._responses(messages, kwargs)
         return last
 
-    @checks(require_messages)
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         return [response async for response in self._aresponses(messages, kwargs)][-1]
 
-    @checks(require_messages)
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         return self._responses(messages, kwargs)
 
-    @checks(require_messages)
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         return self._aresponses(messages, kwargs)
 
-    @checks(require_prompt)
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         *_, last = self._responses([ChatMessage(prompt)], kwargs)
         return _to_completion(last)
 
-    @checks(require_prompt)
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -153,7 +153,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         responses = self._aresponses([ChatMessage(prompt)], kwargs)
         return [_to_completion(response) async for response in responses][-1]
 
-    @checks(require_prompt)
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -161,7 +161,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         responses = self._responses([ChatMessage(prompt)], kwargs)
         return (_to_completion(response) for response in responses)
 
-    @checks(require_prompt)
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any

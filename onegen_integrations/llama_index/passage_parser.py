@@ -81,7 +81,7 @@ class PassageParser(SentenceSplitter):
     def get_nodes_from_documents(
         self, documents: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:
-        prepared = [self._prepare(one) for one in documents]
+        prepared: list[Any] = [self._prepare(one) for one in documents]
         nodes: list[BaseNode] = super().get_nodes_from_documents(prepared, show_progress, **kwargs)
         return nodes
 

@@ -95,13 +95,13 @@ class OneGenQueryEngine(BaseQueryEngine):
             retrieved = self._setup.begin()
             chat = self._setup.llm.stream_chat if self._streaming else self._setup.llm.chat
             messages = self._setup.messages(query_bundle.query_str)
-            told = chat(messages, **self._setup.arguments(retrieved))
+            reply = chat(messages, **self._setup.arguments(retrieved))
             response: RESPONSE_TYPE
-            if isinstance(told, ChatResponse):
-                response = Response(_text(told), retrieved.nodes, _metadata(told, retrieved))
+            if isinstance(reply, ChatResponse):
+                response = Response(_text(reply), retrieved.nodes, _metadata(reply, retrieved))
             else:
                 metadata: dict[str, Any] = {}
-                texts = _stream(told, retrieved, metadata)
+                texts = _stream(reply, retrieved, metadata)
                 response = StreamingResponse(texts, retrieved.nodes, metadata)
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
@@ -118,8 +118,8 @@ class OneGenQueryEngine(BaseQueryEngine):
                 texts = _astream(await llm.astream_chat(messages, **arguments), retrieved, metadata)
                 response = AsyncStreamingResponse(texts, retrieved.nodes, metadata)
             else:
-                told = await llm.achat(messages, **arguments)
-                response = Response(_text(told), retrieved.nodes, _metadata(told, retrieved))
+                reply = await llm.achat(messages, **arguments)
+                response = Response(_text(reply), retrieved.nodes, _metadata(reply, retrieved))
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
 
@@ -127,28 +127,28 @@ class OneGenQueryEngine(BaseQueryEngine):
         return {}
 
 
-def _text(told: ChatResponse) -> str:
-    return told.message.content or ""
+def _text(reply: ChatResponse) -> str:
+    return reply.message.content or ""
 
 
-def _metadata(told: ChatResponse, retrieved: RetrievedNodes) -> dict[str, Any]:
-    steps = told.message.additional_kwargs["steps"]
-    return {"hops": retrieved.hops, "steps": steps, "usage": told.raw}
+def _metadata(reply: ChatResponse, retrieved: RetrievedNodes) -> dict[str, Any]:
+    steps = reply.message.additional_kwargs["steps"]
+    return {"hops": retrieved.hops, "steps": steps, "usage": reply.raw}
 
 
 def _stream(
-    told: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
+    reply: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
 ) -> Generator[str, None, None]:
-    for response in told:
+    for response in reply:
         if response.delta:
             yield response.delta
     metadata.update(_metadata(response, retrieved))
 
 
 async def _astream(
-    told: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
+    reply: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
 ) -> AsyncGenerator[str, None]:
-    async for response in told:
+    async for response in reply:
         if response.delta:
             yield response.delta
     metadata.update(_metadata(response, retrieved))

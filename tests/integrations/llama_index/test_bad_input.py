@@ -82,17 +82,26 @@ def test_a_history_that_is_none_is_refused_and_not_remembered(
     assert engine.chat_history == []
 
 
-def test_a_misspelt_argument_of_a_call_is_refused_with_the_nearest_name(llm: OneGenLLM) -> None:
-    asked = [ChatMessage("Hello.")]
-    for options, told in (
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
         ({"max_token": 3}, "no option 'max_token'; expected 'max_tokens'"),
-        ({"logprobs": True}, "no option 'logprobs'; expected some of grammar, max_new_tokens"),
-    ):
-        for ask in (lambda **o: llm.chat(asked, **o), lambda **o: llm.complete("Hello.", **o)):
+        ({"logprobs": True}, "no option 'logprobs'; expected some of "),
+    ],
+)
+def test_a_misspelt_argument_of_a_call_is_refused_with_the_nearest_name(
+    options: dict[str, Any], told: str, llm: OneGenLLM, recorder: Recorder
+) -> None:
+    for kind in ("{}", "a{}", "stream_{}", "astream_{}"):
+        for name, asked in (("chat", [ChatMessage("Hello.")]), ("complete", "Hello.")):
             with pytest.raises(InvalidInputError, match=told):
-                ask(**options)
+                run(getattr(llm, kind.format(name))(asked, **options))
+    assert set(recorder.counts()) == {"SpanDropEvent"}
+
+
+def test_retrieval_that_is_forced_without_a_retriever_is_refused(llm: OneGenLLM) -> None:
     with pytest.raises(InvalidInputError, match='"always" without a retriever; expected one'):
-        llm.chat(asked, retrieval="always")
+        llm.chat([ChatMessage("Hello.")], retrieval="always")
 
 
 @pytest.mark.parametrize("count", [0, -1, "3", 2.5, True])

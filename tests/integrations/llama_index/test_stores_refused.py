@@ -58,7 +58,7 @@ def test_vectors_of_another_length_are_refused(
         transformations=[PassageParser(narrow)],
     )
     index._embed_model = embedding
-    with pytest.raises(PassageIndexError, match="have 32 numbers; expected 64, as this model"):
+    with pytest.raises(PassageIndexError, match="have 32 numbers; expected 64, the dimension"):
         OneGenQueryEngine.from_index(index, llm)
 
 
