@@ -98,7 +98,7 @@ class PassageParser(SentenceSplitter):
         title = json_title(node.metadata)
         if title and self.embed_model is not None:
             model = self.embed_model.shared.model
-            short = shorten_title(title, node.node_id, model, self.chunk_size // 2)
+            short = shorten_title(title, node.node_id, model)
             if short != title:
                 node.metadata = {**node.metadata, TITLE: short}
         return node
