@@ -3,7 +3,6 @@
 import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Generator
-from dataclasses import dataclass
 from threading import Thread
 from typing import Any, Unpack
 
@@ -27,8 +26,8 @@ from onegen_integrations.llama_index.input_checks import (
 )
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.messages import count_tokens
+from onegen_integrations.llama_index.model_fields import ModelTokenizer
 from onegen_integrations.llama_index.node_retriever import RetrievedNodes
-from onegen_integrations.shared.models import SharedModel
 
 
 class TranscriptMemory(ChatMemoryBuffer):
@@ -185,18 +184,8 @@ def _default_memory(setup: EngineSetup, system_prompt: str) -> BaseMemory:
             stacklevel=3,
         )
     return TranscriptMemory.from_defaults(
-        token_limit=max(1, room), tokenizer_fn=_Tokens(setup.llm.shared)
+        token_limit=max(1, room), tokenizer_fn=ModelTokenizer(setup.llm.shared)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """Counts as the model does; pickles with the model's name."""
-
-    shared: SharedModel
-
-    def __call__(self, text: str) -> list[int]:
-        return self.shared.model.token_ids(text)
 
 
 def _fill(

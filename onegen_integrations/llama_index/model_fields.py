@@ -1,9 +1,11 @@
-"""The fields with which every component of LlamaIndex names its model."""
+"""What every component of LlamaIndex keeps of its model: fields that name it, and a tokenizer."""
 
 import pickle
+from dataclasses import dataclass
 from typing import Any
 
 from onegen_integrations.shared.model_fields import ModelFields
+from onegen_integrations.shared.models import SharedModel
 
 
 class PicklableModelFields(ModelFields):
@@ -17,3 +19,13 @@ class PicklableModelFields(ModelFields):
         pickle.dumps(self.model)
         state: dict[Any, Any] = super().__getstate__()
         return state
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTokenizer:
+    """The ids of a text, as LlamaIndex's `tokenizer`; copied and pickled without the model."""
+
+    shared: SharedModel
+
+    def __call__(self, text: str) -> list[int]:
+        return self.shared.model.token_ids(text)

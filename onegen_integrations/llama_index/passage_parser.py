@@ -11,6 +11,7 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, MetadataMode, TextNode
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
+from onegen_integrations.llama_index.model_fields import ModelTokenizer
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.known_names import require_known_names
 from onegen_integrations.shared.usable_passages import shorten_title
@@ -51,7 +52,7 @@ class PassageParser(SentenceSplitter):
         id_func = chosen.get("id_func")
         if isinstance(id_func, Mapping) and id_func.get("id_func_name") == "default_id_func":
             del chosen["id_func"]  # `to_dict` writes it so, and SentenceSplitter cannot read it.
-        super().__init__(tokenizer=embeddings.shared.model.token_ids, **chosen)
+        super().__init__(tokenizer=ModelTokenizer(embeddings.shared), **chosen)
         self.embed_model = embeddings
 
     @classmethod
