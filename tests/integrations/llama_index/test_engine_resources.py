@@ -65,11 +65,8 @@ def test_a_store_with_a_client_is_named_when_its_engine_cannot_be_pickled(
         pickle.dumps(engine)
 
 
-def test_a_model_without_a_name_is_refused_when_its_engine_is_pickled(
-    build: Build, model: OneGenModel
-) -> None:
-    own = OneGenModel.__new__(OneGenModel)
-    own.__dict__.update(model.__dict__)
+def test_a_model_without_a_name_is_refused_when_its_engine_is_pickled(folder: Path) -> None:
+    own = OneGenModel.from_pretrained(folder)
     llm, embedding = OneGenLLM(model=own), OneGenEmbedding(model=own)
     with pytest.raises(InvalidInputError, match="cannot be pickled"):
         pickle.dumps(embedding)
