@@ -6,8 +6,8 @@
     Where was Tobin Aldermay born? -> Tobin Aldermay (0.91)
     Read: 141 positions, of them written: 49
 
-The queries are what the model wrote, their vectors its own states behind that text: there is no
-embedding call, and "read" is the prompt, the passages and what was written, once.
+The model wrote the queries, and its own states behind them are their embeddings: no text is
+embedded for a search. "Read" counts the prompt, the passages and the written tokens, each once.
 """
 
 import sys

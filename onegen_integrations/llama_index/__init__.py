@@ -13,7 +13,7 @@ except ImportError as error:
 from onegen_integrations.llama_index.chat_engine import OneGenChatEngine
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
 from onegen_integrations.llama_index.llms import OneGenLLM
-from onegen_integrations.llama_index.passages import PassageParser
+from onegen_integrations.llama_index.passage_parser import PassageParser
 from onegen_integrations.llama_index.query_engine import OneGenQueryEngine
 from onegen_integrations.llama_index.retrievers import OneGenRetriever
 

@@ -1,6 +1,7 @@
-"""A conversation that retrieves inside its answers; each turn reads only what is new."""
+"""A chat engine that retrieves inside its answers; each turn reads only what is new."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncGenerator, Generator
 from threading import Thread
 from typing import Any, Unpack
@@ -17,14 +18,20 @@ from llama_index.core.chat_engine.types import (
 from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import ToolOutput
 
-from onegen_integrations.llama_index.answering import Answering, AnsweringOptions
+from onegen_integrations.llama_index.engine_setup import EngineOptions, EngineSetup
+from onegen_integrations.llama_index.input_checks import (
+    checks,
+    require_message,
+    require_messages,
+)
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.messages import count_tokens
-from onegen_integrations.llama_index.searching import NodeRetriever
+from onegen_integrations.llama_index.model_fields import ModelTokenizer
+from onegen_integrations.llama_index.node_retriever import RetrievedNodes
 
 
 class TranscriptMemory(ChatMemoryBuffer):
-    """As many turns as fit, counted with the passages that were looked up in them."""
+    """Keeps as many turns as fit, counted with the passages that were inserted in them."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -35,21 +42,21 @@ class TranscriptMemory(ChatMemoryBuffer):
 
 
 class OneGenChatEngine(BaseChatEngine):
-    """Earlier turns come back with the passages they had and the tokens they were written in.
+    """A chat whose earlier turns are sent back with their passages, in their own tokens.
 
-    Where the memory drops or changes a turn, the rest is read anew. Of a streamed turn, `sources`
-    (a hop each) are complete at its end.
+    From a turn on that the memory has dropped or changed, the history is read again. The `sources`
+    of a streamed turn (one for each hop) are complete at its end.
     """
 
     def __init__(
         self,
-        answering: Answering,
+        answering: EngineSetup,
         memory: BaseMemory,
         *,
         system_prompt: str | None = None,
         callback_manager: CallbackManager | None = None,
     ) -> None:
-        self._answering = answering
+        self._setup = answering
         self._memory = memory
         system_prompt = system_prompt or answering.llm.system_prompt
         self._prefix = [ChatMessage(system_prompt, role="system")] if system_prompt else []
@@ -63,10 +70,13 @@ class OneGenChatEngine(BaseChatEngine):
         *,
         memory: BaseMemory | None = None,
         system_prompt: str | None = None,
-        **options: Unpack[AnsweringOptions],
+        **options: Unpack[EngineOptions],
     ) -> "OneGenChatEngine":
-        """Without a `memory` of your own: as many turns as leave room for the next."""
-        answering = Answering.over(index, llm, options)
+        """Without a `memory`, the engine remembers as many turns as leave room for the next.
+
+        A warning says so where that is none.
+        """
+        answering = EngineSetup.over(index, llm, options)
         chosen = memory or _default_memory(answering, system_prompt or "")
         return cls(answering, chosen, system_prompt=system_prompt)
 
@@ -75,57 +85,65 @@ class OneGenChatEngine(BaseChatEngine):
         history: list[ChatMessage] = self._memory.get_all()
         return history
 
+    def unload(self) -> None:
+        """Frees the model, which is loaded again when it is next used."""
+        self._setup.llm.unload()
+
     def reset(self) -> None:
-        """Forget the conversation."""
+        """Forgets the conversation."""
         self._memory.reset()
 
+    @checks(require_message)
     @trace_method("chat")
     def chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
-        messages, retriever = self._begin(message, chat_history)
-        told = self._answering.llm.chat(messages, **self._answering.arguments(retriever))
-        self._memory.put(told.message)
-        return _to_response(told, retriever)
+        messages, retrieved = self._begin(message, chat_history)
+        reply = self._setup.llm.chat(messages, **self._setup.arguments(retrieved))
+        self._memory.put(reply.message)
+        return _to_response(reply, retrieved)
 
+    @checks(require_message)
     @trace_method("chat")
     async def achat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
-        messages, retriever = await self._abegin(message, chat_history)
-        told = await self._answering.llm.achat(messages, **self._answering.arguments(retriever))
-        await self._memory.aput(told.message)
-        return _to_response(told, retriever)
+        messages, retrieved = await self._abegin(message, chat_history)
+        reply = await self._setup.llm.achat(messages, **self._setup.arguments(retrieved))
+        await self._memory.aput(reply.message)
+        return _to_response(reply, retrieved)
 
+    @checks(require_message)
     @trace_method("chat")
     def stream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
-        messages, retriever = self._begin(message, chat_history)
-        told = self._answering.llm.stream_chat(messages, **self._answering.arguments(retriever))
+        messages, retrieved = self._begin(message, chat_history)
+        reply = self._setup.llm.stream_chat(messages, **self._setup.arguments(retrieved))
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(
-            chat_stream=_fill(told, retriever, sources),
+            chat_stream=_fill(reply, retrieved, sources),
             sources=sources,
-            source_nodes=retriever.nodes,
+            source_nodes=retrieved.nodes,
         )
         thread = Thread(target=response.write_response_to_history, args=(self._memory,))
         response.write_response_to_history_thread = thread
         thread.start()
         return response
 
+    @checks(require_message)
     @trace_method("chat")
     async def astream_chat(
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
-        messages, retriever = await self._abegin(message, chat_history)
-        arguments = self._answering.arguments(retriever)
-        told = await self._answering.llm.astream_chat(messages, **arguments)
+        messages, retrieved = await self._abegin(message, chat_history)
+        arguments = self._setup.arguments(retrieved)
+        reply = await self._setup.llm.astream_chat(messages, **arguments)
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(
-            achat_stream=_afill(told, retriever, sources),
+            achat_stream=_afill(reply, retrieved, sources),
             sources=sources,
-            source_nodes=retriever.nodes,
+            source_nodes=retrieved.nodes,
         )
         writing = response.awrite_response_to_history(self._memory)
         response.awrite_response_to_history_task = asyncio.create_task(writing)
@@ -133,49 +151,59 @@ class OneGenChatEngine(BaseChatEngine):
 
     def _begin(
         self, message: str, chat_history: list[ChatMessage] | None
-    ) -> tuple[list[ChatMessage], NodeRetriever]:
+    ) -> tuple[list[ChatMessage], RetrievedNodes]:
         if chat_history is not None:
+            require_messages(chat_history)
             self._memory.set(chat_history)
         self._memory.put(ChatMessage(message))
         remembered = self._memory.get(input=message)
-        return [*self._prefix, *remembered], self._answering.retriever()
+        return [*self._prefix, *remembered], self._setup.begin()
 
     async def _abegin(
         self, message: str, chat_history: list[ChatMessage] | None
-    ) -> tuple[list[ChatMessage], NodeRetriever]:
+    ) -> tuple[list[ChatMessage], RetrievedNodes]:
         if chat_history is not None:
+            require_messages(chat_history)
             await self._memory.aset(chat_history)
         await self._memory.aput(ChatMessage(message))
         remembered = await self._memory.aget(input=message)
-        return [*self._prefix, *remembered], self._answering.retriever()
+        return [*self._prefix, *remembered], self._setup.begin()
 
 
-def _default_memory(answering: Answering, system_prompt: str) -> BaseMemory:
+def _default_memory(setup: EngineSetup, system_prompt: str) -> BaseMemory:
     """Leaves room for the system's text, an answer, and the passages of one retrieval."""
-    model, count = answering.llm.shared.model, answering.usual_count
+    model, count, longest = setup.llm.shared.model, setup.usual_count, setup.llm.max_tokens
     fixed = model.count_tokens(f"{model.template.system}\n\n{system_prompt}")
-    room = model.max_context - fixed - answering.llm.max_tokens - count * model.max_passage_tokens
+    room = model.max_context - fixed - longest - count * model.max_passage_tokens
+    if room < model.max_passage_tokens:
+        warnings.warn(
+            f"The chat engine remembers no earlier turn: {count} passages of up to "
+            f"{model.max_passage_tokens} tokens and an answer of up to {longest} leave "
+            f"{max(0, room)} of {model.max_context} tokens for the memory; lower "
+            "similarity_top_k or max_tokens, or pass a memory",
+            stacklevel=3,
+        )
     return TranscriptMemory.from_defaults(
-        token_limit=max(1, room), tokenizer_fn=model.renderer.text_ids
+        token_limit=max(1, room), tokenizer_fn=ModelTokenizer(setup.llm.shared)
     )
 
 
 def _fill(
-    told: Any, retriever: NodeRetriever, sources: list[ToolOutput]
+    reply: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
 ) -> Generator[ChatResponse, None, None]:
-    yield from told
-    sources += _to_sources(retriever)
+    yield from reply
+    sources += _to_sources(retrieved)
 
 
 async def _afill(
-    told: Any, retriever: NodeRetriever, sources: list[ToolOutput]
+    reply: Any, retrieved: RetrievedNodes, sources: list[ToolOutput]
 ) -> AsyncGenerator[ChatResponse, None]:
-    async for response in told:
+    async for response in reply:
         yield response
-    sources += _to_sources(retriever)
+    sources += _to_sources(retrieved)
 
 
-def _to_sources(retriever: NodeRetriever) -> list[ToolOutput]:
+def _to_sources(retrieved: RetrievedNodes) -> list[ToolOutput]:
     return [
         ToolOutput(
             content=", ".join(hop["node_ids"]),
@@ -184,15 +212,15 @@ def _to_sources(retriever: NodeRetriever) -> list[ToolOutput]:
             raw_output=hop,
             is_error="error" in hop,
         )
-        for hop in retriever.hops
+        for hop in retrieved.hops
     ]
 
 
-def _to_response(told: ChatResponse, retriever: NodeRetriever) -> AgentChatResponse:
-    steps = told.message.additional_kwargs["steps"]
+def _to_response(reply: ChatResponse, retrieved: RetrievedNodes) -> AgentChatResponse:
+    steps = reply.message.additional_kwargs["steps"]
     return AgentChatResponse(
-        response=told.message.content or "",
-        sources=_to_sources(retriever),
-        source_nodes=retriever.nodes,
-        metadata={"hops": retriever.hops, "steps": steps, "usage": told.raw},
+        response=reply.message.content or "",
+        sources=_to_sources(retrieved),
+        source_nodes=retrieved.nodes,
+        metadata={"hops": retrieved.hops, "steps": steps, "usage": reply.raw},
     )

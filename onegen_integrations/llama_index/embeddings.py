@@ -6,7 +6,7 @@ from typing import ClassVar
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field
 
-from onegen_integrations.llama_index.fields import PicklableModelFields
+from onegen_integrations.llama_index.model_fields import PicklableModelFields
 from onegen_integrations.shared.model_fields import EmbeddingFields
 
 

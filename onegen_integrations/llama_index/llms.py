@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import (
@@ -22,27 +22,29 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 
-from onegen_integrations.llama_index.fields import PicklableModelFields
-from onegen_integrations.llama_index.messages import to_conversation
-from onegen_integrations.llama_index.turns import Turn
+from onegen_integrations.llama_index.chat_request import ARGUMENTS, ChatRequest
+from onegen_integrations.llama_index.input_checks import (
+    checks,
+    require_messages,
+    require_prompt,
+)
+from onegen_integrations.llama_index.model_fields import PicklableModelFields
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.sampling_fields import SamplingFields
-from onegen_model import Conversation, Grammar, Options
+from onegen_model import Grammar
 from onegen_model.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from llama_index.core.tools.types import BaseTool
-
-Asked = tuple[Conversation, Options, Turn]
 
 # Where structured output streams, LlamaIndex reads it from the text and not from a call.
 _AS_JSON = "as_json"
 
 
 class _Metadata(LLMMetadata):
-    """The context is as long as the model's, which is loaded when somebody asks for it.
+    """Reads the context length from the model, which is loaded for it and for nothing else.
 
-    LlamaIndex reads the rest inside the event loop, before each call.
+    LlamaIndex reads the other fields inside the event loop, before each call.
     """
 
     _shared: SharedModel = PrivateAttr()
@@ -62,13 +64,14 @@ class _Metadata(LLMMetadata):
 
 
 class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
-    """Chat, completion and tools; what is looked up inside an answer is a query engine's affair.
+    """Chat, completion, tools and structured output, without retrieval of its own.
 
-    A chat takes `retriever` and `retrieval` of the core as keyword arguments, which is how
-    `OneGenQueryEngine` uses it.
+    A chat takes `retriever` and `retrieval` of the core as keyword arguments; `OneGenQueryEngine`
+    passes both. A call of a tool that only repeats one whose result the messages hold is dropped;
+    where nothing else was written the model then answers without tools.
     """
 
-    # The core's defaults as values: LlamaIndex shows them, and counts with `max_tokens`.
+    # The core's defaults, as values: LlamaIndex shows them and calculates with `max_tokens`.
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
@@ -85,7 +88,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         return _Metadata(self.shared, **self._known())
 
     def to_payload(self) -> dict[str, Any]:
-        """What events tell: no context window, because the model would be loaded for it."""
+        """The metadata in events, without the context window: it would load the model."""
         return {"class_name": self.class_name(), **self._known()}
 
     def _known(self) -> dict[str, Any]:
@@ -96,72 +99,53 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
             "model_name": self.model_label,
         }
 
-    def _ask(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> Asked:
-        model = self.shared.model
-        called = {name: value for name, value in called.items() if value is not None}
-        tools, grammar = _choose(called)
-        retriever = None if grammar else called.get("retriever")
-        with_tools = bool(tools) and not called.get("grammar")
-        conversation = to_conversation(messages, tools)
-        turn = Turn.begin(
-            None if grammar else model.template,
-            retriever,
-            conversation.opening,
-            with_tools=with_tools,
-        )
-        options: Options = {
-            "retriever": retriever,
-            "sampling": self.sampling(called, grammar, called.get("stop") or None),
-            "retrieval": called.get("retrieval") if retriever is not None else None,
-        }
-        return conversation, options, turn
+    def _request(self, messages: Sequence[ChatMessage], called: Mapping[str, Any]) -> ChatRequest:
+        return ChatRequest.of_call(self.shared.model, messages, called, self.sampling)
 
     def _responses(
         self, messages: Sequence[ChatMessage], called: Mapping[str, Any]
     ) -> Generator[ChatResponse, None, None]:
-        conversation, options, turn = self._ask(messages, called)
-        with closing(self.shared.model.stream(conversation, **options)) as stream:
-            for event in stream:
-                if (delta := turn.feed(event)) is not None:
-                    yield turn.response(delta)
-        yield turn.close(stream.answer)
+        yield from self._request(messages, called).responses(self.shared.model)
 
     async def _aresponses(
         self, messages: Sequence[ChatMessage], called: Mapping[str, Any]
     ) -> AsyncGenerator[ChatResponse, None]:
         # Loading the model and reading a long history would hold up the event loop.
-        conversation, options, turn = await asyncio.to_thread(self._ask, messages, called)
-        events = await asyncio.to_thread(self.shared.model.astream, conversation, **options)
-        async with aclosing(events) as stream:
-            async for event in stream:
-                if (delta := turn.feed(event)) is not None:
-                    yield turn.response(delta)
-        yield turn.close(stream.answer)
+        request = await asyncio.to_thread(self._request, messages, called)
+        async with aclosing(request.aresponses(self.shared.model)) as responses:
+            async for response in responses:
+                yield response
 
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         *_, last = self._responses(messages, kwargs)
         return last
 
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         return [response async for response in self._aresponses(messages, kwargs)][-1]
 
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         return self._responses(messages, kwargs)
 
+    @checks(require_messages, ARGUMENTS)
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         return self._aresponses(messages, kwargs)
 
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         *_, last = self._responses([ChatMessage(prompt)], kwargs)
         return _to_completion(last)
 
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -169,6 +153,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         responses = self._aresponses([ChatMessage(prompt)], kwargs)
         return [_to_completion(response) async for response in responses][-1]
 
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     def stream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -176,6 +161,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         responses = self._responses([ChatMessage(prompt)], kwargs)
         return (_to_completion(response) for response in responses)
 
+    @checks(require_prompt, ARGUMENTS)
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
@@ -214,7 +200,7 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
         allow_parallel_tool_calls: bool = False,
         **kwargs: Any,
     ) -> ChatResponse:
-        """The first call alone, where only one is allowed."""
+        """The response with its first call only, unless several are allowed."""
         message = response.message
         calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
         if not allow_parallel_tool_calls:
@@ -244,11 +230,11 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **kwargs: Any
     ) -> list[ToolSelection]:
-        """Calls of the message; raises InvalidInputError where there is none and one is needed."""
+        """The calls of the message; raises InvalidInputError if one is needed and there is none."""
         blocks = [one for one in response.message.blocks if isinstance(one, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
             raise InvalidInputError(
-                "The model has called no tool; expected at least one call; make it with "
+                "The model has called no tool; expected at least one call; force one with "
                 "`tool_required=True`"
             )
         return [
@@ -259,18 +245,6 @@ class OneGenLLM(PicklableModelFields, SamplingFields, FunctionCallingLLM):
             )
             for block in blocks
         ]
-
-
-def _choose(called: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], Grammar | None]:
-    """The tools that are shown, and what alone may be written."""
-    tools, choice = called.get("tools") or (), called.get("tool_choice")
-    if isinstance(choice, Mapping):
-        choice = choice.get("function", choice).get("name")
-    if choice == "none" or not tools:
-        return (), called.get("grammar")
-    if choice in (None, "auto"):
-        return tools, called.get("grammar")
-    return tools, Grammar.tool_call(tools, name=None if choice in ("any", "required") else choice)
 
 
 def _arguments(block: ToolCallBlock) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """LlamaIndex messages to a conversation of the core, and answers back. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -12,6 +12,8 @@ from llama_index.core.base.llms.types import (
     ToolCallBlock,
 )
 
+from onegen_integrations.shared.json_values import json_metadata
+from onegen_integrations.shared.repeated_calls import CallTurn
 from onegen_model import (
     Conversation,
     Message,
@@ -33,7 +35,7 @@ ROLES = {
     MessageRole.FUNCTION: "tool",
 }
 REPLAY = "onegen"
-# Tokens around a message, and around a passage: more than templates have, because they bound.
+# Tokens around a message and around a passage, at most.
 TURN, FRAME = 12, 4
 
 
@@ -41,9 +43,9 @@ def to_conversation(
     messages: Sequence[ChatMessage],
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> Conversation:
-    """Raises InvalidInputError for what a text model cannot read, or where nothing is asked.
+    """Raises InvalidInputError for anything but text, and for messages that ask nothing.
 
-    An assistant's message at the end is gone on with, unless this model has finished it.
+    An assistant's message at the end is continued, unless this model has finished it.
     """
     if messages and (replay := _replay(messages[-1])) and replay.get("finished", True):
         raise InvalidInputError(
@@ -51,6 +53,11 @@ def to_conversation(
             "answer; add a message of the user"
         )
     return Conversation(tuple(map(_to_message, messages)), tuple(tools))
+
+
+def to_call_turns(messages: Sequence[ChatMessage]) -> list[CallTurn]:
+    """Roles and calls of messages."""
+    return [CallTurn(ROLES[one.role], tuple(_calls(one))) for one in messages]
 
 
 def _to_message(message: ChatMessage) -> Message:
@@ -61,7 +68,7 @@ def _to_message(message: ChatMessage) -> Message:
 
 
 def text_of(message: ChatMessage) -> str:
-    """Raises InvalidInputError for an image or whatever else is no text."""
+    """Raises InvalidInputError for an image or anything else that is not text."""
     texts = []
     for block in message.blocks:
         if isinstance(block, TextBlock):
@@ -78,27 +85,29 @@ def _segments(message: ChatMessage) -> tuple[Segment, ...]:
     """The turn as it was written, while the message still says the same."""
     if replay := _replay(message):
         return tuple(map(_to_segment, replay["segments"]))
-    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    return (Segment("\n".join(filter(None, (text_of(message), *map(_call_text, calls))))),)
+    calls = (_call_text(name, arguments) for name, arguments in _calls(message))
+    return (Segment("\n".join(filter(None, (text_of(message), *calls)))),)
 
 
 def _replay(message: ChatMessage) -> Mapping[str, Any] | None:
-    """What `remember` has kept of a message that is still the same."""
+    """What `remember` has kept, while the message is still the same."""
     replay: Mapping[str, Any] | None = message.additional_kwargs.get(REPLAY)
     return replay if replay and replay["shown"] == _shown(message) else None
 
 
 def _shown(message: ChatMessage) -> list[Any]:
-    """What a reader sees of a message; chat engines strip its text."""
-    calls = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
-    return [text_of(message).strip(), *([call.tool_name, call.tool_kwargs] for call in calls)]
+    """What a reader sees of a message, stripped because chat engines strip it."""
+    return [text_of(message).strip(), *map(list, _calls(message))]
 
 
-def _call_text(block: ToolCallBlock) -> str:
-    arguments = block.tool_kwargs
-    if isinstance(arguments, str):
-        return arguments
-    return render_tool_call(ToolCall(block.tool_name, arguments))
+def _calls(message: ChatMessage) -> list[tuple[str, Any]]:
+    """Names and arguments."""
+    blocks = [block for block in message.blocks if isinstance(block, ToolCallBlock)]
+    return [(block.tool_name, block.tool_kwargs) for block in blocks]
+
+
+def _call_text(name: str, arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else render_tool_call(ToolCall(name, arguments))
 
 
 def _to_segment(plain: Mapping[str, Any]) -> Segment:
@@ -108,13 +117,17 @@ def _to_segment(plain: Mapping[str, Any]) -> Segment:
 
 
 def remember(message: ChatMessage, segments: Sequence[Segment], *, finished: bool) -> None:
-    """Keep with a message, as JSON, what it takes to send the turn back exactly."""
-    plain = [asdict(segment) for segment in segments]
+    """Keeps with a message, as JSON, the segments with which the turn is sent back exactly."""
     message.additional_kwargs[REPLAY] = {
         "shown": _shown(message),
-        "segments": plain,
+        "segments": [_to_plain(segment) for segment in segments],
         "finished": finished,
     }
+
+
+def _to_plain(segment: Segment) -> dict[str, Any]:
+    passages = (replace(one, metadata=json_metadata(one.metadata)) for one in segment.passages)
+    return asdict(replace(segment, passages=tuple(passages)))
 
 
 def count_tokens(message: ChatMessage, count: Callable[[str], int]) -> int:

@@ -15,16 +15,17 @@ from llama_index.core.base.response.schema import (
 )
 from llama_index.core.callbacks import CallbackManager, CBEventType, EventPayload
 from llama_index.core.prompts.mixin import PromptMixinType
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import NodeWithScore, QueryBundle, QueryType
 
-from onegen_integrations.llama_index.answering import Answering, AnsweringOptions
+from onegen_integrations.llama_index.engine_setup import EngineOptions, EngineSetup
+from onegen_integrations.llama_index.input_checks import checks, require_query
 from onegen_integrations.llama_index.llms import OneGenLLM
+from onegen_integrations.llama_index.node_retriever import RetrievedNodes
 from onegen_integrations.llama_index.retrievers import OneGenRetriever
-from onegen_integrations.llama_index.searching import NodeRetriever
 
 
 class OneGenQueryEngine(BaseQueryEngine):
-    """One chat of the model per query; the vectors it makes while it writes search the index.
+    """One chat of the model per query; the query embeddings it makes in it search the index.
 
     `source_nodes` are in the order in which they entered the context; `metadata` holds the hops
     (query and node ids), the steps, and the usage. While an answer streams, both fill.
@@ -32,13 +33,13 @@ class OneGenQueryEngine(BaseQueryEngine):
 
     def __init__(
         self,
-        answering: Answering,
+        answering: EngineSetup,
         *,
         streaming: bool = False,
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(callback_manager or Settings.callback_manager)
-        self._answering = answering
+        self._setup = answering
         self._streaming = streaming
 
     @classmethod
@@ -48,10 +49,10 @@ class OneGenQueryEngine(BaseQueryEngine):
         llm: OneGenLLM | None = None,
         *,
         streaming: bool = False,
-        **options: Unpack[AnsweringOptions],
+        **options: Unpack[EngineOptions],
     ) -> "OneGenQueryEngine":
         """Raises PassageIndexError for an index of other embeddings, or an empty one."""
-        return cls(Answering.over(index, llm, options), streaming=streaming)
+        return cls(EngineSetup.over(index, llm, options), streaming=streaming)
 
     @classmethod
     def from_retriever(
@@ -60,53 +61,65 @@ class OneGenQueryEngine(BaseQueryEngine):
         llm: OneGenLLM | None = None,
         *,
         streaming: bool = False,
-        **options: Unpack[AnsweringOptions],
+        **options: Unpack[EngineOptions],
     ) -> "OneGenQueryEngine":
-        """Any retriever: it is asked with the text before the query token, and with the vector.
+        """Any retriever; it is asked with the text before the query token and with the vector.
 
-        What it finds is taken, but for nodes that the context holds already; only an index can be
+        Nodes that the context holds already are left out of what it finds; only an index can be
         asked for others in their place.
         """
-        return cls(Answering.over(retriever, llm, options), streaming=streaming)
+        return cls(EngineSetup.over(retriever, llm, options), streaming=streaming)
+
+    @checks(require_query)
+    def query(self, str_or_query_bundle: QueryType) -> RESPONSE_TYPE:
+        return super().query(str_or_query_bundle)
+
+    @checks(require_query)
+    async def aquery(self, str_or_query_bundle: QueryType) -> RESPONSE_TYPE:
+        return await super().aquery(str_or_query_bundle)
+
+    def unload(self) -> None:
+        """Frees the model, which is loaded again when it is next used."""
+        self._setup.llm.unload()
 
     def retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        """Every node that the model looks up for a question."""
-        return OneGenRetriever(self._answering).retrieve(query_bundle)
+        """Every node that the model retrieves for a question."""
+        return OneGenRetriever(self._setup).retrieve(query_bundle)
 
     async def aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await OneGenRetriever(self._answering).aretrieve(query_bundle)
+        return await OneGenRetriever(self._setup).aretrieve(query_bundle)
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         asked: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
         with self.callback_manager.event(CBEventType.QUERY, payload=asked) as event:
-            retriever = self._answering.retriever()
-            chat = self._answering.llm.stream_chat if self._streaming else self._answering.llm.chat
-            messages = self._answering.messages(query_bundle.query_str)
-            told = chat(messages, **self._answering.arguments(retriever))
+            retrieved = self._setup.begin()
+            chat = self._setup.llm.stream_chat if self._streaming else self._setup.llm.chat
+            messages = self._setup.messages(query_bundle.query_str)
+            reply = chat(messages, **self._setup.arguments(retrieved))
             response: RESPONSE_TYPE
-            if isinstance(told, ChatResponse):
-                response = Response(_text(told), retriever.nodes, _metadata(told, retriever))
+            if isinstance(reply, ChatResponse):
+                response = Response(_text(reply), retrieved.nodes, _metadata(reply, retrieved))
             else:
                 metadata: dict[str, Any] = {}
-                texts = _stream(told, retriever, metadata)
-                response = StreamingResponse(texts, retriever.nodes, metadata)
+                texts = _stream(reply, retrieved, metadata)
+                response = StreamingResponse(texts, retrieved.nodes, metadata)
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
 
     async def _aquery(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
         asked: dict[str, Any] = {EventPayload.QUERY_STR: query_bundle.query_str}
         with self.callback_manager.event(CBEventType.QUERY, payload=asked) as event:
-            retriever, llm = self._answering.retriever(), self._answering.llm
-            messages = self._answering.messages(query_bundle.query_str)
-            arguments = self._answering.arguments(retriever)
+            retrieved, llm = self._setup.begin(), self._setup.llm
+            messages = self._setup.messages(query_bundle.query_str)
+            arguments = self._setup.arguments(retrieved)
             response: RESPONSE_TYPE
             if self._streaming:
                 metadata: dict[str, Any] = {}
-                texts = _astream(await llm.astream_chat(messages, **arguments), retriever, metadata)
-                response = AsyncStreamingResponse(texts, retriever.nodes, metadata)
+                texts = _astream(await llm.astream_chat(messages, **arguments), retrieved, metadata)
+                response = AsyncStreamingResponse(texts, retrieved.nodes, metadata)
             else:
-                told = await llm.achat(messages, **arguments)
-                response = Response(_text(told), retriever.nodes, _metadata(told, retriever))
+                reply = await llm.achat(messages, **arguments)
+                response = Response(_text(reply), retrieved.nodes, _metadata(reply, retrieved))
             event.on_end(payload={EventPayload.RESPONSE: response})
         return response
 
@@ -114,28 +127,28 @@ class OneGenQueryEngine(BaseQueryEngine):
         return {}
 
 
-def _text(told: ChatResponse) -> str:
-    return told.message.content or ""
+def _text(reply: ChatResponse) -> str:
+    return reply.message.content or ""
 
 
-def _metadata(told: ChatResponse, retriever: NodeRetriever) -> dict[str, Any]:
-    steps = told.message.additional_kwargs["steps"]
-    return {"hops": retriever.hops, "steps": steps, "usage": told.raw}
+def _metadata(reply: ChatResponse, retrieved: RetrievedNodes) -> dict[str, Any]:
+    steps = reply.message.additional_kwargs["steps"]
+    return {"hops": retrieved.hops, "steps": steps, "usage": reply.raw}
 
 
 def _stream(
-    told: Any, retriever: NodeRetriever, metadata: dict[str, Any]
+    reply: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
 ) -> Generator[str, None, None]:
-    for response in told:
+    for response in reply:
         if response.delta:
             yield response.delta
-    metadata.update(_metadata(response, retriever))
+    metadata.update(_metadata(response, retrieved))
 
 
 async def _astream(
-    told: Any, retriever: NodeRetriever, metadata: dict[str, Any]
+    reply: Any, retrieved: RetrievedNodes, metadata: dict[str, Any]
 ) -> AsyncGenerator[str, None]:
-    async for response in told:
+    async for response in reply:
         if response.delta:
             yield response.delta
-    metadata.update(_metadata(response, retriever))
+    metadata.update(_metadata(response, retrieved))

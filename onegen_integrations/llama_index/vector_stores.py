@@ -1,4 +1,4 @@
-"""Scores of LlamaIndex's stores as cosines; what cannot be searched rightly is refused."""
+"""Scores of LlamaIndex's stores as cosines, and refusals of stores that would answer wrongly."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from llama_index.core.vector_stores.utils import (
     metadata_dict_to_node,
 )
 
-from onegen_integrations.llama_index.passages import to_passage
+from onegen_integrations.llama_index.passage_parser import to_passage
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.stores import (
     FAISS_METRICS,
@@ -29,15 +29,18 @@ from onegen_integrations.shared.stores import (
 )
 from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
 
-# Cosine of a stored vector and the one that the model makes of the same text today.
+# Least cosine of a stored vector and the embedding of its text by the model that searches.
 LEAST_COSINE = 0.9
 
 _CHROMA_OPERATORS = ("==", "!=", ">", "<", ">=", "<=", "in", "nin")
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Some vector of a store, if it hands one out; its node, or the index's key of that."""
+class StoredVector:
+    """A vector of a store, with its node or with the index's key of the node.
+
+    `vector` is empty where the store does not return its vectors.
+    """
 
     dimension: int
     vector: Sequence[float] = ()
@@ -46,23 +49,23 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A store that is known well: `options` and `modes` are those that it does not ignore."""
+class StoreProfile:
+    """A class of stores: its scores, a vector of it, and the options and modes it applies."""
 
     to_cosine: Callable[[Any], ToCosine | None]
-    sample: Callable[[Any], Sample | None]
+    sample: Callable[[Any], StoredVector | None]
     options: tuple[str, ...] = ()
     refused: Callable[[MetadataFilters], str | None] = lambda _: None
     modes: tuple[str, ...] = ("default",)
 
 
 def _chroma_cosine(store: Any) -> ToCosine | None:
-    """Chroma's store hands out `exp(-distance)`."""
+    """Chroma's store returns `exp(-distance)`."""
     of_distance = chroma_cosine(store._collection)
     return of_distance and (lambda score: of_distance(-math.log(max(score, 1e-30))))
 
 
-def _chroma_sample(store: Any) -> Sample | None:
+def _chroma_sample(store: Any) -> StoredVector | None:
     found = store._collection.get(limit=1, include=["embeddings", "metadatas", "documents"])
     if not found["ids"]:
         return None
@@ -70,31 +73,31 @@ def _chroma_sample(store: Any) -> Sample | None:
     node: BaseNode
     try:
         node = metadata_dict_to_node(metadata or {}, text=text)
-    except ValueError:  # Filled without LlamaIndex; its store reads it in this way.
+    except ValueError:  # Filled without LlamaIndex, whose store reads it in this way.
         plain, _, _ = legacy_metadata_dict_to_node(metadata)
         node = TextNode(text=text, id_=found["ids"][0], metadata=plain)
     vector = [float(number) for number in found["embeddings"][0]]
-    return Sample(len(vector), vector, node)
+    return StoredVector(len(vector), vector, node)
 
 
 def _faiss_cosine(store: Any) -> ToCosine | None:
     return FAISS_METRICS.get(store._faiss_index.metric_type)
 
 
-def _faiss_sample(store: Any) -> Sample | None:
+def _faiss_sample(store: Any) -> StoredVector | None:
     index, keys = store._faiss_index, getattr(store, "_faiss_id_to_node_id_map", {0: "0"})
     if not index.ntotal or not keys:
         return None
     at, key = next(iter(keys.items()))
     try:
-        return Sample(index.d, index.reconstruct(at).tolist(), key=key)
-    except RuntimeError:  # Not every kind of index gives its vectors back.
-        return Sample(index.d, key=key)
+        return StoredVector(index.d, index.reconstruct(at).tolist(), key=key)
+    except RuntimeError:  # Not every kind of index returns its vectors.
+        return StoredVector(index.d, key=key)
 
 
-def _simple_sample(store: Any) -> Sample | None:
+def _simple_sample(store: Any) -> StoredVector | None:
     vectors = store.data.embedding_dict
-    return next((Sample(len(one), one, key=key) for key, one in vectors.items()), None)
+    return next((StoredVector(len(one), one, key=key) for key, one in vectors.items()), None)
 
 
 def _refused_by_chroma(filters: MetadataFilters) -> str | None:
@@ -114,9 +117,9 @@ def _refused_by_simple(filters: MetadataFilters) -> str | None:
     return "filters inside of filters" if nested else None
 
 
-_FAISS = Known(_faiss_cosine, _faiss_sample)
-_KNOWN = {
-    "ChromaVectorStore": Known(
+_FAISS = StoreProfile(_faiss_cosine, _faiss_sample)
+_PROFILES = {
+    "ChromaVectorStore": StoreProfile(
         _chroma_cosine,
         _chroma_sample,
         ("filters", "vector_store_kwargs"),
@@ -125,7 +128,7 @@ _KNOWN = {
     ),
     "FaissVectorStore": _FAISS,
     "FaissMapVectorStore": _FAISS,
-    "SimpleVectorStore": Known(
+    "SimpleVectorStore": StoreProfile(
         lambda _: lambda score: score,
         _simple_sample,
         ("filters", "node_ids", "vector_store_kwargs"),
@@ -135,24 +138,24 @@ _KNOWN = {
 }
 
 
-def _known(store: Any) -> Known | None:
-    """Who inherits from a known store is known like it."""
+def _profile(store: Any) -> StoreProfile | None:
+    """The profile of a store's class or of one that it inherits from."""
     names = (kind.__name__ for kind in type(store).__mro__)
-    return next((_KNOWN[name] for name in names if name in _KNOWN), None)
+    return next((_PROFILES[name] for name in names if name in _PROFILES), None)
 
 
 def cosine_of(store: Any, mode: str | None = None) -> ToCosine | None:
-    """What makes a cosine of a similarity of unit vectors; None where that is not known."""
-    known = _known(store)
-    if known is None or (mode or "default") != VectorStoreQueryMode.DEFAULT:
+    """The function from a similarity of unit vectors to their cosine; None if not known."""
+    profile = _profile(store)
+    if profile is None or (mode or "default") != VectorStoreQueryMode.DEFAULT:
         return None
-    return known.to_cosine(store)
+    return profile.to_cosine(store)
 
 
 def with_cosines(
     nodes: Sequence[NodeWithScore], to_cosine: ToCosine | None
 ) -> Sequence[NodeWithScore]:
-    """The nodes, best first, with cosines for scores where they are known."""
+    """The nodes, best first, with cosines as scores where `to_cosine` is known."""
     if to_cosine is None:
         return nodes
     scored = [
@@ -163,16 +166,16 @@ def with_cosines(
 
 
 def is_asynchronous(store: Any) -> bool:
-    """Whether its search really leaves the event loop; the inherited one blocks it."""
+    """Whether a store searches without blocking the event loop; the inherited method blocks."""
     return type(store).aquery is not BasePydanticVectorStore.aquery
 
 
 def require_applied(store: Any, options: Mapping[str, Any]) -> None:
     """Raises InvalidInputError for options of a search that the store would ignore or refuse."""
-    known, name = _known(store), type(store).__name__
+    profile, name = _profile(store), type(store).__name__
     given = {key: value for key, value in options.items() if value is not None}
     mode, filters = given.pop("vector_store_query_mode", "default"), given.get("filters")
-    modes = known.modes if known else tuple(one.value for one in VectorStoreQueryMode)
+    modes = profile.modes if profile else tuple(one.value for one in VectorStoreQueryMode)
     if mode not in modes:
         raise InvalidInputError(
             f"vector_store_query_mode={str(getattr(mode, 'value', mode))!r} over {name}; expected "
@@ -183,32 +186,32 @@ def require_applied(store: Any, options: Mapping[str, Any]) -> None:
             f"filters={filters!r}; expected MetadataFilters; write "
             "`MetadataFilters(filters=[MetadataFilter(key=…, value=…)])`"
         )
-    if known is None:
+    if profile is None:
         return
-    if ignored := sorted(given.keys() - set(known.options)):
+    if ignored := sorted(given.keys() - set(profile.options)):
+        applied = ", ".join(profile.options) or "the search by vector"
         raise InvalidInputError(
-            f"{name} cannot apply {', '.join(ignored)}; expected only "
-            f"{', '.join(known.options) or 'the search by vector'}; leave them out, or use another "
-            "store"
+            f"{name} cannot apply {', '.join(ignored)}; expected only {applied}; leave them out, "
+            "or use another store"
         )
-    if filters is not None and (odd := known.refused(filters)):
+    if filters is not None and (odd := profile.refused(filters)):
         raise InvalidInputError(
-            f"{name} does not know {odd}; expected filters that it can apply; write them "
-            "otherwise, or use another store"
+            f"{name} does not know {odd}; expected filters that it can apply; rewrite them, or "
+            "use another store"
         )
 
 
 def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
-    """Raises PassageIndexError for an index without passages or with those of another model.
+    """Raises PassageIndexError for an empty index, and for one that another model has filled.
 
     One stored text is embedded again and compared with its vector.
     """
     _require_our_model(index, model)
     name = type(index.vector_store).__name__
-    known = _known(index.vector_store)
-    if known is None:
+    profile = _profile(index.vector_store)
+    if profile is None:
         return
-    sample = known.sample(index.vector_store)
+    sample = profile.sample(index.vector_store)
     if sample is None:
         raise PassageIndexError(
             f"The index on {name} is empty; expected passages; add documents first"
@@ -216,7 +219,7 @@ def require_own_vectors(index: VectorStoreIndex, model: SharedModel) -> None:
     if sample.dimension != model.model.dimension:
         raise PassageIndexError(
             f"The vectors of {name} have {sample.dimension} numbers; expected "
-            f"{model.model.dimension}, as this model makes them; fill it with OneGenEmbedding"
+            f"{model.model.dimension}, the dimension of this model; fill it with OneGenEmbedding"
         )
     node = sample.node or _stored_node(index, sample.key)
     if sample.vector:
@@ -228,8 +231,8 @@ def _require_our_model(index: VectorStoreIndex, model: SharedModel) -> None:
     shared = getattr(theirs, "shared", None)
     if shared is None:
         raise PassageIndexError(
-            f"The index embeds with {type(theirs).__name__}; expected OneGenEmbedding, the vectors "
-            "of the model that writes; build or load the index with "
+            f"The index embeds with {type(theirs).__name__}; expected OneGenEmbedding with the "
+            "model that writes; build or load the index with "
             "`embed_model=OneGenEmbedding(…)`"
         )
     require_same_model(model, shared, "The index")
@@ -249,13 +252,13 @@ def _stored_node(index: VectorStoreIndex, key: str) -> BaseNode:
 
 def _require_same_vector(model: SharedModel, stored: Sequence[float], node: BaseNode) -> None:
     try:
-        today = model.model.embed_passages([to_passage(node)])[0].tolist()
-    except OneGenError:  # A text that this model could not have embedded.
-        today = [0.0] * len(stored)
-    cosine = sum(map(mul, today, stored)) / (math.hypot(*stored) or 1.0)
+        own = model.model.embed_passages([to_passage(node)])[0].tolist()
+    except OneGenError:  # This model cannot have embedded the text.
+        own = [0.0] * len(stored)
+    cosine = sum(map(mul, own, stored)) / (math.hypot(*stored) or 1.0)
     if cosine < LEAST_COSINE:
         raise PassageIndexError(
-            f"The stored vector of node {node.node_id} is not what this model makes of its text "
+            f"The stored vector of node {node.node_id} is not this model's embedding of its text "
             f"(cosine {cosine:.2f}); expected at least {LEAST_COSINE}; fill the store with the "
             "OneGenEmbedding of this model"
         )

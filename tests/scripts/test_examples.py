@@ -1,19 +1,29 @@
-"""Each example prints what its docstring says."""
+"""Each example prints what its docstring says.
+
+All run in this process on one default checkpoint, because a process of its own spends most of its
+time on imports and on loading weights; one runs as a user would run it.
+"""
 
 import ast
+import os
 import re
 import runpy
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from onegen_integrations.shared import models as shared
+from onegen_integrations.shared import shared_model
+from onegen_model import OneGenModel
 
 pytestmark = [pytest.mark.weights, pytest.mark.slow]
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+AS_A_PROCESS = "01_own_documents.py"
 NEEDED = {
     "01": ("langchain_core",),
     "02": ("langchain_core",),
@@ -26,6 +36,8 @@ NEEDED = {
     "09": ("llama_index.core", "yaml"),
 }
 COMMAND = "    $ python examples/"
+
+Run = Callable[[Path, list[str]], str]
 
 
 def promised(example: Path) -> list[tuple[list[str], list[str]]]:
@@ -42,32 +54,60 @@ def promised(example: Path) -> list[tuple[list[str], list[str]]]:
 
 
 def plain(lines: list[str]) -> list[str]:
-    """Without what the processor decides: the decimals of scores."""
+    """The lines without the decimals of scores, which depend on the processor."""
     return [re.sub(r"\d+\.\d+", "#", line).rstrip() for line in lines]
+
+
+@pytest.fixture(scope="module")
+def default() -> OneGenModel:
+    return shared_model()
+
+
+@pytest.fixture
+def run_here(
+    default: OneGenModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs an example on the default checkpoint as if the model had read nothing yet."""
+
+    def run(example: Path, arguments: list[str]) -> str:
+        default.engine.forget()  # type: ignore[union-attr]
+        monkeypatch.setattr(sys, "argv", [str(example), *arguments])
+        runpy.run_path(str(example), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def run_as_a_process(example: Path, arguments: list[str]) -> str:
+    found = subprocess.run(
+        [sys.executable, str(example), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return found.stdout
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_prints_what_its_docstring_says(
-    example: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_here: Run
 ) -> None:
     for module in NEEDED[example.name[:2]]:
         pytest.importorskip(module)
     runs = promised(example)
     assert runs
     monkeypatch.chdir(tmp_path)
-    # In this process, as a new one would spend half its time on imports; with a model of its own,
-    # which has read nothing yet.
-    monkeypatch.setattr(shared, "_models", {})
+    run = run_as_a_process if example.name == AS_A_PROCESS else run_here
     for arguments, expected in runs:
-        monkeypatch.setattr(sys, "argv", [str(example), *arguments])
-        runpy.run_path(str(example), run_name="__main__")
-        assert plain(capsys.readouterr().out.splitlines()) == plain(expected)
+        assert plain(run(example, arguments).splitlines()) == plain(expected)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short_and_listed(example: Path) -> None:
     assert len(example.read_text("utf-8").splitlines()) <= 80
     assert f"`{example.name}`" in (example.parent / "README.md").read_text("utf-8")
+
+
+def test_the_example_that_runs_as_a_process_is_there() -> None:
+    assert AS_A_PROCESS in [example.name for example in EXAMPLES]

@@ -1,7 +1,6 @@
-"""The default checkpoint over every store: it answers as `model.generate` does."""
+"""The default checkpoint answers as by `model.generate`, over every store."""
 
-import json
-from importlib.resources import files
+from collections.abc import Callable
 from typing import Any
 
 import faiss
@@ -22,8 +21,23 @@ from tests.integrations.llama_index.conftest import chroma_store
 
 pytestmark = pytest.mark.weights
 
-DEMO = files("onegen_model") / "demo"
+TEXTS = {
+    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
+    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
+    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
+    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
+    "Lund": "Lund is a town in the south of Sweden.",
+    "Bergen": "Bergen is a town on the west coast of Norway.",
+}
+QUESTIONS = (
+    "When was the director of the film The Blue Door born?",
+    "Where was the director of the film Winter Harbour born?",
+)
 MAX_TOKENS = 24
+STORES: dict[str, Callable[[int], Any]] = {
+    "chroma": lambda width: chroma_store("cosine"),
+    "faiss": lambda width: FaissVectorStore(faiss.IndexFlatIP(width)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +47,9 @@ def default() -> OneGenModel:
 
 @pytest.fixture(scope="module")
 def nodes(default: OneGenModel) -> list[BaseNode]:
-    """Some paragraphs of the demo, embedded once."""
-    lines = (DEMO / "corpus.jsonl").read_text(encoding="utf-8").splitlines()
-    told = [json.loads(line) for line in lines]
-    documents = [Document(text=one["text"], metadata={"title": one["title"]}) for one in told]
+    """Embedded once."""
+    documents = [Document(text=text, metadata={"title": title}) for title, text in TEXTS.items()]
     nodes = PassageParser().get_nodes_from_documents(documents)
-    nodes = [one for one in nodes if len(one.get_content(MetadataMode.EMBED)) < 300][:12]
     texts = [one.get_content(MetadataMode.EMBED) for one in nodes]
     for node, vector in zip(nodes, OneGenEmbedding().get_text_embedding_batch(texts), strict=True):
         node.embedding = vector
@@ -46,34 +57,24 @@ def nodes(default: OneGenModel) -> list[BaseNode]:
 
 
 @pytest.fixture(scope="module")
-def expected(default: OneGenModel, nodes: list[BaseNode]) -> dict[str, Answer]:
+def expected(default: OneGenModel, nodes: list[BaseNode]) -> list[Answer]:
     passages = [
         Passage(one.node_id, one.get_content(MetadataMode.NONE), one.metadata["title"])
         for one in nodes
     ]
     index = PassageIndex.build(default, passages)
-    lines = (DEMO / "questions.jsonl").read_text(encoding="utf-8").splitlines()
-    questions = [row for row in map(json.loads, lines) if row.get("demo")]
-    return {
-        one["question"]: default.generate(
-            one["question"], retriever=index, sampling=SamplingParams(max_new_tokens=MAX_TOKENS)
-        )
-        for one in questions[:2]
-    }
+    sampling = SamplingParams(max_new_tokens=MAX_TOKENS)
+    return default.generate(QUESTIONS, retriever=index, sampling=sampling)
 
 
-@pytest.mark.parametrize("kind", ["chroma", "faiss"])
+@pytest.mark.parametrize("kind", STORES)
 def test_answers_and_passages_are_those_of_the_core(
-    kind: str, default: OneGenModel, nodes: list[BaseNode], expected: dict[str, Answer]
+    kind: str, default: OneGenModel, nodes: list[BaseNode], expected: list[Answer]
 ) -> None:
-    stores: dict[str, Any] = {
-        "chroma": lambda: chroma_store("cosine"),
-        "faiss": lambda: FaissVectorStore(faiss.IndexFlatIP(default.dimension)),
-    }
     Settings.llm, Settings.embed_model = OneGenLLM(max_tokens=MAX_TOKENS), OneGenEmbedding()
-    storage = StorageContext.from_defaults(vector_store=stores[kind]())
+    storage = StorageContext.from_defaults(vector_store=STORES[kind](default.dimension))
     engine = OneGenQueryEngine.from_index(VectorStoreIndex(nodes, storage_context=storage))
-    for question, answer in expected.items():
+    for question, answer in zip(QUESTIONS, expected, strict=True):
         response: Any = engine.query(question)
         found = [one.passage.id for hop in answer.retrievals for one in hop.passages]
         assert [one.node.node_id for one in response.source_nodes] == found
@@ -82,4 +83,4 @@ def test_answers_and_passages_are_those_of_the_core(
         usage = response.metadata["usage"]
         read = usage["forwarded"] + usage["reused"]
         assert read == usage["prompt"] + usage["written"] + usage["inserted"] - 1
-    assert sum(len(answer.retrievals) for answer in expected.values()) >= len(expected)
+    assert sum(len(answer.retrievals) for answer in expected) >= len(expected)

@@ -14,10 +14,9 @@ from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.types import ChatMessage
 
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM, PassageParser
-from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
-from tests.integrations.llama_index.turns import last
+from tests.integrations.llama_index.scripted_turns import last
 
 
 def components(folder: Path) -> list[Any]:
@@ -48,8 +47,7 @@ def test_one_load_whatever_is_made_of_it(
         loads.append(arguments)
         return original(*arguments, **options)
 
-    monkeypatch.setattr(shared.OneGenModel, "from_pretrained", count)
-    monkeypatch.setattr(shared, "_models", {})
+    monkeypatch.setattr(OneGenModel, "from_pretrained", count)
     own = tmp_path / "copy"
     shutil.copytree(folder, own)
     llm, embedding = OneGenLLM(model=own), OneGenEmbedding(model=str(own))
@@ -69,9 +67,8 @@ def test_one_load_whatever_is_made_of_it(
     assert unpacked.split_text(text) == parser.split_text(text)
 
 
-def test_a_loaded_model_works_but_for_pickling(model: OneGenModel) -> None:
-    own = OneGenModel.__new__(OneGenModel)
-    own.__dict__.update(model.__dict__)
+def test_a_loaded_model_works_but_for_pickling(folder: Path) -> None:
+    own = OneGenModel.from_pretrained(folder)
     llm = OneGenLLM(model=own)
     assert llm.shared.model is own
     assert copy.deepcopy(llm).shared.model is own
@@ -89,8 +86,9 @@ def test_metadata_tells_what_the_model_can(llm: OneGenLLM, model: OneGenModel) -
 
 @pytest.mark.parametrize("way", ["achat", "acomplete", "astream_chat", "apredict"])
 def test_the_event_loop_does_not_wait_for_the_model_to_load(
-    way: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own = shutil.copytree(folder, tmp_path / "copy")  # nobody has loaded it
     loaders: list[threading.Thread] = []
     original = OneGenModel.from_pretrained
 
@@ -98,9 +96,8 @@ def test_the_event_loop_does_not_wait_for_the_model_to_load(
         loaders.append(threading.current_thread())
         return original(*arguments, **options)
 
-    monkeypatch.setattr(shared.OneGenModel, "from_pretrained", load)
-    monkeypatch.setattr(shared, "_models", {})
-    llm = OneGenLLM(model=folder, max_tokens=2)
+    monkeypatch.setattr(OneGenModel, "from_pretrained", load)
+    llm = OneGenLLM(model=own, max_tokens=2)
 
     async def ask() -> None:
         if way == "astream_chat":
@@ -126,7 +123,6 @@ def test_a_loaded_model_is_written_by_its_name_if_it_has_one(
     named = OneGenLLM(model=model, max_tokens=9)
     assert named.to_dict()["model"] == str(folder)
     assert OneGenLLM.from_dict(named.to_dict()).shared.model is model
-    own = OneGenModel.__new__(OneGenModel)
-    own.__dict__.update(model.__dict__)
+    own = OneGenModel.from_pretrained(folder)
     with pytest.raises(ValueError, match=r"was passed as a loaded object, .*; expected a path"):
         OneGenLLM.from_dict(OneGenLLM(model=own).to_dict())

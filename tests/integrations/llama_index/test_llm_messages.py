@@ -11,7 +11,7 @@ from onegen_integrations.llama_index import OneGenLLM
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.integrations.llama_index.conftest import Positions, Recorder
-from tests.integrations.llama_index.turns import ADD, TURNS
+from tests.integrations.llama_index.scripted_turns import ADD, TURNS
 from tests.support.script import scripted
 
 

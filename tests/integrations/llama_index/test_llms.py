@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from onegen_integrations.llama_index import OneGenEmbedding, OneGenLLM
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
-from tests.integrations.llama_index.turns import ADD, TURNS, last
+from tests.integrations.llama_index.scripted_turns import ADD, TURNS, last
 from tests.support.script import scripted
 
 

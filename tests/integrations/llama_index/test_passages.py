@@ -10,7 +10,7 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import MetadataMode, NodeRelationship
 
 from onegen_integrations.llama_index import OneGenEmbedding, PassageParser
-from onegen_integrations.llama_index.passages import to_passage
+from onegen_integrations.llama_index.passage_parser import to_passage
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 
@@ -67,9 +67,51 @@ def test_no_node_is_longer_than_a_passage_and_nothing_is_lost(
     assert capsys.readouterr().out == ""
 
 
-def test_a_title_without_room_for_text_is_refused(embedding: OneGenEmbedding) -> None:
-    with pytest.raises(PassageTooLongError, match="leaves no room in a passage of 64 tokens"):
-        nodes_of(embedding, Document(text=TEXT, metadata={"title": TEXT[:300]}))
+@pytest.mark.parametrize("words", [20, 26, 80])
+def test_a_long_title_is_shortened_and_the_document_named(
+    words: int, embedding: OneGenEmbedding, caplog: pytest.LogCaptureFixture
+) -> None:
+    title = " ".join(f"mill{n}" for n in range(words))
+    document = Document(text=TEXT, metadata={"title": title}, id_="doc-7")
+    nodes = nodes_of(embedding, document)
+    assert all(
+        node.metadata["title"] and title.startswith(node.metadata["title"]) for node in nodes
+    )
+    assert all(embedding.count_tokens(node.metadata["title"]) <= 32 for node in nodes)
+    untitled = nodes_of(embedding, Document(text=TEXT))
+    assert len(nodes) <= 3 * len(untitled)
+    assert "".join("".join(node.text.split()) for node in nodes) == "".join(TEXT.split())
+    assert document.metadata["title"] == title, "the document keeps its own"
+    [warning] = caplog.messages
+    assert "title of document 'doc-7' is longer than 32 tokens" in warning
+
+
+async def test_nodes_made_asynchronously_have_short_titles_too(embedding: OneGenEmbedding) -> None:
+    document = Document(text=TEXT, metadata={"title": "mill " * 80})
+    parser = PassageParser(embedding)
+    expected = parser.get_nodes_from_documents([document])
+    nodes = await parser.aget_nodes_from_documents([document])
+    told = [one.get_content(MetadataMode.EMBED) for one in nodes]
+    assert told == [one.get_content(MetadataMode.EMBED) for one in expected]
+
+
+@pytest.mark.parametrize("title", [None, ""])
+def test_a_title_of_none_is_not_the_word(title: str | None, embedding: OneGenEmbedding) -> None:
+    [node] = nodes_of(embedding, Document(text="It has a mill.", metadata={"title": title}))
+    assert node.get_content(MetadataMode.EMBED) == "It has a mill."
+    assert node.metadata == {"title": title}
+
+
+def test_a_title_that_is_no_text_is_read_as_text(embedding: OneGenEmbedding) -> None:
+    [node] = nodes_of(embedding, Document(text="It was dry.", metadata={"title": 1921}))
+    assert node.get_content(MetadataMode.EMBED) == "1921\nIt was dry."
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_name(embedding: OneGenEmbedding) -> None:
+    with pytest.raises(InvalidInputError, match="no option 'chunk_siz'; expected 'chunk_size'"):
+        PassageParser(embedding, chunk_siz=30)
+    with pytest.raises(InvalidInputError, match="no option 'tokenizer'; expected"):
+        PassageParser(embedding, tokenizer=str.split)
 
 
 def test_a_chunk_longer_than_a_passage_is_refused(embedding: OneGenEmbedding) -> None:

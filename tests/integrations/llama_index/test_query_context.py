@@ -21,7 +21,13 @@ from onegen_integrations.shared import shared_model
 from onegen_model import OneGenModel, Passage, PassageIndex, RetrievalParams, SamplingParams
 from tests.conftest import MakeNetwork
 from tests.integrations.llama_index.conftest import DOCUMENTS, PLACES, Build
-from tests.integrations.llama_index.queries import QUESTION, TURNS, Drop, context_of, titles
+from tests.integrations.llama_index.scripted_queries import (
+    QUESTION,
+    TURNS,
+    Drop,
+    context_of,
+    titles,
+)
 from tests.support.integrations_models import save_model
 from tests.support.script import scripted
 

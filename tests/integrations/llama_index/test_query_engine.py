@@ -1,7 +1,7 @@
 """OneGenQueryEngine: one answer, however it is asked for, and no bad input."""
 
 import asyncio
-import time
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,12 +15,13 @@ from onegen_integrations.llama_index import OneGenLLM, OneGenQueryEngine, OneGen
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError
 from tests.integrations.llama_index.conftest import Build, Positions, Recorder
-from tests.integrations.llama_index.queries import (
+from tests.integrations.llama_index.scripted_queries import (
     LONG,
     QUESTION,
     TURNS,
     ByText,
     Drop,
+    Gate,
     plain,
     titles,
 )
@@ -141,39 +142,42 @@ async def test_source_nodes_fill_while_the_answer_streams_asynchronously(
 
 @pytest.mark.parametrize("streaming", [False, True])
 async def test_the_event_loop_turns_meanwhile(
-    streaming: bool, build: Build, llm: OneGenLLM, script: Any
+    streaming: bool,
+    build: Build,
+    llm: OneGenLLM,
+    script: OneGenModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    index = build("chroma cosine")
+    index, gate, readers = build("chroma cosine"), Gate(), set[threading.Thread]()
 
     class Slow(BaseNodePostprocessor):
         """A reranker that takes its time."""
 
         def _postprocess_nodes(self, nodes: Any, query_bundle: Any = None) -> Any:
-            time.sleep(0.2)
+            gate.hold()
             return nodes
 
-    slow = Slow()
     engine = OneGenQueryEngine.from_index(
-        index, llm, streaming=streaming, node_postprocessors=[slow]
+        index, llm, streaming=streaming, node_postprocessors=[Slow()]
     )
-    search = index.vector_store.query
-    object.__setattr__(
-        index.vector_store, "query", lambda *a, **k: (time.sleep(0.2), search(*a, **k))[1]
+    search = type(index.vector_store).query
+    monkeypatch.setattr(
+        type(index.vector_store), "query", lambda *a, **k: (gate.hold(), search(*a, **k))[1]
     )
+    hook = script.network.register_forward_hook(lambda *_: readers.add(threading.current_thread()))
 
     async def ask() -> None:
         response: Any = await engine.aquery(LONG)
         if streaming:
             await response.get_response()
 
-    task, longest, ticks = asyncio.create_task(ask()), 0.0, 0
-    while not task.done():
-        begun = time.perf_counter()
-        await asyncio.sleep(0.002)
-        longest, ticks = max(longest, time.perf_counter() - begun), ticks + 1
+    task = asyncio.create_task(ask())
+    await gate.open_until(task)
+    hook.remove()
     await task
-    assert ticks > 50
-    assert longest < 0.15
+    assert gate.num_held == 2, "a search and a reranking"
+    assert readers
+    assert threading.main_thread() not in readers
 
 
 async def test_cancelling_a_query_stops_the_network(
@@ -214,9 +218,9 @@ def test_an_empty_query_is_refused(index: VectorStoreIndex, llm: OneGenLLM) -> N
                 asyncio.run(told) if asyncio.iscoroutine(told := ask(empty)) else None
 
 
-def test_options_nobody_knows_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:
+def test_unknown_options_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:
     unknown: dict[str, Any] = {"top_k": 3}
-    with pytest.raises(InvalidInputError, match="Unknown options top_k; expected some of"):
+    with pytest.raises(InvalidInputError, match="engine has no option 'top_k'; expected some of"):
         OneGenQueryEngine.from_index(index, llm, **unknown)
     with pytest.raises(InvalidInputError, match="on_retrieval_error='ignore'; expected"):
         OneGenQueryEngine.from_index(index, llm, on_retrieval_error="ignore")  # type: ignore

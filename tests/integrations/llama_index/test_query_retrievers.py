@@ -1,7 +1,6 @@
 """OneGenRetriever, and OneGenQueryEngine over the retrievers of others."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +12,16 @@ from llama_index.core.schema import NodeWithScore, TextNode
 from llama_index.core.tools import FunctionTool
 
 from onegen_integrations.llama_index import OneGenLLM, OneGenQueryEngine, OneGenRetriever
-from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
+from onegen_integrations.llama_index.node_retriever import NodeRetriever, NodeSource
 from onegen_model import OneGenModel
 from onegen_model.errors import RetrievalError
 from tests.integrations.llama_index.conftest import Build, Positions
-from tests.integrations.llama_index.queries import (
+from tests.integrations.llama_index.scripted_queries import (
     QUESTION,
     TURN,
     TURNS,
     ByText,
+    Gate,
     context_of,
     plain,
     titles,
@@ -95,7 +95,7 @@ def test_a_call_behind_a_retrieval_is_no_text_of_the_answer(
     llm: OneGenLLM, script: OneGenModel
 ) -> None:
     add = FunctionTool.from_defaults(lambda a: a, name="add", description="Adds.")
-    source = NodeSource.of_retriever(Five(), llm.shared)
+    source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: f"Wheels of Alba?[RQ]I add. {CALL}"}):
         told = llm.chat_with_tools([add], QUESTION, retriever=NodeRetriever(source))
     assert told.message.content == "I add."
@@ -109,7 +109,7 @@ def test_an_answer_that_was_begun_is_gone_on_with(
 ) -> None:
     turn = "So.\n<FINAL-ANSWER> Brig </FINAL-ANSWER>" if opening.startswith("So") else TURN
     asked = [ChatMessage(QUESTION), ChatMessage(opening, role="assistant")]
-    source = NodeSource.of_retriever(Five(), llm.shared)
+    source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: turn}):
         told = llm.chat(asked, retriever=NodeRetriever(source))
     assert told.message.content == ("ig" if opening.startswith("So") else "Brig")
@@ -120,14 +120,19 @@ def test_an_answer_that_was_begun_is_gone_on_with(
 async def test_a_retriever_without_an_asynchronous_search_does_not_block(
     llm: OneGenLLM, script: OneGenModel
 ) -> None:
-    task = asyncio.create_task(OneGenQueryEngine.from_retriever(ByText(), llm).aquery(QUESTION))
-    longest = 0.0
-    while not task.done():
-        begun = time.perf_counter()
-        await asyncio.sleep(0.002)
-        longest = max(longest, time.perf_counter() - begun)
+    gate = Gate()
+
+    class Slow(ByText):
+        """A search that takes its time."""
+
+        def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+            gate.hold()
+            return super()._retrieve(query_bundle)
+
+    task = asyncio.create_task(OneGenQueryEngine.from_retriever(Slow(), llm).aquery(QUESTION))
+    await gate.open_until(task)
     assert len((await task).source_nodes) == 4
-    assert longest < 0.08
+    assert gate.num_held == 2
 
 
 def test_the_retriever_of_an_index_keeps_its_size_and_tells_cosines(

@@ -34,7 +34,7 @@ from onegen_integrations.llama_index import (
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.integrations.llama_index.conftest import DOCUMENTS, STORES, Build, chroma_store
-from tests.integrations.llama_index.searches import FILTER, QUESTION, best, check, found_by
+from tests.integrations.llama_index.store_searches import FILTER, QUESTION, best, check, found_by
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -159,7 +159,7 @@ def test_a_collection_that_was_filled_without_llama_index_is_searched_if_it_is_o
     store.client.add(ids=["a"], documents=[text], embeddings=[row.tolist()])
     index = VectorStoreIndex.from_vector_store(store, embedding)
     if not own:
-        with pytest.raises(PassageIndexError, match="stored vector of node a is not what"):
+        with pytest.raises(PassageIndexError, match="stored vector of node a is not this model"):
             OneGenQueryEngine.from_index(index, llm)
         return
     engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", max_retrievals=1)

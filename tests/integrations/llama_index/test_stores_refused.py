@@ -23,7 +23,7 @@ from onegen_integrations.llama_index import (
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from tests.integrations.llama_index.conftest import DOCUMENTS, STORES, Build
-from tests.integrations.llama_index.searches import FILTER, QUESTION
+from tests.integrations.llama_index.store_searches import FILTER, QUESTION
 
 
 @pytest.mark.parametrize("store", STORES)
@@ -58,7 +58,7 @@ def test_vectors_of_another_length_are_refused(
         transformations=[PassageParser(narrow)],
     )
     index._embed_model = embedding
-    with pytest.raises(PassageIndexError, match="have 32 numbers; expected 64, as this model"):
+    with pytest.raises(PassageIndexError, match="have 32 numbers; expected 64, the dimension"):
         OneGenQueryEngine.from_index(index, llm)
 
 

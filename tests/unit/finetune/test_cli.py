@@ -10,7 +10,7 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from onegen_model.cli.parser import parse_arguments, main
+from onegen_model.cli.parser import main, parse_arguments
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import open_data

@@ -1,6 +1,7 @@
 """A question that is answered in two hops, what a response to it tells, and odd components."""
 
-import time
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,8 +58,29 @@ class ByText(BaseRetriever):
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         self.asked.append(query_bundle)
-        time.sleep(0.1)
         number = len(self.asked)
         return [
             NodeWithScore(node=TextNode(text=f"{n} wheels", id_=f"{number}-{n}")) for n in range(2)
         ]
+
+
+class Gate:
+    """Holds up whoever searches until the event loop opens it, which it cannot while it waits."""
+
+    def __init__(self) -> None:
+        self.num_held = 0
+        self._is_reached, self._is_open = threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.num_held += 1
+        self._is_reached.set()
+        assert self._is_open.wait(30), "the event loop waits for this search"
+        self._is_open.clear()
+
+    async def open_until(self, task: "asyncio.Task[Any]") -> None:
+        """Opens the gate each time that it is reached, as long as `task` runs."""
+        while not task.done():
+            if self._is_reached.is_set():
+                self._is_reached.clear()
+                self._is_open.set()
+            await asyncio.sleep(0.001)

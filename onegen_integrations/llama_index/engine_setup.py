@@ -1,4 +1,4 @@
-"""A model with something to search: what the engines and the retriever have in common."""
+"""What the engines and the retriever are made of: an LLM, a source of nodes, and options."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,12 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQueryMode
 
 from onegen_integrations.llama_index.llms import OneGenLLM
-from onegen_integrations.llama_index.searching import NodeRetriever, NodeSource
+from onegen_integrations.llama_index.node_retriever import (
+    NodeRetriever,
+    NodeSource,
+    RetrievedNodes,
+)
+from onegen_integrations.shared.known_names import require_known_names
 from onegen_integrations.shared.stores import OnError, skips_errors
 from onegen_model import RetrievalParams
 from onegen_model.errors import InvalidInputError
@@ -21,7 +26,7 @@ Mode = Literal["auto", "always", "never"]
 
 
 class SearchOptions(TypedDict, total=False):
-    """What `VectorStoreIndex.as_retriever` takes, beside how much it finds."""
+    """The arguments of `VectorStoreIndex.as_retriever`, apart from the number of nodes."""
 
     filters: MetadataFilters | None
     vector_store_query_mode: VectorStoreQueryMode
@@ -33,11 +38,11 @@ class SearchOptions(TypedDict, total=False):
     vector_store_kwargs: dict[str, Any]
 
 
-class AnsweringOptions(SearchOptions, total=False):
-    """`similarity_top_k` nodes for each retrieval, which `node_postprocessors` then act on.
+class EngineOptions(SearchOptions, total=False):
+    """`similarity_top_k` nodes for each retrieval, on which `node_postprocessors` then act.
 
     A retriever without `similarity_top_k` gives as many as it finds.
-    Where a store raises, "continue" goes on without passages.
+    Where a store raises, "continue" answers without passages.
     """
 
     similarity_top_k: int
@@ -48,13 +53,12 @@ class AnsweringOptions(SearchOptions, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
-    """`llm` writes and asks; `source` finds `usual_count` passages for a retrieval, or so."""
+class EngineSetup:
+    """One per engine. A retrieval finds about `usual_count` passages."""
 
     llm: OneGenLLM
-    source: NodeSource
+    retriever: NodeRetriever
     retrieval: RetrievalParams
-    skips_errors: bool = False
     usual_count: int = RetrievalParams().top_k
 
     @classmethod
@@ -62,42 +66,42 @@ class Answering:
         cls,
         searched: VectorStoreIndex | BaseRetriever,
         llm: OneGenLLM | None,
-        options: AnsweringOptions,
-    ) -> "Answering":
-        """Raises InvalidInputError for options that nobody knows, or an LLM that cannot search."""
+        options: EngineOptions,
+    ) -> "EngineSetup":
+        """Raises InvalidInputError for unknown options, and for an LLM that cannot search."""
         given: dict[str, Any] = dict(options)
-        known = AnsweringOptions.__annotations__ | SearchOptions.__annotations__
-        if unknown := sorted(given.keys() - known.keys()):
-            raise InvalidInputError(
-                f"Unknown options {', '.join(unknown)}; expected some of "
-                f"{', '.join(sorted(known))}; correct the name"
-            )
+        known = EngineOptions.__annotations__ | SearchOptions.__annotations__
+        require_known_names("The engine", given, known)
         model = _require_onegen(llm or _llm_of_settings())
         if not model.callback_manager.handlers:
             model.callback_manager = Settings.callback_manager
         count, postprocessors = given.pop("similarity_top_k", None), _postprocessors(given)
         skips = skips_errors(given.pop("on_retrieval_error", "raise"))
-        retrieval = _retrieval(given, count, bounded=not isinstance(searched, BaseRetriever))
-        if isinstance(searched, BaseRetriever):
+        has_own_count = isinstance(searched, BaseRetriever)
+        retrieval = _retrieval(given, count, bounded=not has_own_count)
+        if has_own_count:
             _require_none(given)
-            source = NodeSource.of_retriever(searched, model.shared, postprocessors)
-        else:
-            source = NodeSource.of_index(searched, model.shared, postprocessors, **given)
+        source = NodeSource(searched, model.shared, postprocessors, given)
+        source.require_searchable()
         usual = count or _usual_count(searched)
-        return cls(model, source, retrieval, skips, usual)
+        return cls(model, NodeRetriever(source, skips_errors=skips), retrieval, usual)
 
-    def retriever(self) -> NodeRetriever:
-        """For one request."""
-        return NodeRetriever(self.source, self.skips_errors)
+    def begin(self) -> RetrievedNodes:
+        """The record of one request's retrievals."""
+        return RetrievedNodes(self.retriever.errors)
 
     def messages(self, question: str) -> list[ChatMessage]:
-        """What the model is asked, behind its system prompt if it has one."""
+        """The question, behind the system prompt of the LLM if it has one."""
         asked: list[ChatMessage] = self.llm._extend_messages([ChatMessage(question)])
         return asked
 
-    def arguments(self, retriever: NodeRetriever) -> dict[str, Any]:
-        """What a chat of the model is called with."""
-        return {"retriever": retriever, "retrieval": self.retrieval}
+    def arguments(self, retrieved: RetrievedNodes) -> dict[str, Any]:
+        """The arguments of a chat that retrieves."""
+        return {
+            "retriever": self.retriever,
+            "retrieval": self.retrieval,
+            "retrieved": retrieved,
+        }
 
 
 def _llm_of_settings() -> Any:
@@ -124,7 +128,7 @@ def _postprocessors(given: dict[str, Any]) -> tuple[BaseNodePostprocessor, ...]:
 
 
 def _retrieval(given: dict[str, Any], count: int | None, *, bounded: bool) -> RetrievalParams:
-    """Takes its options out of `given`."""
+    """Removes its options from `given`."""
     chosen = {"mode": given.pop("retrieval", "auto")}
     if chosen["mode"] not in (modes := get_args(Mode)):
         raise InvalidInputError(
@@ -138,7 +142,7 @@ def _retrieval(given: dict[str, Any], count: int | None, *, bounded: bool) -> Re
 
 
 def _usual_count(searched: object) -> int:
-    """What a retriever finds is what it was configured to find, where it tells that."""
+    """The number that a retriever is configured to find, if it has one."""
     for name in ("similarity_top_k", "_similarity_top_k"):
         if isinstance(own := getattr(searched, name, None), int):
             return own

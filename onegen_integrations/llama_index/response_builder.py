@@ -1,8 +1,8 @@
-"""Events of one turn to what LlamaIndex streams, and back to a message that can be replayed."""
+"""Events of one request to the responses that LlamaIndex streams, and to a replayable message."""
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from llama_index.core.base.llms.types import (
 )
 
 from onegen_integrations.llama_index.messages import remember
-from onegen_integrations.llama_index.searching import NodeRetriever
+from onegen_integrations.llama_index.node_retriever import RetrievedNodes
 from onegen_model import (
     Answer,
     AnswerText,
@@ -26,60 +26,55 @@ from onegen_model import (
     PartStream,
     Passage,
     PassagesInserted,
+    RetrievalRequested,
     Segment,
     StepText,
     Template,
     Token,
     ToolCall,
+    Usage,
 )
 
 
 @dataclass(slots=True)
-class Turn:
-    """One per request. Where passages are looked up, only the answer is streamed as text."""
+class ResponseBuilder:
+    """One per request. Where passages are retrieved, only the answer is streamed as text.
+
+    `drops` tells which calls of tools do not reach the response.
+    """
 
     parts: PartStream
-    retriever: Any = None
+    retrieves: bool = False
+    retrieved: RetrievedNodes | None = None
+    opening: tuple[Segment, ...] = ()
+    drops: Callable[[ToolCall | InvalidToolCall], bool] = lambda _: False
     text: str = ""
     calls: list[ToolCallBlock] = field(default_factory=list)
-    opening: tuple[Segment, ...] = ()
+    has_dropped: bool = False
     _spans: list[str] = field(default_factory=lambda: [""])
     _passages: list[tuple[Passage, ...]] = field(default_factory=list)
 
-    @classmethod
-    def begin(
-        cls,
-        template: Template | None,
-        retriever: Any,
-        opening: tuple[Segment, ...] = (),
-        *,
-        with_tools: bool,
-    ) -> "Turn":
-        """Goes on from `opening`, which is not told again; under a grammar without a template."""
-        begun = "".join(segment.text for segment in opening)
-        parts = PartStream(template, begun, with_tools=with_tools)
-        return cls(parts, retriever, opening=opening)
-
     @property
-    def retrieves(self) -> bool:
-        return self.retriever is not None
+    def is_empty(self) -> bool:
+        """Whether the reader has been shown neither text nor a call."""
+        return not self.calls and not self.text.strip()
 
     def feed(self, event: Event) -> str | None:
         """New text; None where there is nothing new to show."""
         before = len(self.calls)
+        if self.retrieved is not None and isinstance(event, RetrievalRequested | PassagesInserted):
+            self.retrieved.add(event)
         match event:
             case Token():
                 self._spans[-1] += event.text
                 new = self._show(self.parts.feed(event.text))
             case PassagesInserted():
                 self._passages.append(tuple(one.passage for one in event.passages))
-                if isinstance(self.retriever, NodeRetriever):
-                    self.retriever.insert(event)
                 new = self._show(self.parts.end_span())
                 self._spans.append("")
             case Finished():
                 new = self._show(self.parts.end_span())
-                if self.retrieves:  # what is no answer was not shown
+                if self.retrieves:  # Without a frame the answer is not shown before its end.
                     new += self._add(self.parts.unframed)
             case _:
                 new = ""
@@ -94,6 +89,8 @@ class Turn:
                 return self._add(part.text)
             case StepText() if not self.retrieves:
                 return self._add(part.text if self.text else part.text.lstrip())
+            case ToolCall() | InvalidToolCall() if self.drops(part):
+                self.has_dropped = True
             case ToolCall() | InvalidToolCall():
                 self.calls.append(_to_block(part))
         return ""
@@ -107,8 +104,11 @@ class Turn:
         message = ChatMessage(role=MessageRole.ASSISTANT, blocks=self._blocks())
         return ChatResponse(message=message, delta=delta)
 
-    def close(self, answer: Answer) -> ChatResponse:
-        """The whole turn: steps, usage, and what it takes to send it back exactly."""
+    def close(self, answer: Answer, earlier: Usage | None = None) -> ChatResponse:
+        """The whole turn: steps, usage, and the segments with which it is replayed exactly.
+
+        `earlier` is the usage of an attempt before this one, which is added.
+        """
         passages = [*self._passages, ()]
         spans = zip(self._spans, passages, self._own_ids(answer), strict=True)
         segments = [
@@ -120,11 +120,14 @@ class Turn:
             role=MessageRole.ASSISTANT, blocks=self._blocks(), additional_kwargs=steps
         )
         remember(message, segments, finished=answer.finish_reason == "end")
-        usage = {**asdict(answer.usage), "finish_reason": answer.finish_reason}
-        return ChatResponse(message=message, delta="", raw=usage)
+        usage = asdict(answer.usage)
+        for name, count in asdict(earlier or Usage()).items():
+            usage[name] += count
+        raw = {**usage, "finish_reason": answer.finish_reason}
+        return ChatResponse(message=message, delta="", raw=raw)
 
     def _own_ids(self, answer: Answer) -> list[tuple[int, ...] | None]:
-        """Ids of each span behind the opening; None where a span began in there."""
+        """Ids of each span behind the opening; None where a span began in the opening."""
         begun = self.opening and not self.opening[-1].retrieves
         first, *others = answer.written[len(self.opening) - bool(begun) :]
         return [None if begun else first, *others]
@@ -133,8 +136,16 @@ class Turn:
         return [TextBlock(text=self.text), *self.calls]
 
 
+def part_stream(
+    template: Template | None, opening: Sequence[Segment], *, with_tools: bool
+) -> PartStream:
+    """The parser of an answer that begins with `opening`; under a grammar without a template."""
+    begun = "".join(segment.text for segment in opening)
+    return PartStream(template, begun, with_tools=with_tools)
+
+
 def _to_block(call: ToolCall | InvalidToolCall) -> ToolCallBlock:
-    """A broken call keeps its text: whoever runs it sees that it is no arguments."""
+    """A block with the call; one that cannot be read keeps its text as an argument."""
     call_id = f"call_{uuid.uuid4().hex}"
     if isinstance(call, ToolCall):
         return ToolCallBlock(tool_call_id=call_id, tool_name=call.name, tool_kwargs=call.arguments)

@@ -1,5 +1,7 @@
-"""Documents to nodes that the model embeds and reads as training did: `"title\\ntext"`."""
+"""Documents to nodes that the model embeds and reads as in training: `"title\\ntext"`."""
 
+import asyncio
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,17 +11,24 @@ from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import BaseNode, Document, MetadataMode, TextNode
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
+from onegen_integrations.llama_index.model_fields import ModelTokenizer
+from onegen_integrations.shared.json_values import json_title
+from onegen_integrations.shared.known_names import require_known_names
+from onegen_integrations.shared.usable_passages import shorten_title
 from onegen_model import Passage
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 
 TITLE = "title"
+# The tokenizer is the model's.
+_OPTIONS = {*inspect.signature(SentenceSplitter.__init__).parameters} - {"self", "tokenizer"}
 
 
 class PassageParser(SentenceSplitter):
     """Splits documents into passages of `embed_model`, none longer than its model takes.
 
     Without one: that of `Settings`, or the default checkpoint's. Of the metadata only a `title` is
-    embedded and read; the rest stays metadata. `options` are those of SentenceSplitter.
+    embedded and read; the rest stays metadata. A title of more than half a passage is shortened in
+    the nodes, with a warning that names the document. `options` are those of SentenceSplitter.
     """
 
     embed_model: OneGenEmbedding | None = None
@@ -29,6 +38,7 @@ class PassageParser(SentenceSplitter):
         embed_model: OneGenEmbedding | Mapping[str, Any] | None = None,
         **options: Any,
     ) -> None:
+        require_known_names("PassageParser", options, _OPTIONS)
         if isinstance(embed_model, Mapping):
             embed_model = OneGenEmbedding.from_dict(dict(embed_model))
         embeddings = embed_model or _default()
@@ -41,8 +51,8 @@ class PassageParser(SentenceSplitter):
             )
         id_func = chosen.get("id_func")
         if isinstance(id_func, Mapping) and id_func.get("id_func_name") == "default_id_func":
-            del chosen["id_func"]  # `to_dict` writes it so, and nobody reads it
-        super().__init__(tokenizer=embeddings.shared.model.renderer.text_ids, **chosen)
+            del chosen["id_func"]  # `to_dict` writes it so, and SentenceSplitter cannot read it.
+        super().__init__(tokenizer=ModelTokenizer(embeddings.shared), **chosen)
         self.embed_model = embeddings
 
     @classmethod
@@ -50,11 +60,11 @@ class PassageParser(SentenceSplitter):
         return "PassageParser"
 
     def __getstate__(self) -> dict[Any, Any]:
-        # The rest, the model's tokenizer among it, is made anew.
+        # The private attributes, the tokenizer among them, are made again.
         return {**BaseModel.__getstate__(self), "__pydantic_private__": None}
 
     def split_text_metadata_aware(self, text: str, metadata_str: str) -> list[str]:
-        """Raises PassageTooLongError where a title leaves no room for text."""
+        """Raises PassageTooLongError for a `metadata_str` that leaves no room for text."""
         # Tokens of pieces do not add up to those of the whole: split finer until all fit.
         room = self.chunk_size
         while room > 0:
@@ -69,11 +79,30 @@ class PassageParser(SentenceSplitter):
             "tokens; expected a shorter one; shorten it, or leave it out of the metadata"
         )
 
-    def _parse_nodes(
-        self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
+    def get_nodes_from_documents(
+        self, documents: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:
-        documents = [_format(node.model_copy()) for node in nodes]
-        return super()._parse_nodes(documents, show_progress=show_progress, **kwargs)
+        prepared: list[Any] = [self._prepare(one) for one in documents]
+        nodes: list[BaseNode] = super().get_nodes_from_documents(prepared, show_progress, **kwargs)
+        return nodes
+
+    async def aget_nodes_from_documents(
+        self, documents: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
+    ) -> list[BaseNode]:
+        return await asyncio.to_thread(
+            self.get_nodes_from_documents, documents, show_progress, **kwargs
+        )
+
+    def _prepare(self, document: BaseNode) -> BaseNode:
+        """A copy in the format of training, whose title leaves room for text."""
+        node = _format(document.model_copy())
+        title = json_title(node.metadata)
+        if title and self.embed_model is not None:
+            model = self.embed_model.shared.model
+            short = shorten_title(title, node.node_id, model)
+            if short != title:
+                node.metadata = {**node.metadata, TITLE: short}
+        return node
 
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
@@ -89,7 +118,9 @@ def _default() -> OneGenEmbedding:
 
 
 def _format(node: BaseNode) -> BaseNode:
-    hidden = [key for key in node.metadata if key != TITLE]
+    # A title of None would be read as the word.
+    shown = {TITLE} if json_title(node.metadata) else set()
+    hidden = [key for key in node.metadata if key not in shown]
     node.excluded_embed_metadata_keys = node.excluded_llm_metadata_keys = hidden
     node.metadata_separator, node.metadata_template = "", "{value}"
     if isinstance(node, TextNode):
@@ -98,5 +129,5 @@ def _format(node: BaseNode) -> BaseNode:
 
 
 def to_passage(node: BaseNode) -> Passage:
-    """What the model reads of a node is what was embedded of it."""
+    """The passage of a node; the model reads what was embedded."""
     return Passage(node.node_id, node.get_content(MetadataMode.EMBED), "", dict(node.metadata))
