@@ -22,12 +22,7 @@ from onegen_model.finetune.run.trainable import AdapterSettings, Method, prepare
 from onegen_model.finetune.run.training import run, training_arguments
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
-from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, write_recipe
 
 
 def test_a_dry_run_shows_the_role_of_every_token_and_trains_nothing(

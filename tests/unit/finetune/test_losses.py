@@ -27,7 +27,7 @@ from onegen_model.finetune.loss.objective import Objective
 from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
-from tests.support.finetuning import losses_of, make_base, write_recipe
+from tests.support.finetuning import losses_of, write_recipe
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -174,11 +174,8 @@ def test_without_the_contrastive_loss_no_passage_is_read(
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_micro_batches_add_up_to_one_batch(
-    tmp_path: Path, make_network: MakeNetwork, size: int
-) -> None:
+def test_micro_batches_add_up_to_one_batch(base: Path, tmp_path: Path, size: int) -> None:
     """Target tokens are counted over the step: an example weighs the same wherever it stands."""
-    base = make_base(tmp_path / "base", make_network)
     curves = []
     for batch in (4, size):
         trainer = {
@@ -271,9 +268,8 @@ def test_two_processes_compute_the_loss_of_one(
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_examples(
-    tmp_path: Path, make_network: MakeNetwork
+    base: Path, tmp_path: Path
 ) -> None:
-    base = make_base(tmp_path / "base", make_network)
     recipe = write_recipe(
         tmp_path / "run", base, trainer={"max_steps": 4, "learning_rate": 1e38, "max_grad_norm": 0}
     )
@@ -285,15 +281,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_examples(
 
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_memory_that_runs_out_names_the_knobs(
-    tmp_path: Path,
-    make_network: MakeNetwork,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: type[Exception],
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise kind("no more")
 
-    base = make_base(tmp_path / "base", make_network)
     monkeypatch.setattr(Objective, "forward", fail)
     with pytest.raises(
         OneGenError, match=r"at step 1, .*halve trainer.per_device_train_batch_size"

@@ -20,11 +20,6 @@ from tests.conftest import MakeNetwork
 from tests.support.finetuning import EXAMPLES, make_base, plain, write_recipe
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
-
-
 def refusal(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["train", str(folder / "recipe.yaml"), *options]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -9,14 +9,8 @@ import yaml
 
 from onegen_model.cli import main
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import recipe_with_dev, state_of, write_dev
-from tests.support.finetuning import make_base, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import write_recipe
 
 
 @pytest.fixture(scope="module")

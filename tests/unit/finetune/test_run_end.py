@@ -18,8 +18,7 @@ from onegen_model.finetune.run.plot import draw_run, series
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainer import JointTrainer
 from onegen_model.finetune.run.training import export, run
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import make_base, write_recipe
+from tests.support.finetuning import write_recipe
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HISTORY = [
@@ -29,9 +28,9 @@ HISTORY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+@pytest.fixture(autouse=True)
+def no_picture() -> None:
+    """Here pictures are drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_the_card_tells_what_was_trained_on_what(finished: Recipe, base: Path) -
     card = (finished.output / "README.md").read_text(encoding="utf-8")
     told = cells(card)
     sha256 = json.loads((finished.output / "onegen.json").read_text())["base"]["sha256"]
-    assert told["Base"] == f"base, sha256 `{sha256}`"
+    assert told["Base"] == f"{base.name}, sha256 `{sha256}`"
     assert told["Steps"] == "6 of 6"
     assert told["Questions seen"] == "12"
     assert told["Method"] == "lora"
