@@ -14,7 +14,7 @@ from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.loss.losses import NO_TARGET
-from onegen_model.finetune.settings import require_at_least
+from onegen_model.finetune.settings import CHECKED, require_at_least
 from onegen_model.network import pad_rows
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
 from onegen_model.transcript.renderer import Rendered, Renderer
@@ -28,17 +28,24 @@ NO_KEY = 0
 
 @dataclass(frozen=True, slots=True)
 class CollatorSettings:
-    """`num_negatives` hard negatives are drawn per query; `max_length` bounds a transcript.
+    """Settings of a `Collator`.
 
     Nothing is ever cut, because a cut may take a retrieval token away: an example that is too
-    long, or holds a passage that is, is an error, or left out and counted (`on_truncation: drop`).
+    long, or holds a passage that is, is an error, or left out and counted.
     """
 
+    __pydantic_config__ = CHECKED
+
     num_negatives: int = 1
+    """How many hard negatives are drawn per query, 0 or more."""
     max_length: int = 2048
+    """The longest transcript, in tokens."""
     chunk_tokens: int = 2048
+    """The most tokens of one forward pass, padding included; it changes speed and memory only."""
     seed: int = 0
+    """The seed of what is drawn."""
     on_truncation: Literal["error", "drop"] = "error"
+    """What happens to an example that is too long: an error, or it is left out and counted."""
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):

@@ -9,12 +9,16 @@ from typing import Any, Literal, Protocol, overload
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published
-from onegen_model.finetune.data.examples import TrainingExample, example_problems, passage_problems
+from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
+from onegen_model.finetune.data.records import NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
 logger = logging.getLogger(__name__)
 
 Format = Literal["transcripts", "published", "pairs"]
+
+
+_PASSAGE = Shape[NamedPassageRecord](NamedPassageRecord)
 
 
 class Records(Protocol):
@@ -37,13 +41,13 @@ class Transcripts:
     """This project's own format."""
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        return example_problems(plain)
+        return TRANSCRIPT.problems(plain)
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         return [[number] for number, _ in sound]
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
-        return TrainingExample.from_dict(plain[0])
+        return TRANSCRIPT.read(plain[0])
 
 
 class Examples(Sequence[TrainingExample]):
@@ -114,11 +118,8 @@ class PassageFile(Mapping[str, Passage]):
         self._lines = lines
         self._found: dict[str, int] = {}
         for number, plain in enumerate(lines):
-            problem = next(passage_problems(plain), None)
-            if not isinstance(plain.get("id"), str | int):
-                problem = Problem("id", "expected a text or a number")
-            if problem:
-                raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
+            if problem := next(_PASSAGE.problems(plain), None):
+                raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             if (name := str(plain["id"])) in self._found:
                 raise InvalidInputError(
                     f"{lines.where(number)}: id {name!r} stands in "

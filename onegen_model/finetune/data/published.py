@@ -16,7 +16,9 @@ its entity linking puts in front of a document is not known, and stays where it 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, Strict
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
@@ -26,6 +28,15 @@ from onegen_model.finetune.data.examples import (
     TrainingExample,
     TrainingSegment,
     inline_passage,
+)
+from onegen_model.finetune.data.records import (
+    ABSENT,
+    Expected,
+    Name,
+    Record,
+    Shape,
+    Text,
+    problem_at,
 )
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
@@ -59,6 +70,61 @@ _DOCUMENT_PROMPT = (
 )
 
 
+class Message(Record):
+    """A message; `positive` and `negative` belong to the query tokens of a reply."""
+
+    role: Annotated[str, Strict(), Expected("user or assistant")] = ABSENT
+    content: Text = ABSENT
+    positive: Any = None
+    negative: Any = None
+
+
+def _in_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Messages of user and assistant in turn."""
+    if not messages or len(messages) % 2:
+        raise ValueError
+    for number, message in enumerate(messages):
+        if message.role != (role := ("user", "assistant")[number % 2]):
+            raise problem_at(f"[{number}].role", f"expected {role}")
+    return messages
+
+
+def _of_tokens(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Messages in which each reply is one token of a document."""
+    for number, message in enumerate(messages):
+        if number % 2 and message.content not in _DOCUMENT_TOKENS:
+            expected = f"expected one of {' '.join(_DOCUMENT_TOKENS)} and no more"
+            raise problem_at(f"[{number}].content", expected)
+    return messages
+
+
+class DocumentRecord(Record):
+    """A line of db.jsonl: its fragments are what the user says."""
+
+    uid: Name = ABSENT
+    messages: Annotated[
+        tuple[Message, ...],
+        AfterValidator(_in_turn),
+        Expected("user and assistant in turn"),
+        AfterValidator(_of_tokens),
+    ] = ABSENT
+
+
+class ConversationRecord(Record):
+    """A line of train.jsonl."""
+
+    messages: Annotated[
+        tuple[Message, ...],
+        Field(max_length=2),
+        AfterValidator(_in_turn),
+        Expected("one message of the user and one of the assistant"),
+    ] = ABSENT
+
+
+_DOCUMENT = Shape[DocumentRecord](DocumentRecord)
+_CONVERSATION = Shape[ConversationRecord](ConversationRecord)
+
+
 class Documents(Mapping[str, Passage]):
     """db.jsonl: passages by `uid` (first fragment) and `uid-k`, read from disk when asked for."""
 
@@ -68,8 +134,8 @@ class Documents(Mapping[str, Passage]):
         # uid -> (line, number of fragments)
         self._found: dict[str, tuple[int, int]] = {}
         for number, plain in enumerate(lines):
-            if problem := next(document_problems(plain), None):
-                raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
+            if problem := next(_DOCUMENT.problems(plain), None):
+                raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             self._found[str(plain["uid"])] = (number, len(plain["messages"]) // 2)
 
     def canonical(self, ref: str) -> str | None:
@@ -114,40 +180,6 @@ def _split_title(text: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", text)
 
 
-def document_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """What keeps a record of db.jsonl from being a document."""
-    if not isinstance(plain.get("uid"), str | int):
-        yield Problem("uid", "expected a text or a number")
-    yield from _message_problems(plain.get("messages"), "user and assistant in turn")
-    for number, message in _messages_of(plain, "assistant"):
-        if message["content"] not in _DOCUMENT_TOKENS:
-            where = f"messages[{number}].content"
-            yield Problem(where, f"expected one of {' '.join(_DOCUMENT_TOKENS)} and no more")
-
-
-def _message_problems(messages: Any, expected: str) -> Iterator[Problem]:
-    if not isinstance(messages, list) or not messages or len(messages) % 2:
-        yield Problem("messages", f"expected {expected}")
-        return
-    for number, message in enumerate(messages):
-        role = ("user", "assistant")[number % 2]
-        if not isinstance(message, dict) or message.get("role") != role:
-            yield Problem(f"messages[{number}].role", f"expected {role}")
-        elif not isinstance(message.get("content"), str):
-            yield Problem(f"messages[{number}].content", "expected a text")
-
-
-def _messages_of(plain: Mapping[str, Any], role: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    messages = plain.get("messages")
-    for number, message in enumerate(messages if isinstance(messages, list) else []):
-        if (
-            isinstance(message, dict)
-            and message.get("role") == role
-            and isinstance(message.get("content"), str)
-        ):
-            yield number, message
-
-
 class Conversations:
     """train.jsonl, whose positives and negatives are found in `documents`."""
 
@@ -155,13 +187,10 @@ class Conversations:
         self._documents = documents
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        expected = "one message of the user and one of the assistant"
-        yield from _message_problems(plain.get("messages"), expected)
-        messages = plain.get("messages")
-        if isinstance(messages, list) and len(messages) > 2:
-            yield Problem("messages", f"expected {expected}")
-        for number, message in _messages_of(plain, "assistant"):
-            yield from self._target_problems(message, f"messages[{number}]")
+        if found := list(_CONVERSATION.problems(plain)):
+            yield from found
+        else:
+            yield from self._target_problems(plain["messages"][1], "messages[1]")
 
     def _target_problems(self, message: Mapping[str, Any], where: str) -> Iterator[Problem]:
         pieces = _QUERY.split(message["content"])

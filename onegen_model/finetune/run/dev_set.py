@@ -15,6 +15,7 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.survey import Subset
 from onegen_model.finetune.loss.gather import gather_rows, world_size
 from onegen_model.finetune.loss.losses import NO_TARGET, LossSettings, count_targets
+from onegen_model.finetune.settings import CHECKED, Number
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,14 @@ LARGER_IS_BETTER = ("recall@1",)
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopping:
-    """A run ends after `patience` evaluations in a row that gained no more than `min_delta`."""
+    """When a run ends before its last step."""
+
+    __pydantic_config__ = CHECKED
 
     patience: int = 3
-    min_delta: float = 0.0
+    """The run ends after this many evaluations in a row without a gain; 1 or more."""
+    min_delta: Number = 0.0
+    """A gain is more than this; 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)

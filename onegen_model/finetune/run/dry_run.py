@@ -10,9 +10,10 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.data.examples import TrainingExample
 from onegen_model.finetune.data.survey import usable
+from onegen_model.finetune.run.batch_checks import require_batch
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import start
-from onegen_model.finetune.run.training import open_development, require_batch, training_arguments
+from onegen_model.finetune.run.training import open_development, training_arguments
 from onegen_model.transcript.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from torch import nn
 from transformers import TrainerState, TrainingArguments
 
@@ -22,6 +22,7 @@ from onegen_model.finetune.run.dev_set import kept_evaluation
 from onegen_model.finetune.run.recipe import Recipe
 
 CARD_FILE = "README.md"
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _MARK = "<!-- Written by onegen at the end of a run; without this line it is left as it is. -->"
 _DEFAULT_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_CACHE = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]")
@@ -65,20 +66,22 @@ def keep_card(network: nn.Module) -> None:
 
 def describe_run(facts: RunFacts, name: str) -> str:
     """The Markdown of a card, with the metadata that the hub reads."""
-    sections = {
-        "Load it": _loading(facts, name),
-        "Training": _training(facts),
-        "Data": _data(facts),
-        "Results": _results(facts),
-        "Settings": _settings(facts.recipe),
-        "Limits": _limits(facts.recipe),
-    }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    opening = (
-        "A OneGen checkpoint: a language model that writes, and searches with its own hidden state "
-        "at a query token, in one forward pass."
+    recipe = facts.recipe
+    card = ModelCard.from_template(
+        _metadata(facts),
+        template_path=str(_TEMPLATE),
+        mark=_MARK,
+        name=name,
+        is_adapter=recipe.method == "lora",
+        training=_training(facts),
+        data=_data(facts),
+        results=_results(facts),
+        settings=_settings(recipe),
+        has_dev=recipe.dev is not None,
+        max_passage_tokens=recipe.max_passage_tokens,
+        max_length=recipe.collator.max_length,
     )
-    return f"---\n{_metadata(facts)}\n---\n\n{_MARK}\n\n# {name}\n\n{opening}\n\n{body}\n"
+    return f"{card}\n"
 
 
 def hub_id(source: str) -> str | None:
@@ -100,26 +103,14 @@ def questions_seen(state: TrainerState, arguments: TrainingArguments, num_exampl
     return int(epochs * num_examples + min(num_examples, steps * per_step))
 
 
-def _metadata(facts: RunFacts) -> str:
-    data = ModelCardData(
+def _metadata(facts: RunFacts) -> ModelCardData:
+    return ModelCardData(
         license=facts.recipe.license,
         library_name="onegen",
         base_model=hub_id(facts.recipe.base),
         pipeline_tag="text-generation",
         tags=["onegen", "rag", "retrieval-augmented-generation", facts.recipe.method],
     )
-    return data.to_yaml().strip()
-
-
-def _loading(facts: RunFacts, name: str) -> str:
-    code = (
-        "```python\nfrom onegen_model import OneGenModel\n\n"
-        f"model = OneGenModel.from_pretrained({name!r})  # the path of this folder, or a hub id\n"
-        "```"
-    )
-    if facts.recipe.method != "lora":
-        return f"{code}\n\nThe folder holds whole weights."
-    return f"{code}\n\nIt is an adapter: the base below is loaded with it, and must be the same."
 
 
 def _training(facts: RunFacts) -> str:
@@ -180,21 +171,8 @@ def _settings(recipe: Recipe) -> str:
         plain["adapter_from"] = _plain_name(recipe.adapter_from)
     if isinstance(config := plain["trainer"].get("deepspeed"), str):
         plain["trainer"]["deepspeed"] = Path(config).name
-    told = {name: value for name, value in plain.items() if value is not None}
-    return f"```yaml\n{yaml.safe_dump(told, sort_keys=False).strip()}\n```"
-
-
-def _limits(recipe: Recipe) -> str:
-    measured = "the losses and the recall above" if recipe.dev else "the training losses above"
-    return "\n".join(
-        (
-            f"- This run measured {measured}, and nothing else: no answers, no other domain, no "
-            "other language than those of its data.",
-            f"- A passage has at most {recipe.max_passage_tokens} tokens, a transcript of the "
-            f"training had at most {recipe.collator.max_length}.",
-            "- What the base does not know or does wrong, and its licence, hold here too.",
-        )
-    )
+    given = {name: value for name, value in plain.items() if value is not None}
+    return f"```yaml\n{yaml.safe_dump(given, sort_keys=False).strip()}\n```"
 
 
 def _machine(arguments: TrainingArguments) -> str:

@@ -1,4 +1,4 @@
-"""Whether a run that was begun may go on: what it was begun with, and what it saved."""
+"""Checks before a run is resumed: what it was started with, and what it saved."""
 
 import json
 from dataclasses import asdict
@@ -17,10 +17,20 @@ from onegen_model.finetune.run.trainable import (
     saved_shapes,
 )
 
-# What is trained on, and towards what, in `output`.
+# In `output`: what is trained on and towards what, and the settings that a run ended with.
 RUN_FILE = "run.json"
-# What was not written down at first: a run from before goes on without it.
+FINISHED_FILE = "finished.json"
+# Keys that runs of earlier versions lack; such a run is resumed without them.
 _ADDED = ("base_sha256", "adapter_from_sha256")
+
+
+# Arguments of the Trainer that change no weight.
+_NOT_LEARNT = (
+    *("report_to", "run_name", "project", "disable_tqdm", "eval_on_start", "use_cpu"),
+    *("per_device_eval_batch_size", "load_best_model_at_end"),
+)
+_NOT_LEARNT_GROUPS = ("logging_", "log_", "save_", "dataloader_num", "dataloader_pers",
+                      "dataloader_pin", "dataloader_prefetch", "hub_", "push_to_hub")  # fmt: skip
 
 
 def require_same_run(begun: Start, recipe: Recipe, folder: Path) -> None:
@@ -58,6 +68,50 @@ def write_task(recipe: Recipe) -> None:
             f"{recipe.output} cannot be written ({error}); expected a folder, or a place for one; "
             "choose another output"
         ) from error
+
+
+def write_settings(recipe: Recipe, max_steps: int | None) -> None:
+    """Keep in `output` what `require_same_settings` compares."""
+    text = json.dumps(_settings(recipe, max_steps), indent=1) + "\n"
+    (recipe.output / FINISHED_FILE).write_text(text, encoding="utf-8")
+
+
+def require_same_settings(recipe: Recipe, max_steps: int | None) -> None:
+    """Raise CheckpointError where a finished run was trained with other settings: no step is left
+    to which the new ones could apply.
+    """
+    try:
+        text = (recipe.output / FINISHED_FILE).read_text(encoding="utf-8")
+        before = dict(json.loads(text))
+    except (OSError, ValueError, TypeError):  # finished by an earlier version, or stopped by a kill
+        return
+    now = _settings(recipe, max_steps)
+    changed = [
+        f"{name} was {before.get(name)} and is {now.get(name)}"
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{recipe.output} is finished, and {', '.join(changed)}; expected the settings that it "
+            "was trained with; change them back, raise trainer.max_steps to train on with the new "
+            "ones, or choose another output"
+        )
+
+
+def _settings(recipe: Recipe, max_steps: int | None) -> dict[str, Any]:
+    """The settings of a recipe that decide what is learnt, beside its task; "trainer.x" by name."""
+    trainer = dict(recipe.trainer) | ({"max_steps": max_steps} if max_steps else {})
+    plain = {
+        f"trainer.{name}": value
+        for name, value in trainer.items()
+        if name not in _NOT_LEARNT and not name.startswith(_NOT_LEARNT_GROUPS)
+    }
+    stopping = asdict(recipe.early_stopping) if recipe.early_stopping else {}
+    plain |= {f"early_stopping.{name}": value for name, value in stopping.items()}
+    if recipe.dev is not None:
+        plain |= {"dev": file_sha256(recipe.dev), "dev_metric": recipe.dev_metric}
+    return dict(json.loads(json.dumps(plain, default=str)))
 
 
 def require_same_task(recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from onegen_model.finetune.settings import require_at_least
+from onegen_model.finetune.settings import CHECKED, require_at_least
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,9 +35,14 @@ class AdapterSettings:
     embeddings, the input rows stay as they are.
     """
 
+    __pydantic_config__ = CHECKED
+
     rank: int = 16
+    """The rank of the LoRA matrices, 1 or more."""
     alpha: int = 32
+    """LoRA adds its product times `alpha / rank`; 1 or more."""
     top_layers: int = 0
+    """How many of the last layers learn; 0: all."""
 
     def __post_init__(self) -> None:
         for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0)):

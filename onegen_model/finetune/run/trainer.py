@@ -2,12 +2,13 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -22,6 +23,16 @@ from onegen_model.finetune.run.trainable import load_trained, save_trained
 logger = logging.getLogger(__name__)
 
 LOSS_PARTS = ("language_modeling_loss", "contrastive_loss")
+
+
+def set_rates(scheduler: LambdaLR, base_rates: Sequence[float]) -> None:
+    """Give the groups of an optimizer the learning rates that the next step should have."""
+    scheduler.base_lrs = list(base_rates)
+    groups = scheduler.optimizer.param_groups
+    for group, rate, factor in zip(groups, base_rates, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = rate
+        group["lr"] = rate * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
 
 
 class JointTrainer(Trainer):
@@ -39,6 +50,7 @@ class JointTrainer(Trainer):
         self._sums = dict.fromkeys(LOSS_PARTS, 0.0)
         self._since: int | None = None  # the step before the sums began
         self._ids: list[str] = []  # the examples of the step
+        self.has_trained = False  # whether `train` has taken a step
         self._optimizer_memory = OptimizerMemory()
         self.add_callback(self._optimizer_memory)
 
@@ -47,6 +59,15 @@ class JointTrainer(Trainer):
         # A checkpoint remembers when to log, evaluate and save; the recipe may say otherwise now.
         self.state.compute_steps(self.args, max_steps)
         return trained
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint holds the learning rate of its recipe; the recipe may say otherwise now. That
+        # of a run which had ended is 0, and the next step would use it.
+        fresh = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
+        rates = list(getattr(fresh, "base_lrs", []))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and not self.is_deepspeed_enabled and isinstance(fresh, LambdaLR):
+            set_rates(fresh, rates)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -120,6 +141,7 @@ class JointTrainer(Trainer):
         # A run that has ended, and is started again, would take one step more.
         ended = self.state.global_step >= self.state.max_steps
         if not ended and not self.control.should_training_stop:
+            self.has_trained = True
             cast(Collator, self.data_collator).set_epoch(kwargs["epoch"])
             with self._optimizer_memory.named():
                 super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]

@@ -24,6 +24,7 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import Data, Examples, open_data
 from onegen_model.finetune.data.survey import Subset, usable
 from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.batch_checks import require_batch, warn_of_lone_pairs
 from onegen_model.finetune.run.compile_layers import compile_layers
 from onegen_model.finetune.run.dev_set import (
     Development,
@@ -39,7 +40,13 @@ from onegen_model.finetune.run.model_card import (
 )
 from onegen_model.finetune.run.plot import PLOT_FILE, draw_run
 from onegen_model.finetune.run.recipe import Recipe
-from onegen_model.finetune.run.resume import require_same_run, require_same_task, write_task
+from onegen_model.finetune.run.resume import (
+    require_same_run,
+    require_same_settings,
+    require_same_task,
+    write_settings,
+    write_task,
+)
 from onegen_model.finetune.run.start import Start, find_recipe_base, start
 from onegen_model.finetune.run.trainable import TRAINED_FILE, has_adapter, merged
 from onegen_model.finetune.run.trainer import JointTrainer
@@ -60,6 +67,7 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
     arguments = training_arguments(recipe, max_steps)
     require_batch(len(examples), arguments)
+    warn_of_lone_pairs(recipe, examples, arguments)
     _require_whole_layers(recipe, arguments)
     if recipe.compile_layers:
         compile_layers(begun.network, arguments.device)
@@ -71,9 +79,12 @@ def run(recipe: Recipe, max_steps: int | None = None) -> Path:
     keep_card(begun.network)
     trainer = _make_trainer(begun, recipe, arguments, (examples, collator), development)
     trainer.train(resume_from_checkpoint=last)
+    if not trainer.has_trained:
+        require_same_settings(recipe, max_steps)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
         finish(begun, recipe.output)
+        write_settings(recipe, max_steps)
         counts = (len(examples), len(development.examples) if development else 0)
         base = begun.base or find_recipe_base(recipe.base)[1]
         describe(RunFacts(recipe, base, arguments, trainer.state, counts))
@@ -174,17 +185,6 @@ def _refused(error: Exception) -> InvalidInputError:
         f"trainer: {error}; expected arguments of transformers.TrainingArguments, and the packages "
         "that they name; correct the argument, or install the package"
     )
-
-
-def require_batch(num_examples: int, arguments: TrainingArguments) -> None:
-    """Raise InvalidInputError where `dataloader_drop_last` leaves nothing to train on."""
-    size = arguments.train_batch_size * arguments.world_size
-    if arguments.dataloader_drop_last and num_examples < size:
-        raise InvalidInputError(
-            f"trainer.dataloader_drop_last is true, and {num_examples} examples fill no batch of "
-            f"{size}; expected at least as many; lower trainer.per_device_train_batch_size, or "
-            "leave dataloader_drop_last out"
-        )
 
 
 def _require_whole_layers(recipe: Recipe, arguments: TrainingArguments) -> None:

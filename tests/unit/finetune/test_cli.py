@@ -120,8 +120,8 @@ def test_steps_are_counted_as_the_trainer_counts(
         ({"adapter": {"rnak": 1}}, "recipe.yaml: adapter has the key 'rnak'.*'rank'"),
         ({"trainer": {"learning_rat": 1}}, "trainer has the key 'learning_rat'.*'learning_rate'"),
         ({"contrastive": "bprr"}, "contrastive is 'bprr'; expected one of info_nce, bpr"),
-        ({"temperature": "warm"}, "temperature is 'warm'; expected a float"),
-        ({"adapter": {"rank": 1.5}}, "adapter: rank is 1.5; expected a int"),
+        ({"temperature": "warm"}, "temperature is 'warm'; expected a number"),
+        ({"adapter": {"rank": 1.5}}, "adapter: rank is 1.5; expected a whole number"),
         ({"contrastive": "bpr", "cross_batch_negatives": 9}, "is 9 with contrastive bpr"),
         ({"method": "top_layers"}, "adapter.top_layers is 0 with method top_layers"),
         ({"method": "full", "dtype": "bfloat16"}, "dtype is bfloat16 with method full"),
@@ -224,8 +224,8 @@ def test_data_check_prints_problems_and_counts(
     assert main([*command, "--limit", "1"]) == 1
     shown = capsys.readouterr().out
     assert (
-        f"{recipe.train}:1: qeustion: unknown; expected one of id, question, tools, segments"
-        in shown
+        f"{recipe.train}:1: qeustion: unknown; expected one of id, question, segments, writes, "
+        "tools; did you mean 'question'?" in shown
     )
     assert "and 11 more problems (--limit)" in shown
     assert main([*command, "--json"]) == 1

@@ -1,6 +1,7 @@
 """`compile_layers`: the same run in compiled code, or one error where nothing can be compiled."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from tests.support.finetuning import losses_of, write_recipe
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiled_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_compiled_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "code"))
     # Without optimisation the compiler takes half the time; the code computes the same.
-    monkeypatch.setattr(torch._inductor.config.aot_inductor, "debug_compile", True)
-    torch.compiler.reset()
+    with torch._inductor.config.patch({"aot_inductor.debug_compile": True}):
+        torch.compiler.reset()
+        yield
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
