@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,17 +14,75 @@ from onegen_model.errors import InvalidInputError, MissingExtraError
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
     from onegen_model.finetune.data.survey import Survey
-    from onegen_model.finetune.run.dry_run import Preview, Run
+    from onegen_model.finetune.run.dry_run import Preview, TokenSpan
 
 _FAILED = 1
 _ROLE_WIDTH = len("passage token")
 
 
+def add_train(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
+    """`onegen train` and its options."""
+    train = commands.add_parser(
+        "train",
+        parents=[common],
+        help="fine-tune a model",
+        description="Train the model that a recipe describes; `training/recipes` has examples. Run "
+        "the same command again to resume a run that was stopped.",
+    )
+    train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
+    train.add_argument(
+        "--dry-run", action="store_true", help="show an example, memory and steps; train nothing"
+    )
+    train.add_argument("--max-steps", type=int, help="steps of the run (the recipe's)")
+    train.add_argument(
+        "--keys", action="store_true", help="print all keys of a recipe as a Markdown table"
+    )
+    train.set_defaults(run=run_train)
+
+
+def add_data(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
+    """`onegen data check` and its options."""
+    data = commands.add_parser("data", help="check training data")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check",
+        parents=[common],
+        help="list every problem of a training file, by line and field",
+        description="Read a training file as `onegen train` does, and list every problem. Exit "
+        "status 1 means problems.",
+    )
+    check.add_argument("file", metavar="FILE", help="a .jsonl or .jsonl.gz")
+    check.add_argument("--passages", metavar="FILE", help="the corpus of the passage ids in FILE")
+    check.add_argument(
+        "--format",
+        choices=("transcripts", "published", "pairs"),
+        default="transcripts",
+        help="the format of FILE; published: train.jsonl and db.jsonl of OneGen (transcripts)",
+    )
+    check.add_argument(
+        "--model", metavar="FOLDER", help="the model whose tokens are counted (the default one)"
+    )
+    check.add_argument(
+        "--max-length", type=int, default=2048, help="tokens of the longest transcript (2048)"
+    )
+    check.add_argument(
+        "--max-passage-tokens", type=int, help="tokens of the longest passage (the model's)"
+    )
+    check.add_argument(
+        "--on-truncation",
+        choices=("error", "drop"),
+        default="error",
+        help="drop: an example that is too long is counted, and is no problem (error)",
+    )
+    check.add_argument("--limit", type=int, default=20, help="problems to print (20)")
+    check.set_defaults(run=run_data_check)
+
+
 def run_train(options: Namespace, _load_model: "LoadModel") -> int:
-    # Imported here: the other commands need neither PyYAML nor the seconds that PEFT takes.
+    # Imported here: other commands should need neither PyYAML nor the seconds to import PEFT.
     try:
         from onegen_model.finetune.run.dry_run import preview
         from onegen_model.finetune.run.recipe import Recipe
+        from onegen_model.finetune.run.recipe_keys import recipe_keys
         from onegen_model.finetune.run.training import run
     except ModuleNotFoundError as error:
         raise MissingExtraError(
@@ -35,6 +93,11 @@ def run_train(options: Namespace, _load_model: "LoadModel") -> int:
         raise InvalidInputError(
             f"max_steps={options.max_steps}; expected at least 1; change --max-steps"
         )
+    if options.keys:
+        _write(recipe_keys())
+        return 0
+    if options.config is None:
+        raise InvalidInputError("No recipe; expected a YAML file; run `onegen train CONFIG.yaml`")
     recipe = Recipe.read(Path(options.config))
     if options.dry_run:
         found = preview(recipe, options.max_steps)
@@ -46,7 +109,7 @@ def run_train(options: Namespace, _load_model: "LoadModel") -> int:
 
 
 def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
-    """Status 1 where something is wrong with the file."""
+    """The exit status: 1 if the file has a problem."""
     from onegen_model.finetune.data.collator import Collator, CollatorSettings
     from onegen_model.finetune.data.datasets import open_data
     from onegen_model.finetune.data.survey import survey
@@ -68,43 +131,45 @@ def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
 
 
 def format_preview(found: "Preview") -> list[str]:
-    """An example by the roles of its tokens, then what a run takes."""
+    """Lines: an example by the roles of its tokens, then memory and steps."""
     memory = found.memory
     parts = ("weights", "gradients", "optimizer", "activations")
     shares = ", ".join(f"{name} {_bytes(getattr(memory, name))}" for name in parts)
     processes = "one process" if found.processes == 1 else f"{found.processes} processes"
     return [
         f"Example {found.example}",
-        *(_format_run(run) for run in found.transcript),
+        *(_format_span(span) for span in found.transcript),
         "Its passages, as they are embedded",
-        *(_format_run(run) for runs in found.passages for run in runs),
+        *(_format_span(span) for spans in found.passages for span in spans),
         "",
         f"Examples:   {found.examples}",
         f"Trainable:  {found.trainable:,} of {found.parameters:,} parameters "
         f"({found.trainable / found.parameters:.2%})",
         f"Memory:     about {_bytes(memory.total)} ({shares})",
-        f"            for a batch of {found.batch_tokens:,} tokens, the largest one looked at",
+        f"            for a batch of {found.batch_tokens:,} tokens, the largest one found",
         f"Steps:      {found.steps} ({found.epochs:.2f} epochs) with {processes}",
     ]
 
 
-def _format_run(run: "Run") -> str:
-    return f"  {run.role:<{_ROLE_WIDTH}}  {'|'.join(map(_printable, run.tokens))}"
+def _format_span(span: "TokenSpan") -> str:
+    return f"  {span.role:<{_ROLE_WIDTH}}  {'|'.join(map(_printable, span.tokens))}"
 
 
 def _printable(text: str) -> str:
-    """Line breaks as `\\n`; a terminal must not obey what stands in a document."""
+    """Line breaks as `\\n`; a terminal must not interpret the text of a document."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def format_survey(found: "Survey") -> list[str]:
-    """Problems first, then counts and lengths."""
+    """Lines: problems first, then counts and lengths."""
     lines = list(found.problems)
     if hidden := found.num_problems - len(found.problems):
         lines.append(f"… and {hidden} more problems (--limit)")
+    if found.hint:
+        lines.append(f"Hint: {found.hint}")
     return [
         *lines,
-        f"Lines:       {found.num_lines}, {found.num_unused} of them in no example",
+        f"Lines:       {found.num_lines}, {found.num_unused} of them part of no example",
         f"Examples:    {found.num_examples}, with {found.num_queries} retrievals",
         f"Too long:    {found.num_too_long}",
         f"Transcripts: {_lengths(found.transcripts)}",

@@ -4,25 +4,24 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
-from onegen_model.finetune.data.records import NamedPassageRecord, Shape
+from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
 logger = logging.getLogger(__name__)
-
-Format = Literal["transcripts", "published", "pairs"]
-
 
 _PASSAGE = Shape[NamedPassageRecord](NamedPassageRecord)
 
 
 class Records(Protocol):
     """How the records of a format become examples."""
+
+    form: Format
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
         """What keeps one record from being part of an example."""
@@ -40,6 +39,8 @@ class Records(Protocol):
 class Transcripts:
     """This project's own format."""
 
+    form: Format = "transcripts"
+
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
         return TRANSCRIPT.problems(plain)
 
@@ -48,6 +49,27 @@ class Transcripts:
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
         return TRANSCRIPT.read(plain[0])
+
+
+# Format -> what its lines have and those of the others have not.
+_SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
+    "transcripts": (frozenset({"segments"}),),
+    "published": (frozenset({"messages"}),),
+    "pairs": (
+        frozenset({"query", "positive"}),
+        frozenset({"anchor", "positive"}),
+        frozenset({"query", "passage"}),
+    ),
+}
+
+
+def likely_format(lines: JsonLines) -> Format | None:
+    """The format that the first record looks like; None where it looks like none."""
+    first = next((plain for plain in lines.scan() if not isinstance(plain, Problem)), {})
+    for form, signs in _SIGNS.items():
+        if any(sign <= first.keys() for sign in signs):
+            return form
+    return None
 
 
 class Examples(Sequence[TrainingExample]):
@@ -75,10 +97,8 @@ class Examples(Sequence[TrainingExample]):
         found = next(self.problems(), None) if self.num_unused else None
         if found is not None:
             number, problem = found
-            raise InvalidInputError(
-                f"{self.lines.where(number)}: {problem}; mend it (`onegen data check` lists all "
-                "that is wrong)"
-            )
+            advice = self.hint() or "correct it (`onegen data check` lists every problem)"
+            raise InvalidInputError(f"{self.lines.where(number)}: {problem}; {advice}")
         if self.num_unused:
             logger.warning(
                 "%d of %d lines are left out: no passage of their query scores enough",
@@ -90,6 +110,16 @@ class Examples(Sequence[TrainingExample]):
                 f"{self.lines.path} holds no example; expected at least one; check the file"
             )
         return self
+
+    def hint(self) -> str:
+        """Which format the lines look like, where it is another one and no line fits; or ""."""
+        likely = likely_format(self.lines)
+        if len(self) or likely in (None, self.records.form):
+            return ""
+        return (
+            f"the lines look like {likely}: try `format: {likely}` in a recipe, and "
+            f"`--format {likely}` on the command line"
+        )
 
     def where(self, index: int) -> str:
         """`file:line` of the first line of an example."""
@@ -122,8 +152,8 @@ class PassageFile(Mapping[str, Passage]):
                 raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             if (name := str(plain["id"])) in self._found:
                 raise InvalidInputError(
-                    f"{lines.where(number)}: id {name!r} stands in "
-                    f"{lines.where(self._found[name])} already; expected each once; remove one"
+                    f"{lines.where(number)}: {lines.where(self._found[name])} has id {name!r} "
+                    "already; expected each id once; remove one of the lines"
                 )
             self._found[name] = number
 

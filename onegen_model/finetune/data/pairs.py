@@ -22,7 +22,15 @@ from onegen_model.finetune.data.examples import (
     inline_passage,
     read_passage,
 )
-from onegen_model.finetune.data.records import Expected, Name, Record, Shape, SomeText, problem_at
+from onegen_model.finetune.data.records import (
+    Expected,
+    Format,
+    Name,
+    Record,
+    Shape,
+    SomeText,
+    problem_at,
+)
 from onegen_model.jsonl import Numbered, Problem
 
 POSITIVE_SCORE = 0.5
@@ -87,6 +95,8 @@ _PAIR = Shape[PairRecord](PairRecord)
 
 class Pairs:
     """Examples without a transcript: the query token follows the prompt at once."""
+
+    form: Format = "pairs"
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
         return _PAIR.problems(plain)

@@ -32,6 +32,7 @@ from onegen_model.finetune.data.examples import (
 from onegen_model.finetune.data.records import (
     ABSENT,
     Expected,
+    Format,
     Name,
     Record,
     Shape,
@@ -182,6 +183,8 @@ def _split_title(text: str) -> tuple[str, str]:
 
 class Conversations:
     """train.jsonl, whose positives and negatives are found in `documents`."""
+
+    form: Format = "published"
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,8 @@ from onegen_model.finetune.settings import plain_type, type_at
 from onegen_model.jsonl import Problem
 
 T = TypeVar("T")
+
+Format = Literal["transcripts", "published", "pairs"]
 
 
 @dataclass(frozen=True, slots=True)

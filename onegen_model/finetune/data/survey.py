@@ -100,9 +100,10 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What `survey` found; unused lines stand in no example.
+    """What `survey` found; unused lines belong to no example.
 
-    `problems` are the first of `num_problems`; lengths are in tokens.
+    `problems` are the first of `num_problems`; `hint` names the format that the lines look like,
+    if it is another one; lengths are in tokens.
     """
 
     num_lines: int
@@ -112,6 +113,7 @@ class Survey:
     num_too_long: int
     num_problems: int
     problems: tuple[str, ...]
+    hint: str
     transcripts: tuple[int, ...]
     passages: tuple[int, ...]
 
@@ -150,6 +152,7 @@ def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) ->
         num_too_long=too_long,
         num_problems=len(problems),
         problems=tuple(problems[:limit]),
+        hint=examples.hint(),
         transcripts=tuple(measures.transcripts),
         passages=tuple(measures.passages.values()),
     )

@@ -23,9 +23,14 @@ from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.data.pairs import Pairs
 from onegen_model.finetune.data.published import Conversations
 from onegen_model.finetune.data.survey import missing_passages
-from onegen_model.finetune.mining.negatives import Known, MiningSettings, select_negatives
+from onegen_model.finetune.mining.negatives import MiningSettings, QueryLabels, select_negatives
 from onegen_model.finetune.mining.resumable_file import PartialFile
-from onegen_model.finetune.mining.search import Corpus, MiningQuery, Searcher, Vector
+from onegen_model.finetune.mining.search import (
+    CandidateRetriever,
+    MiningCorpus,
+    MiningQuery,
+    Vector,
+)
 from onegen_model.transcript.template import Template
 
 # Examples between two saves.
@@ -59,7 +64,7 @@ def short_answer(text: str) -> str:
     return next(iter(steps), answer)
 
 
-class Sources:
+class MiningSources:
     """Checked training data, its corpus, and the positives of each query text.
 
     The corpus is the file of passages and whatever stands in the examples themselves. Raises
@@ -93,7 +98,7 @@ class Sources:
                 f"No retrieval of {self.examples.lines.path} has a positive; expected some, to "
                 "find passages that are none; name the positives first"
             )
-        self.corpus = Corpus(self._named, inline.values())
+        self.corpus = MiningCorpus(self._named, inline.values())
 
     def find(self, refs: Sequence[PassageRef]) -> list[Passage]:
         """The passages that an example names or holds."""
@@ -105,14 +110,14 @@ class Sources:
 
     def known(
         self, query: MiningQuery, answers: tuple[str, ...], scores: Vector, *, keep: bool
-    ) -> Known:
+    ) -> QueryLabels:
         """Positives of equal texts are not candidates either; nor, with `keep`, own negatives."""
         keys = set(self._positives[query.text])
         if keep:
             own = query.example.targets[query.hop].negatives
             keys.update(map(content_key, self.find(own)))
         positive = min(float(scores[self.corpus.row(one)]) for one in self.positives(query))
-        return Known(frozenset(keys), positive, answers)
+        return QueryLabels(frozenset(keys), positive, answers)
 
     def record(
         self, number: int, mined: Mapping[int, Sequence[Passage]], *, keep: bool
@@ -178,8 +183,8 @@ def require_out(out: Path, examples: Path, *, force: bool = False) -> None:
 
 
 def mine(
-    sources: Sources,
-    searcher: Searcher,
+    sources: MiningSources,
+    retriever: CandidateRetriever,
     settings: MiningSettings,
     out: Path,
     *,
@@ -194,8 +199,8 @@ def mine(
     require_out(out, examples.lines.path, force=force)
     made_with = {
         "examples": file_sha256(examples.lines.path),
-        "corpus": searcher.corpus.digest(),
-        "search": searcher.name,
+        "corpus": retriever.corpus.content_sha256(),
+        "search": retriever.name,
         **asdict(settings),
     }
     written = PartialFile(out, made_with, force=force)
@@ -205,7 +210,7 @@ def mine(
     ) as bar:
         while written.done < total:
             numbers = range(written.done, min(written.done + _BLOCK, total))
-            lines, counts = _mine_block(sources, searcher, settings, numbers)
+            lines, counts = _mine_block(sources, retriever, settings, numbers)
             written.append(lines, counts, items=len(numbers))
             bar.update(len(numbers))
     written.finish()
@@ -214,7 +219,10 @@ def mine(
 
 
 def _mine_block(
-    sources: Sources, searcher: Searcher, settings: MiningSettings, numbers: Sequence[int]
+    sources: MiningSources,
+    retriever: CandidateRetriever,
+    settings: MiningSettings,
+    numbers: Sequence[int],
 ) -> tuple[list[str], Counter[str]]:
     """Lines of some examples, and what there is to count about them."""
     examples = [sources.examples[number] for number in numbers]
@@ -225,13 +233,13 @@ def _mine_block(
         for query, answers in mining_queries(example)
     ]
     counts = Counter(queries=len(asked))
-    found = searcher.score([query for _, query, _ in asked])
+    found = retriever.score([query for _, query, _ in asked])
     for (at, query, answers), scores in zip(asked, found, strict=True):
         if scores is None:
             counts["unread"] += 1
             continue
         known = sources.known(query, answers, scores, keep=settings.keep_negatives)
-        ranked = _rank(searcher, scores, settings.range_max)
+        ranked = _rank(retriever, scores, settings.range_max)
         rng = random.Random(f"{settings.seed}|{query.example.id}|{query.hop}")
         selection = select_negatives(ranked, known, settings, rng)
         if selection.passages:
@@ -249,13 +257,13 @@ def _mine_block(
     return lines, counts
 
 
-def _rank(searcher: Searcher, scores: Vector, depth: int) -> list[ScoredPassage]:
+def _rank(retriever: CandidateRetriever, scores: Vector, depth: int) -> list[ScoredPassage]:
     """The best that were found, best first; equal scores in the order of the corpus."""
     depth = min(depth, len(scores))
     # All that tie with the last place: a partition alone would keep any of them.
     last = np.partition(scores, -depth)[-depth]
-    rows = np.flatnonzero((scores >= last) & (scores > searcher.floor))
+    rows = np.flatnonzero((scores >= last) & (scores > retriever.floor))
     rows = rows[np.argsort(-scores[rows], kind="stable")][:depth]
     return [
-        ScoredPassage(searcher.corpus.passages[row], float(scores[row])) for row in rows.tolist()
+        ScoredPassage(retriever.corpus.passages[row], float(scores[row])) for row in rows.tolist()
     ]

@@ -83,7 +83,7 @@ class MiningSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class QueryLabels:
     """What is known about a query: passages that are no candidates, by content key, the lowest
     score of its positives, and the short answers that would betray a positive.
     """
@@ -103,7 +103,10 @@ class Selection:
 
 
 def select_negatives(
-    ranked: Sequence[ScoredPassage], known: Known, settings: MiningSettings, rng: random.Random
+    ranked: Sequence[ScoredPassage],
+    known: QueryLabels,
+    settings: MiningSettings,
+    rng: random.Random,
 ) -> Selection:
     """Choose among all that a search found, best first, positives included."""
     candidates: dict[int, Passage] = {}

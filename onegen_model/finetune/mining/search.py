@@ -48,7 +48,7 @@ class MiningQuery:
     text: str
 
 
-class Corpus:
+class MiningCorpus:
     """Passages to search, each content once; `named` are those that have an id of their own."""
 
     def __init__(self, named: Mapping[str, Passage], inline: Iterable[Passage] = ()) -> None:
@@ -63,7 +63,7 @@ class Corpus:
         """Where a passage of this content stands in `passages`."""
         return self._row[content_key(passage)]
 
-    def digest(self, rows: slice = slice(None)) -> str:
+    def content_sha256(self, rows: slice = slice(None)) -> str:
         """Names contents and ids of some passages."""
         parts = (f"{content_key(p)} {p.id}\n" for p in self.passages[rows])
         return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
@@ -72,13 +72,13 @@ class Corpus:
         return len(self.passages)
 
 
-class Searcher(Protocol):
+class CandidateRetriever(Protocol):
     """Scores all passages of its corpus; only those that score above `floor` count as found.
 
-    Searchers of equal `name` find the same.
+    Retrievers of equal `name` find the same.
     """
 
-    corpus: Corpus
+    corpus: MiningCorpus
     name: str
     floor: float
 
@@ -87,13 +87,13 @@ class Searcher(Protocol):
         ...
 
 
-class Bm25Searcher:
+class Bm25CandidateRetriever:
     """BM25 over the corpus, asked with a query's text."""
 
     name = "bm25"
     floor = 0.0
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: MiningCorpus) -> None:
         self.corpus = corpus
         self._bm25 = Bm25(corpus.passages)
 
@@ -101,7 +101,7 @@ class Bm25Searcher:
         return (self._bm25.score(query.text) for query in queries)
 
 
-class SearchModel(Protocol):
+class EmbeddingModel(Protocol):
     """What searching needs of a OneGenModel."""
 
     network: "PreTrainedModel"
@@ -109,7 +109,7 @@ class SearchModel(Protocol):
     fingerprint: str
 
 
-class ModelSearcher:
+class ModelCandidateRetriever:
     """Cosines of the states at query tokens, read in the whole transcripts, and the passages.
 
     The vectors of the corpus are kept in `folder`, and embedded when they are first needed.
@@ -117,7 +117,7 @@ class ModelSearcher:
 
     floor = -np.inf
 
-    def __init__(self, model: SearchModel, corpus: Corpus, folder: Path) -> None:
+    def __init__(self, model: EmbeddingModel, corpus: MiningCorpus, folder: Path) -> None:
         self.corpus = corpus
         self.name = f"{model.fingerprint} in {str(model.network.dtype).removeprefix('torch.')}"
         self._model = model
@@ -137,7 +137,7 @@ class ModelSearcher:
         return np.concatenate(shards)
 
     def _shard(self, rows: slice) -> Vector:
-        named = f"{self.name} {self.corpus.digest(rows)}"
+        named = f"{self.name} {self.corpus.content_sha256(rows)}"
         file = self._folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.npy"
         passages = self.corpus.passages[rows]
         width = self._model.network.config.get_text_config().hidden_size

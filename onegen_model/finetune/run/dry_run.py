@@ -29,7 +29,7 @@ _WIDTHS, _MLP_WIDTHS = 11, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class TokenSpan:
     """Neighbouring tokens with the same role."""
 
     role: Role
@@ -58,8 +58,8 @@ class Preview:
     """
 
     example: str
-    transcript: tuple[Run, ...]
-    passages: tuple[tuple[Run, ...], ...]
+    transcript: tuple[TokenSpan, ...]
+    passages: tuple[tuple[TokenSpan, ...], ...]
     examples: int
     trainable: int
     parameters: int
@@ -91,9 +91,9 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     steps, epochs = count_steps(len(examples), arguments)
     return Preview(
         example=shown.id,
-        transcript=tuple(transcript_runs(collator.render(shown), begun.renderer)),
+        transcript=tuple(transcript_spans(collator.render(shown), begun.renderer)),
         passages=tuple(
-            passage_runs(collator.passage_ids(shown, passage), begun.renderer)
+            passage_spans(collator.passage_ids(shown, passage), begun.renderer)
             for target in shown.targets
             for passage in collator.find(shown, target.positives)
         ),
@@ -111,7 +111,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     )
 
 
-def transcript_runs(rendered: Rendered, renderer: Renderer) -> list[Run]:
+def transcript_spans(rendered: Rendered, renderer: Renderer) -> list[TokenSpan]:
     """A transcript by the roles of its tokens."""
     queries = set(rendered.query_positions)
     roles: list[Role] = []
@@ -123,16 +123,16 @@ def transcript_runs(rendered: Rendered, renderer: Renderer) -> list[Run]:
         else:
             is_prompt = all(role == "prompt" for role in roles[-1:])
             roles.append("prompt" if is_prompt else "inserted")
-    return _runs(rendered.ids, roles, renderer)
+    return _spans(rendered.ids, roles, renderer)
 
 
-def passage_runs(ids: Sequence[int], renderer: Renderer) -> tuple[Run, ...]:
+def passage_spans(ids: Sequence[int], renderer: Renderer) -> tuple[TokenSpan, ...]:
     """A passage as it is embedded."""
     roles: list[Role] = ["passage"] * (len(ids) - 1)
-    return tuple(_runs(ids, [*roles, "passage token"], renderer))
+    return tuple(_spans(ids, [*roles, "passage token"], renderer))
 
 
-def _runs(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[Run]:
+def _spans(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[TokenSpan]:
     texts = [str(renderer.tokenizer.decode([i])) for i in ids]
     grouped = groupby(zip(roles, texts, strict=True), key=lambda pair: pair[0])
     return [Run(role, tuple(text for _, text in pairs)) for role, pairs in grouped]

@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import CollatorSettings
-from onegen_model.finetune.data.datasets import Format
+from onegen_model.finetune.data.records import Format
 from onegen_model.finetune.loss.losses import Contrastive, LossSettings
 from onegen_model.finetune.run.dev_set import DevMetric, EarlyStopping
 from onegen_model.finetune.run.trainable import AdapterSettings, Method
