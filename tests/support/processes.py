@@ -26,7 +26,7 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
-def _server() -> Any:
+def server() -> Any:
     """The context of a server that runs on one thread and knows this repository."""
     context = multiprocessing.get_context("forkserver")
     loaded = ["onegen_model.finetune.run.training", *(["deepspeed"] if HAS_DEEPSPEED else [])]
@@ -80,14 +80,36 @@ def spoiled_in_step_2() -> None:
     Objective.forward = spoiled  # type: ignore[assignment]
 
 
-def _work(
-    arguments: Sequence[str], environment: Mapping[str, str], prepare: Prepare | None, log: str
-) -> None:
+def _enter(environment: Mapping[str, str], target: Callable[..., None], arguments: Any) -> None:
+    os.environ.update(environment)
+    without_shared_memory()
+    target(*arguments)
+
+
+def fork_two(
+    target: Callable[..., None],
+    arguments: Sequence[tuple[Any, ...]],
+    told: Sequence[Mapping[str, str]] = ({}, {}),
+) -> list[Any]:
+    """Two processes that meet as those of a launcher do; `told` adds to their environments."""
+    port, context = free_port(), server()
+    workers = []
+    for rank in range(2):
+        environment = {
+            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
+            **{"LOCAL_WORLD_SIZE": "2", **told[rank]},
+            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+        }
+        workers.append(context.Process(target=_enter, args=(environment, target, arguments[rank])))
+    for worker in workers:
+        worker.start()
+    return workers
+
+
+def _run_script(arguments: Sequence[str], prepare: Prepare | None, log: str) -> None:
     with open(log, "w", encoding="utf-8") as out:
         for stream in (1, 2):
             os.dup2(out.fileno(), stream)
-    os.environ.update(environment)
-    without_shared_memory()
     if prepare is not None:
         prepare()
     sys.argv = list(arguments)
@@ -100,23 +122,14 @@ def run_two(
     prepare: Prepare | None = None,
     told: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> tuple[list[int], str]:
-    """Exit codes and what both wrote; `told` is what a launcher adds to their environments."""
-    port, context = free_port(), _server()
-    workers = []
-    for rank in range(2):
-        environment = {
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-            **{"LOCAL_WORLD_SIZE": "2", **told[rank]},
-            **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-        }
-        log = str(folder / f"process-{rank}.log")
-        given = [argument.format(rank=rank) for argument in arguments]
-        workers.append(context.Process(target=_work, args=(given, environment, prepare, log)))
-    for worker in workers:
-        worker.start()
+    """Run a script in both, `{rank}` in its arguments filled in: exit codes, and what they wrote."""
+    logs = [folder / f"process-{rank}.log" for rank in range(2)]
+    given = [[argument.format(rank=rank) for argument in arguments] for rank in range(2)]
+    scripts = [(own, prepare, str(log)) for own, log in zip(given, logs, strict=True)]
+    workers = fork_two(_run_script, scripts, told)
     for worker in workers:
         worker.join(_LIMIT)
         worker.kill()
         worker.join()
-    logs = "".join((folder / f"process-{rank}.log").read_text("utf-8") for rank in range(2))
-    return [int(worker.exitcode) for worker in workers], logs
+    written = "".join(log.read_text("utf-8") for log in logs)
+    return [int(worker.exitcode) for worker in workers], written

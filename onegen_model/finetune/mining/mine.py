@@ -1,6 +1,6 @@
 """Mine hard negatives: search a corpus with the queries of training examples, keep what is wrong.
 
-What may be a negative is decided in `negatives`, who finds it in `searching`.
+`negatives` decides which passages may be negatives, `search` finds them.
 """
 
 import json

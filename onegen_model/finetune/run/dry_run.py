@@ -135,7 +135,7 @@ def passage_spans(ids: Sequence[int], renderer: Renderer) -> tuple[TokenSpan, ..
 def _spans(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[TokenSpan]:
     texts = [str(renderer.tokenizer.decode([i])) for i in ids]
     grouped = groupby(zip(roles, texts, strict=True), key=lambda pair: pair[0])
-    return [Run(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
+    return [TokenSpan(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
 
 
 def _largest_batch(

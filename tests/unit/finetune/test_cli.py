@@ -1,5 +1,6 @@
 """`onegen train` and `onegen data check`, and what a preview promises."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,9 +13,10 @@ from transformers import PreTrainedModel
 
 from onegen_model.cli import _build_parser, main
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.run import recipe as recipe_module
+from onegen_model.finetune.run.dev_set import EarlyStopping
 from onegen_model.finetune.run.dry_run import activation_numbers, count_steps, preview
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import load_renderer
@@ -252,3 +254,28 @@ def test_a_recipe_that_is_no_yaml_is_one_error(tmp_path: Path) -> None:
         Recipe.read(file)
     with pytest.raises(InvalidInputError, match="No recipe"):
         Recipe.read(tmp_path / "nowhere.yaml")
+
+
+def test_the_reference_of_keys_holds_every_key_of_a_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "--keys"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["key", "value", "default", "meaning"]
+    keys = {row[0].strip("`"): row[1:] for row in rows[2:]}
+    groups = {"adapter": AdapterSettings, "collator": CollatorSettings,
+              "early_stopping": EarlyStopping}  # fmt: skip
+    named = [f.name for f in dataclasses.fields(Recipe)]
+    named += [f"{name}.{f.name}" for name, cls in groups.items() for f in dataclasses.fields(cls)]
+    assert sorted(keys) == sorted(named)
+    assert keys["method"][:2] == ["`lora`, `top_layers`, `full`", "`lora`"]
+    assert keys["train"][:2] == ["path", "required"]
+    assert keys["adapter.rank"][:2] == ["whole number", "`16`"]
+    assert all(row[-1].endswith(".") for row in keys.values()), "each has a meaning"
+
+
+def test_train_without_a_recipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train"]) == 2
+    assert "No recipe; expected a YAML file; run `onegen train CONFIG.yaml`" in (
+        capsys.readouterr().err
+    )

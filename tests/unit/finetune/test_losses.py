@@ -2,14 +2,12 @@
 
 import json
 import math
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from onegen_model.errors import OneGenError
 from onegen_model.events import Passage
@@ -28,6 +26,7 @@ from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
 from tests.support.finetuning import losses_of, write_recipe
+from tests.support.shared_gradients import gradients, gradients_of_two
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -204,34 +203,9 @@ def write_examples(folder: Path) -> None:
     (folder / "passages.jsonl").write_text(corpus, encoding="utf-8")
 
 
-def gradients(objective: Objective, batch: dict[str, Any], **options: Any) -> tuple[float, Tensor]:
-    outputs = objective(**batch, **options)
-    outputs["loss"].backward()
-    found = [p.grad for p in objective.parameters() if p.grad is not None]
-    return outputs["loss"].item(), torch.cat([g.flatten() for g in found])
-
-
-def work(rank: int, store: str, objective: Objective, batch: Any, results: Any) -> None:
-    """One of two processes, as DDP would run it: gradients are averaged."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    counts = torch.tensor(
-        [sum(len(c["labels"]) for c in batch["transcripts"]), len(batch["targets"])]
-    ).double()
-    dist.all_reduce(counts)
-    loss, gradient = gradients(objective, batch, divisors=counts / 2)
-    value = torch.tensor(loss, dtype=torch.float64)
-    for tensor in (value, gradient):
-        dist.all_reduce(tensor)
-    if rank == 0:
-        results.put((value.item() / 2, (gradient / 2).numpy()))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize(("contrastive", "negatives"), [("info_nce", 0), ("bpr", 1)])
 def test_two_processes_compute_the_loss_of_one(
-    renderer: Renderer, make_network: MakeNetwork, tmp_path: Path, contrastive: Any, negatives: int
+    renderer: Renderer, make_network: MakeNetwork, contrastive: Any, negatives: int
 ) -> None:
     """The same value and gradient for the same global batch, passages of both processes seen."""
     settings = LossSettings(contrastive=contrastive, cross_device_negatives=True)
@@ -240,31 +214,11 @@ def test_two_processes_compute_the_loss_of_one(
     # Both processes hold passages that are the other's positives.
     rows[3] = TrainingExample("3", "what is it?", (rows[0].segments[0], rows[3].segments[1]))
     loss, gradient = gradients(Objective(make_network("llama"), settings), collator(rows))
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [
-        context.Process(
-            target=work,
-            args=(
-                rank,
-                str(tmp_path / "store"),
-                Objective(make_network("llama"), settings),
-                collator(rows[:3] if rank == 0 else rows[3:]),
-                results,
-            ),
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        shared_loss, shared_gradient = results.get(timeout=60)
-    finally:
-        for worker in workers:
-            worker.join(timeout=10)
-            worker.kill()
+    batches = (collator(rows[:3]), collator(rows[3:]))
+    objective = Objective(make_network("llama"), settings)
+    shared_loss, shared_gradient = gradients_of_two(objective, batches)
     assert shared_loss == pytest.approx(loss, abs=1e-5)
-    assert torch.allclose(torch.from_numpy(shared_gradient), gradient, atol=1e-5)
+    assert torch.allclose(shared_gradient, gradient, atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_examples(
