@@ -122,7 +122,7 @@ def run_two(
     prepare: Prepare | None = None,
     told: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> tuple[list[int], str]:
-    """Run a script in both, `{rank}` in its arguments filled in: exit codes, and what they wrote."""
+    """Exit codes and output of a script in two processes; `{rank}` in its arguments is filled in."""
     logs = [folder / f"process-{rank}.log" for rank in range(2)]
     given = [[argument.format(rank=rank) for argument in arguments] for rank in range(2)]
     scripts = [(own, prepare, str(log)) for own, log in zip(given, logs, strict=True)]

@@ -19,20 +19,20 @@ _PASSAGE = Shape[NamedPassageRecord](NamedPassageRecord)
 
 
 class Records(Protocol):
-    """How the records of a format become examples."""
+    """The rules that turn records of a format into examples."""
 
     form: Format
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        """What keeps one record from being part of an example."""
+        """The problems of one record; a record without any can be used."""
         ...
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
-        """The lines of each example, from those without problems."""
+        """The line numbers of each example, from the records without problems."""
         ...
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
-        """One example from the records of its group; `name` is its id if the format has none."""
+        """The example of a group of records; `name` is its id if the format has none."""
         ...
 
 
@@ -73,7 +73,7 @@ def likely_format(lines: JsonLines) -> Format | None:
 
 
 class Examples(Sequence[TrainingExample]):
-    """Examples of a file, parsed when asked for."""
+    """Examples of a file, parsed on access."""
 
     def __init__(self, lines: JsonLines, records: Records) -> None:
         self.lines = lines
@@ -93,7 +93,7 @@ class Examples(Sequence[TrainingExample]):
 
     def require_sound(self) -> "Examples":
         """Raise InvalidInputError for the first line with a problem."""
-        # Lines that stand in no example are few, and most files have none.
+        # Most files have no unused line, and need no second pass.
         found = next(self.problems(), None) if self.num_unused else None
         if found is not None:
             number, problem = found
@@ -101,7 +101,7 @@ class Examples(Sequence[TrainingExample]):
             raise InvalidInputError(f"{self.lines.where(number)}: {problem}; {advice}")
         if self.num_unused:
             logger.warning(
-                "%d of %d lines are left out: no passage of their query scores enough",
+                "%d of %d lines are left out: no passage of their query has a high enough score",
                 self.num_unused,
                 len(self.lines),
             )
@@ -112,7 +112,7 @@ class Examples(Sequence[TrainingExample]):
         return self
 
     def hint(self) -> str:
-        """Which format the lines look like, where it is another one and no line fits; or ""."""
+        """Advice where no line fits and the lines look like another format; otherwise ""."""
         likely = likely_format(self.lines)
         if len(self) or likely in (None, self.records.form):
             return ""
@@ -142,7 +142,7 @@ class Examples(Sequence[TrainingExample]):
 
 
 class PassageFile(Mapping[str, Passage]):
-    """Passages by id, read from disk when asked for; each line has id, text, optionally title."""
+    """Passages by id, read from disk on access; each line has id, text, optionally title."""
 
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
@@ -152,8 +152,8 @@ class PassageFile(Mapping[str, Passage]):
                 raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             if (name := str(plain["id"])) in self._found:
                 raise InvalidInputError(
-                    f"{lines.where(number)}: {lines.where(self._found[name])} has id {name!r} "
-                    "already; expected each id once; remove one of the lines"
+                    f"{lines.where(number)}: id {name!r} is in "
+                    f"{lines.where(self._found[name])} already; expected each id once; remove one"
                 )
             self._found[name] = number
 
@@ -173,7 +173,7 @@ class PassageFile(Mapping[str, Passage]):
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a run trains on."""
+    """The examples and the corpus of a run."""
 
     examples: Examples
     passages: Mapping[str, Passage]

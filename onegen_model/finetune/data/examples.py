@@ -5,10 +5,10 @@
                                            "inserted": ["p7", "p1"]}},
     {"text": " A. Name\\n<FINAL-ANSWER> A. Name</FINAL-ANSWER>"}]}
 
-Where an id stands a passage itself may stand: {"text": "…", "title": "…"}. A list "tools", as
-OpenAI writes them, stands in the prompt; a segment may then be the text of a call. With
-"writes": false an example trains retrieval alone; what stands behind its last query token is not
-read, but `onegen mine` finds the short answer there that keeps false negatives out.
+A passage {"text": "…", "title": "…"} may take the place of an id. A list "tools" in the format of
+OpenAI becomes part of the prompt; a segment may then be the text of a call. With "writes": false an
+example trains retrieval alone: the text after its last query token is not read, but `onegen mine`
+takes from it the short answer that likely positives contain.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ PassageRef = str | Passage
 
 
 def inline_passage(title: str, text: str) -> Passage:
-    """A passage that no corpus names: equal ones have equal ids."""
+    """A passage without an id of its own: equal passages get equal ids."""
     digest = hashlib.sha256(f"{title}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
     return Passage(f"inline-{digest[:16]}", text, title)
 
@@ -50,7 +50,7 @@ def read_passage(plain: Any) -> Passage:
 
 
 def _read_ref(plain: Any) -> PassageRef:
-    """An id, or the passage in its place."""
+    """An id, or a passage in its place; raises PydanticCustomError or ValidationError."""
     if isinstance(plain, dict):
         return read_passage(plain)
     if isinstance(plain, bool) or not isinstance(plain, str | int):
@@ -86,7 +86,7 @@ Tool = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTarget:
-    """What the query token before it should find, and what stands in the context behind it.
+    """The passages that a query token should find, and those inserted after it.
 
     One of `positives` is drawn as the target, the others are masked; an empty `positives` trains
     the language model only.
@@ -122,7 +122,7 @@ Segment = Annotated[
 class TrainingExample:
     """One question with its whole transcript.
 
-    `tools`, as OpenAI writes them, stand in the prompt as they do at inference; a call of one is
+    `tools`, in the format of OpenAI, are part of the prompt as at inference; a call of one is
     text, see `render_tool_call`. With `writes` false it trains retrieval alone: the transcript ends
     at its last query token and none of its tokens is a target.
     """
@@ -141,7 +141,7 @@ class TrainingExample:
 
     @property
     def targets(self) -> tuple[RetrievalTarget, ...]:
-        """Of each query token, in order."""
+        """The targets of the query tokens, in order."""
         return tuple(s.target for s in self.segments if s.target is not None)
 
 

@@ -2,9 +2,9 @@
 
 {"query": "…", "positive": "…"}                             or a list of positives
 {"query": "…", "positive": "…", "negative": ["…", "…"]}     a triplet, or more negatives
-{"query": "…", "passage": "…", "score": 0.8}                lines of one query belong together
+{"query": "…", "passage": "…", "score": 0.8}                lines of one query form one example
 
-`anchor` may stand for `query`. A passage is a text or {"text": "…", "title": "…"}. A passage with
+`anchor` is another name of `query`. A passage is a text or {"text": "…", "title": "…"}. A passage with
 a score of at least .5 is a positive of its query, any other a hard negative.
 """
 
@@ -57,7 +57,7 @@ PairPassages = Annotated[tuple[PairPassage, ...], BeforeValidator(_as_list)]
 
 
 class PairRecord(Record):
-    """One line of pairs; with a score it is a part of an example."""
+    """One line of pairs; lines with a score are parts of an example."""
 
     model_config = ConfigDict(extra="forbid", validate_default=False)
 

@@ -2,16 +2,16 @@
 
 A conversation becomes a TrainingExample, so that training sees what our inference writes:
 
-* the task's prompt around the question is taken off, and `</s>` from the end;
-* `<paragraph>…</paragraph>` behind a query token is what was inserted there, as it stands in the
-  file; without one, or with entity linking's `[_CONTINUE_]`, an empty frame is;
+* the task's prompt around the question and the `</s>` at the end are removed;
+* `<paragraph>…</paragraph>` after a query token is the inserted passage, with the text of the file;
+  without one, or with `[_CONTINUE_]` of entity linking, the frame is empty;
 * `positive` and `negative` name documents (`uid`: its first fragment) or fragments (`uid-k`); a
   null positive trains the language model alone;
-* other tokens of theirs, such as `[Relevant]` or `<MENTION>`, are text.
+* other tokens of the format, such as `[Relevant]` or `<MENTION>`, are text.
 
-Fragment k of a document is embedded with all that stands before it, as theirs is. The original
-ignores negatives that are written `uid-k` and takes others; here they count. The instruction that
-its entity linking puts in front of a document is not known, and stays where it is.
+Fragment k of a document is embedded with all fragments before it, as in the original. The original
+ignores negatives of the form `uid-k` and draws others; here they count. The instruction that its
+entity linking puts before a document is not known, and is kept as part of the text.
 """
 
 import re
@@ -47,7 +47,7 @@ _FRAME = re.compile(r"<paragraph>(.*?)</paragraph>", re.DOTALL)
 _LINKED = "[_CONTINUE_]"
 _END = "</s>"
 _TITLED = re.compile(r"wiki title: (.*?)\ncontent: (.*)", re.DOTALL)
-# What stands around a question: multi-hop, Self-RAG, entity linking.
+# The text before and after a question: multi-hop, Self-RAG, entity linking.
 _PROMPTS = (
     (
         "You are good at multi-step reasoning in QA. For complex questions, break down the process."
@@ -127,7 +127,7 @@ _CONVERSATION = Shape[ConversationRecord](ConversationRecord)
 
 
 class Documents(Mapping[str, Passage]):
-    """db.jsonl: passages by `uid` (first fragment) and `uid-k`, read from disk when asked for."""
+    """db.jsonl: passages by `uid` (first fragment) and `uid-k`, read from disk on access."""
 
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
@@ -140,7 +140,7 @@ class Documents(Mapping[str, Passage]):
             self._found[str(plain["uid"])] = (number, len(plain["messages"]) // 2)
 
     def canonical(self, ref: str) -> str | None:
-        """The one name of a fragment: `uid` for the first, else `uid-k`; None without one."""
+        """The canonical name of a fragment: `uid` for the first, else `uid-k`; None if unknown."""
         if ref in self._found:
             return ref
         uid, _, fragment = ref.rpartition("-")
@@ -176,13 +176,13 @@ class Documents(Mapping[str, Passage]):
 
 
 def _split_title(text: str) -> tuple[str, str]:
-    """Title (empty: none is marked) and text; rendered again they read title, newline, text."""
+    """Title and text; the title is empty if the text marks none."""
     found = _TITLED.fullmatch(text)
     return (found[1], found[2]) if found else ("", text)
 
 
 class Conversations:
-    """train.jsonl, whose positives and negatives are found in `documents`."""
+    """train.jsonl, whose positives and negatives name `documents`."""
 
     form: Format = "published"
 
@@ -210,7 +210,10 @@ class Conversations:
                         yield Problem(at, f"no {ref!r} in {self._documents.path}; expected an id")
         rests = [pieces[0], *(_split_frames(piece)[1] for piece in pieces[1:])]
         if any("<paragraph>" in rest or "</paragraph>" in rest for rest in rests):
-            yield Problem(f"{where}.content", "a <paragraph> that is not right behind a query")
+            yield Problem(
+                f"{where}.content",
+                "a <paragraph> that does not follow a query token; expected it there",
+            )
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         return [[number] for number, _ in sound]
@@ -241,7 +244,7 @@ def _refs(plain: Any) -> list[str]:
 
 
 def _split_frames(text: str) -> tuple[tuple[PassageRef, ...], str]:
-    """What stands in frames at the start of a text, and the rest."""
+    """The passages in the frames at the start of a text, and the rest of it."""
     inserted: list[PassageRef] = []
     text = text.removeprefix(_LINKED)
     while found := _FRAME.match(text):

@@ -32,7 +32,7 @@ class Expected:
     what: str
 
     def check(self, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-        """Replace errors of the value itself; those of what it holds keep their own words."""
+        """Replace errors of the value itself; errors of its parts keep their messages."""
         try:
             return validate(value)
         except ValidationError as error:
@@ -56,7 +56,7 @@ def _not_blank(text: str) -> str:
 
 
 def not_empty(values: T) -> T:
-    """Refuses an empty list, once all that it holds is right."""
+    """The values; raises ValueError for an empty list, once all its items are valid."""
     if not values:
         raise ValueError
     return values

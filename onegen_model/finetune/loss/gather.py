@@ -1,4 +1,4 @@
-"""Rows of all processes, with a gradient to this process's own."""
+"""Gathering of rows from all processes; a process's own rows keep their gradient."""
 
 import torch
 from accelerate.utils import gather, pad_across_processes
@@ -9,14 +9,14 @@ from onegen_model.finetune.loss.losses import NO_TARGET
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes of this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather_rows(rows: Tensor, fill: int = 0) -> tuple[Tensor, list[int]]:
     """Rows (n, …) of all processes in order of rank, and how many each has.
 
-    Ranks may differ in n and, for 2-d integers, in width, which is filled up with `fill`.
+    Ranks may differ in n and, for 2-d integers, in width; shorter rows are padded with `fill`.
     """
     counts: list[int] = gather(torch.tensor([len(rows)], device=rows.device)).tolist()
     padded = rows.detach()
@@ -32,7 +32,7 @@ def gather_rows(rows: Tensor, fill: int = 0) -> tuple[Tensor, list[int]]:
 def gather_batch(
     embedded: tuple[Tensor, Tensor], named: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, slice]:
-    """One batch of all processes' batches.
+    """The batches of all processes as one batch.
 
     Takes (queries, passages) and (targets, passage keys, positive keys); returns the five in that
     order and which of the queries are this process's. Targets count columns of all passages.

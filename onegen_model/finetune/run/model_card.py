@@ -1,4 +1,4 @@
-"""The model card of a run: what was trained on what, how long, and what came of it."""
+"""The model card of a run: base, data, settings, duration and results."""
 
 import dataclasses
 import json
@@ -32,9 +32,7 @@ _LOSSES = ("loss", "language_modeling_loss", "contrastive_loss")
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a card tells. `base` is what was started from, `num_examples` those used of train and
-    of dev.
-    """
+    """The facts of a card; `num_examples` are the numbers used of train and of dev."""
 
     recipe: Recipe
     base: Base
@@ -45,12 +43,12 @@ class RunFacts:
     @property
     def kept(self) -> Mapping[str, float] | None:
         """The log of the evaluation whose model was kept; None where it is the last step's."""
-        # A state may remember one of a time when the recipe had a `dev`.
+        # A resumed state may hold one of an earlier recipe with `dev`.
         return kept_evaluation(self.state) if self.arguments.load_best_model_at_end else None
 
 
 def write_card(folder: Path, text: str) -> bool:
-    """Whether the card was written: one that somebody wrote by hand stays."""
+    """Write the card unless there is one by another author; returns whether it was written."""
     file = folder / CARD_FILE
     if file.is_file() and _MARK not in file.read_text(encoding="utf-8", errors="replace"):
         return False
@@ -59,13 +57,13 @@ def write_card(folder: Path, text: str) -> bool:
 
 
 def keep_card(network: nn.Module) -> None:
-    """PEFT writes a card with blanks at every save, also over one that is there: not this one."""
+    """Keep PEFT from writing its own card over an existing one at every save."""
     if hasattr(network, "create_or_update_model_card"):
         object.__setattr__(network, "create_or_update_model_card", lambda _folder: None)
 
 
 def describe_run(facts: RunFacts, name: str) -> str:
-    """The Markdown of a card, with the metadata that the hub reads."""
+    """The Markdown of a card, with the metadata for the hub."""
     recipe = facts.recipe
     card = ModelCard.from_template(
         _metadata(facts),
@@ -93,7 +91,7 @@ def hub_id(source: str) -> str | None:
 
 
 def questions_seen(state: TrainerState, arguments: TrainingArguments, num_examples: int) -> int:
-    """How many examples the steps of a run held, each as often as it was seen."""
+    """The number of examples in all steps of a run, repetitions included."""
     shared = arguments.per_device_train_batch_size * arguments.world_size
     if arguments.dataloader_drop_last:
         num_examples -= num_examples % shared

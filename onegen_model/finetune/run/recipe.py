@@ -23,7 +23,7 @@ from onegen_model.finetune.settings import (
     require_known,
 )
 
-# What `run` decides: a recipe that says otherwise would be overruled without a word.
+# Arguments that `run` sets itself; a value in a recipe would be ignored.
 _OURS = (
     *("output_dir", "remove_unused_columns", "label_names", "disable_tqdm"),
     *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
@@ -104,7 +104,7 @@ class Recipe:
         return recipe
 
     def check(self, where: str) -> None:
-        """Raise InvalidInputError where keys do not go together."""
+        """Raise InvalidInputError for keys that exclude each other."""
         known = {f.name for f in dataclasses.fields(TrainingArguments)} - set(_OURS)
         require_known(self.trainer, known, f"{where}: trainer")
         layers = self.adapter.top_layers
@@ -116,7 +116,7 @@ class Recipe:
         if self.method != "lora" and self.dtype != "float32":
             raise InvalidInputError(
                 f"{where}: dtype is {self.dtype} with method {self.method}; expected float32, in "
-                "which whole weights learn; compute in bfloat16 with `trainer: {bf16: true}`"
+                "which whole weights are trained; compute in bfloat16 with `trainer: {bf16: true}`"
             )
         if self.format != "pairs" and self.passages is None:
             raise InvalidInputError(
@@ -125,7 +125,7 @@ class Recipe:
         if self.compile_layers and self.trainer.get("deepspeed"):
             raise InvalidInputError(
                 f"{where}: compile_layers is true with trainer.deepspeed; expected one of them: "
-                "compiled code around what ZeRO gathers was never tried; leave one out"
+                "compiled layers with ZeRO are untested; leave one out"
             )
         self._check_negatives(where)
         self._check_development(where)
@@ -135,7 +135,7 @@ class Recipe:
         if size < 0 or (size and self.contrastive == "bpr"):
             raise InvalidInputError(
                 f"{where}: cross_batch_negatives is {size} with contrastive {self.contrastive}; "
-                "expected 0, or with info_nce how many passages are remembered; change one of them"
+                "expected 0, or with info_nce the number of passages; change one of them"
             )
         if self.cross_device_negatives and self.contrastive == "bpr":
             raise InvalidInputError(

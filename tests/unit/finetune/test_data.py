@@ -85,7 +85,7 @@ def test_what_is_too_long_is_an_error_or_dropped_and_counted(
     data = transcripts(tmp_path, *records)
     collator = Collator(renderer, data.passages, CollatorSettings(max_length=200))
     assert [e.id for e in usable(data, collator, "drop")] == ["1"]
-    assert "2 of 3 examples are too long and left out" in caplog.text
+    assert "2 of 3 examples are too long and are left out" in caplog.text
     with pytest.raises(InvalidInputError, match=r"jsonl:2: Example '2': Passage 'long'"):
         usable(data, collator, "error")
     data = transcripts(tmp_path, records[0], records[2])
@@ -149,7 +149,7 @@ def test_what_trains_retrieval_alone_needs_a_target(plain: dict[str, Any], probl
         ("[1]", r"line: a list; expected one object"),
         ('{"id": "2"}', r"text: expected some text"),
         ('{"text": "t"}', r"id: expected"),
-        ('{"id": "alba", "text": "t"}', r"id 'alba' stands in .*:1 already"),
+        ('{"id": "alba", "text": "t"}', r"id 'alba' is in .*:1 already"),
     ],
 )
 def test_a_bad_line_of_a_corpus_is_named(tmp_path: Path, line: str, problem: str) -> None:

@@ -260,7 +260,7 @@ def test_half_a_checkpoint_is_left_out(
     else:
         shutil.move(last, output / "checkpoint-new")
     assert last_checkpoint(output) == str(output / "checkpoint-3")
-    assert (f"{last} is not whole" in caplog.text) == (damage != "no number")
+    assert (f"{last} is not complete" in caplog.text) == (damage != "no number")
     shutil.rmtree(output / "checkpoint-new", ignore_errors=True)
     resumed = losses_of(run(recipe))
     assert len(resumed) == 6

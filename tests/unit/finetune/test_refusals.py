@@ -175,7 +175,7 @@ def test_data_check_names_the_line_of_an_id_that_was_there_before(
     assert main([*command, "--model", str(base)]) == 1
     shown = capsys.readouterr().out
     first = f"{recipe.train}:2"
-    assert f"{recipe.train}:5: example '1': its id stands in {first} already" in shown
+    assert f"{recipe.train}:5: example '1': its id is in {first} already" in shown
     assert "Problems:    1" in shown
 
 

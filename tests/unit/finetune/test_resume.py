@@ -79,7 +79,7 @@ def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
     lines = Path(keys["train"]).read_text().splitlines(keepends=True)
     (folder / "mined.jsonl").write_text("".join(reversed(lines)))
     assert main(["train", str(change(folder, train=str(folder / "mined.jsonl")))]) == 2
-    assert "was begun with another train; expected the same" in capsys.readouterr().err
+    assert "was started with another train; expected the same" in capsys.readouterr().err
     trainer = keys["trainer"] | {"max_steps": 4, "learning_rate": 1e-3}
     less_padded = keys.get("collator", {}) | {"chunk_tokens": 64}
     recipe = change(folder, train=keys["train"], trainer=trainer, collator=less_padded)
@@ -105,7 +105,7 @@ def test_other_layers_than_a_begun_run_opened_are_one_error(
     run(write_recipe(tmp_path, base, method="top_layers", adapter=adapter, trainer=trainer))
     for changes in ({"adapter": {"top_layers": 2}}, {"method": "full", "adapter": {}}):
         assert main(["train", str(change(tmp_path, **changes))]) == 2
-        assert "saved other weights than learn now" in capsys.readouterr().err
+        assert "saved other weights than are trained now" in capsys.readouterr().err
 
 
 def test_without_dev_a_run_keeps_its_last_step_and_says_nothing_else(folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,7 +164,7 @@ def test_a_card_written_by_hand_stays_and_our_own_is_renewed(
     card.write_text("---\nlicense: mit\n---\nMine.\n", encoding="utf-8")
     run(recipe)
     assert card.read_text(encoding="utf-8") == "---\nlicense: mit\n---\nMine.\n"
-    assert "was written by hand and stays as it is" in caplog.text
+    assert "was written by hand and is kept" in caplog.text
     card.unlink()
     run(recipe)
     assert "| Steps | 1 of 1 |" in card.read_text(encoding="utf-8")
@@ -187,15 +187,16 @@ def test_export_takes_card_and_picture_along(finished: Recipe, tmp_path: Path) -
     (tmp_path / "away.png").rename(finished.output / "run.png")
 
 
-def test_whole_weights_are_no_adapter_to_export(finished: Recipe, tmp_path: Path) -> None:
+def test_whole_weights_are_no_adapter_to_export(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "whole"
     shutil.copytree(finished.output, source, ignore=shutil.ignore_patterns("adapter_*", "check*"))
     script = Path(__file__).parents[3] / "training" / "export.py"
-    done = subprocess.run(
-        [sys.executable, script, source, tmp_path / "target"], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {source} holds no adapter; expected"), done.stderr
+    monkeypatch.setattr(sys, "argv", ["export.py", str(source), str(tmp_path / "target")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert str(ended.value).startswith(f"error: {source} holds no adapter; expected")
     assert not (tmp_path / "target").exists()
 
 

@@ -69,7 +69,7 @@ def test_a_run_that_was_ended_stays_ended_until_patience_is_raised(
     adapter = (output / "adapter_model.safetensors").read_bytes()
     assert ended < 12
     run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
-    assert "raise early_stopping.patience to go on" in caplog.text
+    assert "raise early_stopping.patience to continue" in caplog.text
     assert state_of(output)["global_step"] == ended
     assert (output / "adapter_model.safetensors").read_bytes() == adapter
     run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 9}))

@@ -114,7 +114,7 @@ def test_the_command_mines_and_what_it_writes_is_sound(
     assert main([*command, "--negatives", "3", "--ranks", "1-20"]) == 0
     shown = capsys.readouterr().out
     assert "30 for 10 retrievals with a positive (3.00 each)" in shown
-    assert "10 candidates hold the answer" in shown
+    assert "10 candidates contain the answer" in shown
     assert main(command) == 2
     assert "exists; expected a new file" in capsys.readouterr().err
     assert main([*command, "--json", "--force"]) == 0
