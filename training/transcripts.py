@@ -61,12 +61,11 @@ def plain_title(title: str) -> str:
 
 
 def reasoning_line(row: dict[str, Any]) -> str:
-    """The comparison behind the answer, written out; empty where none can be trusted.
+    """The comparison that leads to the answer, written out; empty if there is no reliable one.
 
-    Each token of it is one look back, and a small model finds what stood behind something more
-    easily than what stood before it. So a value stands behind the name it belongs to, and its
-    letter behind the value; what was asked for comes first of the two that are compared, and its
-    letter leads back to the name.
+    A small model finds what follows a text more easily than what precedes it. So a value follows
+    its name, and its letter follows the value; of the two that are compared the requested one comes
+    first, and its letter leads back to the name.
     """
     if "comparison" not in row.get("type", "") or not all("triple" in hop for hop in row["hops"]):
         return ""
@@ -135,9 +134,9 @@ def _folded(text: str) -> str:
 
 
 def written_texts(row: dict[str, Any], leads: dict[str, str]) -> list[str]:
-    """What the model writes: one text before each retrieval, and the last one.
+    """The written texts: one before each retrieval, and the last one.
 
-    Spaces stand where they would in prose: a copied name keeps its tokens.
+    Spaces are placed as in prose, so that a copied name keeps its tokens.
     """
     lines = hop_lines(row, leads)
     texts = [lines[0][0]]

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, get_args
 
@@ -14,7 +14,7 @@ from onegen_model.cli.evaluate import add_evaluate
 from onegen_model.cli.index import run_index
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.cli.mine import add_mine
-from onegen_model.cli.train import add_data, add_train
+from onegen_model.cli.train import run_data_check, run_train
 from onegen_model.errors import InvalidInputError, OneGenError, is_out_of_memory
 from onegen_model.params import RetrievalMode
 
@@ -118,11 +118,54 @@ def _build_parser() -> ArgumentParser:
         "demo", parents=[common], help="three questions, asked of a small corpus"
     )
     demo.set_defaults(run=run_demo)
-    add_train(commands, _build_basic())
-    add_data(commands, _build_basic())
+    _add_training(commands)
     add_mine(commands, _build_basic())
     add_evaluate(commands, common)
     return parser
+
+
+def _add_training(commands: "_SubParsersAction[ArgumentParser]") -> None:
+    train = commands.add_parser(
+        "train",
+        parents=[_build_basic()],
+        help="fine-tune a model",
+        description="Train what a recipe describes (see training/recipes), or go on with a run "
+        "that was stopped.",
+    )
+    train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
+    train.add_argument(
+        "--keys", action="store_true", help="print all keys of a recipe as a Markdown table"
+    )
+    train.add_argument("--dry-run", action="store_true", help="show what it would do, and stop")
+    train.add_argument("--max-steps", type=int, help="instead of the recipe's")
+    train.set_defaults(run=run_train)
+
+    data = commands.add_parser("data", help="look at training data")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check",
+        parents=[_build_basic()],
+        help="name every problem, by line and field",
+        description="Read a training file as `onegen train` does. Exit status 1 means problems.",
+    )
+    check.add_argument("file", metavar="FILE", help="a .jsonl or .jsonl.gz")
+    check.add_argument("--passages", metavar="FILE", help="the corpus of its passage ids")
+    check.add_argument(
+        "--format",
+        choices=("transcripts", "published", "pairs"),
+        default="transcripts",
+        help="published: OneGen's train.jsonl and db.jsonl (transcripts)",
+    )
+    check.add_argument("--model", metavar="FOLDER", help="whose tokens are counted (the default)")
+    check.add_argument("--max-length", type=int, default=2048, help="of a transcript (2048)")
+    check.add_argument("--max-passage-tokens", type=int, help="of a passage (the model's)")
+    check.add_argument(
+        "--on-truncation",
+        choices=("error", "drop"),
+        default="error",
+        help="drop: what is too long is counted, and no problem (error)",
+    )
+    check.add_argument("--limit", type=int, default=20, help="problems to print (20)")
+    check.set_defaults(run=run_data_check)
 
 
 def _build_common() -> ArgumentParser:

@@ -36,18 +36,22 @@ def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentPars
         "--format",
         choices=("transcripts", "pairs"),
         default="transcripts",
-        help="the format of TRAIN (transcripts)",
+        help="the format of TRAIN (default: transcripts)",
     )
     mine.add_argument(
         "--with",
         dest="search",
         default="bm25",
         metavar="bm25|model|CHECKPOINT",
-        help="the retriever: BM25, the default checkpoint, or another checkpoint (bm25)",
+        help="the retriever: BM25, the default checkpoint, or another checkpoint (default: bm25)",
     )
-    mine.add_argument("--dtype", default="float32", help="the precision of a model (float32)")
     mine.add_argument(
-        "--vectors", metavar="DIR", help="the folder for a model's vectors (vectors, beside --out)"
+        "--dtype", default="float32", help="the precision of a model (default: float32)"
+    )
+    mine.add_argument(
+        "--vectors",
+        metavar="DIR",
+        help="the folder for a model's vectors (default: vectors, beside --out)",
     )
     mine.add_argument("--force", action="store_true", help="replace MINED.jsonl, or start again")
     _add_choice(mine)
@@ -56,18 +60,21 @@ def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentPars
 
 def _add_choice(mine: ArgumentParser) -> None:
     """Options that decide which of the found passages become negatives."""
-    mine.add_argument("--negatives", type=int, default=4, help="negatives per retrieval (4)")
+    mine.add_argument(
+        "--negatives", type=int, default=4, help="negatives per retrieval (default: 4)"
+    )
     mine.add_argument(
         "--ranks",
         default="2-30",
         metavar="FROM-TO",
-        help="ranks of the candidates, counted from 1 (2-30)",
+        help="ranks of the candidates, counted from 1 (default: 2-30)",
     )
     mine.add_argument(
         "--margin",
         type=float,
         default=0.05,
-        help="least distance below the positive's score, as a share of it; negative: none (0.05)",
+        help="least distance below the positive's score, as a share of it; below 0: none "
+        "(default: 0.05)",
     )
     mine.add_argument(
         "--absolute-margin", type=float, help="least distance below the positive's score"
@@ -77,9 +84,9 @@ def _add_choice(mine: ArgumentParser) -> None:
         "--sampling",
         choices=("top", "random"),
         default="top",
-        help="take the best candidates, or random ones (top)",
+        help="take the best candidates, or random ones (default: top)",
     )
-    mine.add_argument("--seed", type=int, default=0, help="seed of --sampling random (0)")
+    mine.add_argument("--seed", type=int, default=0, help="seed of --sampling random (default: 0)")
     mine.add_argument(
         "--keep-answers", action="store_true", help="allow passages that contain the short answer"
     )

@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,63 +18,6 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _ROLE_WIDTH = len("passage token")
-
-
-def add_train(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
-    """`onegen train` and its options."""
-    train = commands.add_parser(
-        "train",
-        parents=[common],
-        help="fine-tune a model",
-        description="Train the model that a recipe describes; `training/recipes` has examples. Run "
-        "the same command again to resume a run that was stopped.",
-    )
-    train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
-    train.add_argument(
-        "--dry-run", action="store_true", help="show an example, memory and steps; train nothing"
-    )
-    train.add_argument("--max-steps", type=int, help="steps of the run (the recipe's)")
-    train.add_argument(
-        "--keys", action="store_true", help="print all keys of a recipe as a Markdown table"
-    )
-    train.set_defaults(run=run_train)
-
-
-def add_data(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
-    """`onegen data check` and its options."""
-    data = commands.add_parser("data", help="check training data")
-    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "check",
-        parents=[common],
-        help="list every problem of a training file, by line and field",
-        description="Read a training file as `onegen train` does, and list every problem. Exit "
-        "status 1 means problems.",
-    )
-    check.add_argument("file", metavar="FILE", help="a .jsonl or .jsonl.gz")
-    check.add_argument("--passages", metavar="FILE", help="the corpus of the passage ids in FILE")
-    check.add_argument(
-        "--format",
-        choices=("transcripts", "published", "pairs"),
-        default="transcripts",
-        help="the format of FILE; published: train.jsonl and db.jsonl of OneGen (transcripts)",
-    )
-    check.add_argument(
-        "--model", metavar="FOLDER", help="the model whose tokens are counted (the default one)"
-    )
-    check.add_argument(
-        "--max-length", type=int, default=2048, help="tokens of the longest transcript (2048)"
-    )
-    check.add_argument(
-        "--max-passage-tokens", type=int, help="tokens of the longest passage (the model's)"
-    )
-    check.add_argument(
-        "--on-truncation",
-        choices=("error", "drop"),
-        default="error",
-        help="drop: an example that is too long is counted, and is no problem (error)",
-    )
-    check.add_argument("--limit", type=int, default=20, help="problems to print (20)")
-    check.set_defaults(run=run_data_check)
 
 
 def run_train(options: Namespace, _load_model: "LoadModel") -> int:

@@ -122,7 +122,7 @@ def run_two(
     prepare: Prepare | None = None,
     told: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> tuple[list[int], str]:
-    """Exit codes and output of a script in two processes; `{rank}` in its arguments is filled in."""
+    """Exit codes and output of a script in two processes, each with its `{rank}` in arguments."""
     logs = [folder / f"process-{rank}.log" for rank in range(2)]
     given = [[argument.format(rank=rank) for argument in arguments] for rank in range(2)]
     scripts = [(own, prepare, str(log)) for own, log in zip(given, logs, strict=True)]

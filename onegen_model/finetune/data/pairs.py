@@ -4,8 +4,8 @@
 {"query": "…", "positive": "…", "negative": ["…", "…"]}     a triplet, or more negatives
 {"query": "…", "passage": "…", "score": 0.8}                lines of one query form one example
 
-`anchor` is another name of `query`. A passage is a text or {"text": "…", "title": "…"}. A passage with
-a score of at least .5 is a positive of its query, any other a hard negative.
+`anchor` is another name of `query`. A passage is a text or {"text": "…", "title": "…"}. A passage
+with a score of at least .5 is a positive of its query, any other a hard negative.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -157,7 +157,8 @@ class Patience(EarlyStoppingCallback):
         self.early_stopping_patience_counter = count
         if count >= self.early_stopping_patience:
             logger.warning(
-                "Early stopping ended this run at step %d; raise early_stopping.patience to continue",
+                "Early stopping ended this run at step %d; raise early_stopping.patience to "
+                "continue",
                 state.global_step,
             )
             control.should_training_stop = True
