@@ -279,3 +279,20 @@ def test_train_without_a_recipe_is_one_line(capsys: pytest.CaptureFixture[str]) 
     assert "No recipe; expected a YAML file; run `onegen train CONFIG.yaml`" in (
         capsys.readouterr().err
     )
+
+
+def test_the_tiny_recipe_trains_on_the_pairs_of_a_user(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a tiny base in place of the default checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    file = Path(__file__).parents[3] / "training" / "recipes" / "tiny_cpu.yaml"
+    keys = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert keys.pop("adapter_from") == "default"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(keys | {"base": str(base)}))
+    pairs = [{"query": f"where is {name}?", "positive": PASSAGES[name].text} for name in PASSAGES]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    assert main(["data", "check", "pairs.jsonl", "--format", "pairs", "--model", str(base)]) == 0
+    assert main(["train", "tiny.yaml"]) == 0
+    model = OneGenModel.from_pretrained(tmp_path / "runs" / "tiny")
+    assert model.embed_passages(list(PASSAGES.values())).shape == (6, 64)

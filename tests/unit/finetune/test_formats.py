@@ -72,7 +72,7 @@ def test_published_multi_hop(tmp_path: Path, renderer: Renderer) -> None:
     assert second.target.positives == (), "null trains the language model alone"
     shown = [(p.title, p.text) for p in (*first.target.inserted, *second.target.inserted)]
     assert shown == [("X", "s0. s1."), ("Y", "t0."), ("", "free text")]
-    # Fragment k is read with all that stands before it.
+    # Fragment k is read with all fragments before it.
     assert data.passages["12"] == data.passages["12-0"] == Passage("12", "s0.", "X")
     assert data.passages["12-1"] == Passage("12-1", "s0. s1.", "X")
     assert list(data.passages) == ["12", "12-1", "7"]

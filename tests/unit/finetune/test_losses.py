@@ -149,7 +149,7 @@ def test_a_text_that_two_passages_share_is_embedded_once(renderer: Renderer) -> 
 
 
 def test_bpr_sees_own_negatives_only(renderer: Renderer, make_network: MakeNetwork) -> None:
-    """What stands beside an example in the batch changes nothing."""
+    """The other examples of a batch change nothing."""
     objective = Objective(make_network("llama"), LossSettings(contrastive="bpr"))
     collator = Collator(renderer, TOWNS)
     alone = [objective(**collator([e]))["contrastive_loss"].item() for e in examples()]
@@ -174,7 +174,7 @@ def test_without_the_contrastive_loss_no_passage_is_read(
 
 @pytest.mark.parametrize("size", [1, 2])
 def test_micro_batches_add_up_to_one_batch(base: Path, tmp_path: Path, size: int) -> None:
-    """Target tokens are counted over the step: an example weighs the same wherever it stands."""
+    """Target tokens are counted over the step: an example has the same weight in any batch."""
     curves = []
     for batch in (4, size):
         trainer = {

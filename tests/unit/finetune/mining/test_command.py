@@ -98,7 +98,7 @@ def test_a_damaged_partial_file_is_one_clear_error(tmp_path: Path, damage: str) 
         (tmp_path / "out.partial.json").write_text('{"settings":')
     else:
         (tmp_path / "out.partial").write_text("")
-    with pytest.raises(InvalidInputError, match=r"cannot be gone on with.*--force"):
+    with pytest.raises(InvalidInputError, match=r"cannot be resumed.*--force"):
         PartialFile(tmp_path / "out", {})
     assert PartialFile(tmp_path / "out", {}, force=True).done == 0
 
@@ -175,7 +175,7 @@ def test_ctrl_c_says_how_to_go_on(
         (["--margin", "nan"], "relative_margin=nan"),
         (["--out", "nowhere/out.jsonl"], "expected a file in a folder that exists"),
         (["--out", "out.jsonl.gz"], "no .gz"),
-        (["--out", "train.jsonl", "--force"], "not the one that is read"),
+        (["--out", "train.jsonl", "--force"], "other than the file that is read"),
         (["--out", "passages.jsonl", "--force"], "is the corpus"),
         (["--passages", "nowhere.jsonl"], "No file nowhere.jsonl"),
     ],
