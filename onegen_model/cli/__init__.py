@@ -133,9 +133,7 @@ def _add_training(commands: "_SubParsersAction[ArgumentParser]") -> None:
         "that was stopped.",
     )
     train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
-    train.add_argument(
-        "--keys", action="store_true", help="print all keys of a recipe as a Markdown table"
-    )
+    train.add_argument("--keys", action="store_true", help="print all keys of a recipe, and stop")
     train.add_argument("--dry-run", action="store_true", help="show what it would do, and stop")
     train.add_argument("--max-steps", type=int, help="instead of the recipe's")
     train.set_defaults(run=run_train)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, PlainValidator, Strict
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Strict
 from pydantic_core import PydanticCustomError
 
 from onegen_model.events import Passage
@@ -132,7 +132,10 @@ class TrainingExample:
     id: Name
     question: SomeText
     segments: Annotated[
-        tuple[Segment, ...], AfterValidator(not_empty), Expected("a list of at least one segment")
+        tuple[Segment, ...],
+        AfterValidator(not_empty),
+        Expected("a list of at least one segment"),
+        Field(validate_default=True),
     ] = field(default=())
     writes: Annotated[bool, Strict(), Expected("true or false")] = True
     tools: Annotated[tuple[Tool, ...], Expected("a list of tools, as OpenAI writes them")] = field(
