@@ -1,7 +1,7 @@
-"""Questions of which only the hops are known, and no paragraph: they teach how to ask on.
+"""Training examples from questions with hops and without paragraphs: they teach decomposition.
 
-A made-up passage stands behind each sub-question: the fact that is asked for among facts of other
-questions, in the words of their own sub-questions. So nothing here trains retrieval.
+A generated passage follows each sub-question: the fact that it asks for among facts of other
+questions, in the words of their sub-questions. These examples do not train retrieval.
 """
 
 import random
@@ -46,7 +46,7 @@ def decompositions(
 def _passage(
     hop: dict[str, Any], others: Sequence[dict[str, Any]], rng: random.Random
 ) -> dict[str, str]:
-    told = [(tidy(one["question"]), one["answer"].strip().rstrip(".")) for one in (hop, *others)]
-    rng.shuffle(told)
-    text = " ".join(f"{question} {answer}." for question, answer in told)
+    facts = [(tidy(one["question"]), one["answer"].strip().rstrip(".")) for one in (hop, *others)]
+    rng.shuffle(facts)
+    text = " ".join(f"{question} {answer}." for question, answer in facts)
     return {"title": hop["title"] or "", "text": text}

@@ -1,4 +1,4 @@
-"""Make the folder that is shipped: adapter in fp16, token rows, onegen.json, card and picture.
+"""Export a trained adapter for publication: fp16 weights, onegen.json, model card and plot.
 
 python training/export.py runs/default onegen_model/default_checkpoint
 """
@@ -11,9 +11,11 @@ from onegen_model.finetune.run.training import export
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path)
-    parser.add_argument("target", type=Path)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="the output folder of a run")
+    parser.add_argument("target", type=Path, help="the new folder")
     args = parser.parse_args()
     try:
         export(args.source, args.target)

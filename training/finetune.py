@@ -1,17 +1,17 @@
-"""Fine-tune a causal LM into a OneGen checkpoint; resumes from the last checkpoint of `output`.
+"""Fine-tune a causal language model into a OneGen checkpoint, in one process or in several.
 
 python training/finetune.py --config training/recipes/default.yaml
 
-The same recipe in several processes, where as many examples make a step as there are processes
-times `trainer.per_device_train_batch_size`:
+Run the same command again to resume a run that was stopped. With several processes a step has
+`trainer.per_device_train_batch_size` examples of each:
 
 torchrun --nproc_per_node 2 training/finetune.py --config RECIPE
 accelerate launch --multi_gpu --num_processes 2 training/finetune.py --config RECIPE
 deepspeed --num_gpus 2 training/finetune.py --config RECIPE
 
-Without GPUs these work too, with `trainer: {use_cpu: true}` and OMP_NUM_THREADS set to the cores of
-a process; `accelerate launch --cpu` alone starts a single one. For DeepSpeed name one of
-training/configs in the recipe (`trainer: {deepspeed: …}`), whichever launcher starts it.
+They also work without GPUs, with `trainer: {use_cpu: true}` and OMP_NUM_THREADS set to the cores of
+one process; `accelerate launch --cpu` starts a single process. With any launcher, DeepSpeed needs
+one of training/configs in the recipe (`trainer: {deepspeed: …}`).
 """
 
 import argparse
@@ -28,10 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipe", type=Path, nargs="?")
-    parser.add_argument("--config", type=Path, metavar="RECIPE", help="the same, by name")
-    parser.add_argument("--max-steps", type=int, help="instead of the recipe's")
-    # The launcher of DeepSpeed adds it; the environment says the same.
+    parser.add_argument("recipe", type=Path, nargs="?", help="the recipe, a YAML file")
+    parser.add_argument("--config", type=Path, metavar="RECIPE", help="the recipe, as an option")
+    parser.add_argument("--max-steps", type=int, help="steps of the run (the recipe's)")
+    # Added by the launcher of DeepSpeed; the environment has the same value.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if (args.recipe is None) == (args.config is None):
@@ -43,7 +43,7 @@ def main() -> None:
     except OneGenError as error:
         raise SystemExit(f"error: {error}") from error
     if dist.is_available() and dist.is_initialized():
-        # Left to the interpreter, its threads may end a process that has done all its work.
+        # At exit its threads could abort a process that has finished.
         dist.destroy_process_group()
 
 

@@ -1,9 +1,9 @@
-"""Make the training files of the default checkpoint from question sets and corpora.
+"""Write the training files of the default checkpoint from question sets and corpora.
 
-    python training/prepare_data.py --data ../shared/data --out runs/rounds --rounds 5
+    python training/prepare_data.py --data DATA --out runs/rounds --rounds 5
 
 Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
-`onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.
+`onegen index` splits documents; the gold passage of a hop is the piece with its answer.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 
 from onegen_model.checkpoint.default_base import prepare_base
 
-# How many of each source enter the mix of one round (all when fewer).
+# Examples of each source in one round (all of them if there are fewer).
 MIX = {
     "2wiki": 1400,
     "2wiki_silver": 1400,
@@ -44,8 +44,8 @@ TWO_PASSAGES_SHARE = 0.35
 GOLD_FIRST_SHARE = 0.7  # A search that finds the right passage mostly ranks it first.
 # Of the questions of several hops: the rest trains the language model only.
 RETRIEVAL_SHARE = 0.7
-# A search may find what a later one looks for; no passage is inserted twice, so the later one gets
-# others, and what it asked for is read further above.
+# A retrieval may find the gold passage of a later one. No passage is inserted twice, so the later
+# one gets others, and its answer is read from the earlier passage.
 FOUND_BEFORE_SHARE = 0.1
 SINGLE = ("squad2", "xquad_en", "nq_open")
 
@@ -88,14 +88,14 @@ class Pieces:
         return self.splitters[capacity].chunks(text)
 
     def holding(self, paragraph_id: str, answer: str) -> str:
-        """The piece in which the answer stands, else the first."""
+        """The piece that contains the answer, else the first."""
         pieces = self.of(paragraph_id)
         found = (p for p in pieces if answer and answer.casefold() in p["text"].casefold())
         return next(found, pieces[0])["id"]
 
 
 class Insertions:
-    """What stands behind each query token of one transcript; nothing twice, as at inference."""
+    """The passages after each query token of one transcript; none twice, as at inference."""
 
     def __init__(self, gold: list[str], others: list[str], rng: random.Random) -> None:
         self.gold = gold
@@ -216,7 +216,7 @@ def pick(
 
 
 def usable(row: dict[str, Any], paragraphs: dict[str, dict[str, Any]]) -> bool:
-    """Whether each hop can be told from what stands before it."""
+    """Whether each hop follows from the text before it."""
     if not row.get("answerable", True) or len(row["hops"]) > 4 or not row["answer"]:
         return False
     if row["dataset"] != "hotpotqa" or row["type"] != "bridge":
@@ -278,7 +278,7 @@ def main() -> None:
     for number in range(1, args.rounds):
         made, unused = mix_round(questions, pieces, rng)
         left = {name: row for name, row in left.items() if name in unused}
-        # An id stands once in a file.
+        # An id occurs once in a file.
         examples += [one | {"id": f"{one['id']}~{number}"} for one in made]
     if args.retrieval_alone:
         examples += [search(row, pieces) for row in left.values()]

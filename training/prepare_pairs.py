@@ -1,11 +1,11 @@
-"""Make retrieval-only training files from queries with the paragraphs that answer them.
+"""Write training files for retrieval alone from queries and the paragraphs that answer them.
 
-    python training/prepare_pairs.py --data ../shared/data --out runs/pairs
+    python training/prepare_pairs.py --data DATA --out runs/pairs
 
 Reads embed_pairs_train.jsonl.gz, whose lines name paragraphs of the two corpora, and writes
 train.jsonl (transcripts with "writes": false) and passages.jsonl. Lines of one query become one
-example. Of a paragraph that is longer than a passage, the positive is the piece that has most of
-the query's words. No answer is known, so `onegen mine` cannot leave out what holds it.
+example. The positive of a paragraph longer than a passage is the piece that shares most words with
+the query. Answers are unknown, so `onegen mine` cannot leave out passages that contain them.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def words(text: str) -> set[str]:
 
 
 def merged(pairs: list[dict[str, Any]]) -> dict[str, tuple[list[str], list[str]]]:
-    """Of each query its positive paragraphs, and its negatives that are none of them."""
+    """Positive paragraphs of each query, and its negatives that are not positives."""
     found: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for row in pairs:
         positives, negatives = found.setdefault(row["query"], ({}, {}))
@@ -37,7 +37,7 @@ def merged(pairs: list[dict[str, Any]]) -> dict[str, tuple[list[str], list[str]]
 def example(
     name: str, query: str, paragraphs: tuple[list[str], list[str]], pieces: Pieces
 ) -> dict[str, Any]:
-    """A query that ends in its search."""
+    """An example that ends at its query token."""
     asked = words(query)
     positives = [
         max(pieces.of(one), key=lambda piece: len(asked & words(piece["text"])))["id"]

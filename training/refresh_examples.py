@@ -1,8 +1,8 @@
-"""Run the examples and write what they print into their docstrings, as a new checkpoint needs it.
+"""Run the examples and write their output into their docstrings, after a change of checkpoint.
 
     python training/refresh_examples.py examples/0*.py
 
-Read the difference before it is committed: an example should still show what it is about.
+Read the difference before a commit: an example should still show its subject.
 """
 
 import ast

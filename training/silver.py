@@ -1,8 +1,8 @@
-"""More multi-hop questions, by templates, for the skills that the question sets hold too little of.
+"""More multi-hop questions, from templates, for skills that are rare in the question sets.
 
 Facts about a paragraph are the evidence triples of the sets and a few patterns of high precision.
-A chain (film, director) is taken from a training question and never found anew in the corpus, so
-that no gold set can be that of a held-out question.
+A chain (film, director) is taken from a training question and never searched in the corpus, so that
+no gold set can be that of a held-out question.
 """
 
 import random

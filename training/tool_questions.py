@@ -1,7 +1,7 @@
-"""Requests that a tool answers, over real names and dates: what a call's arguments are copied from.
+"""Requests that a tool answers; the arguments of a call are names and dates of the request.
 
-Names of functions and parameters vary, so that they are read where they stand and not known by
-heart; other tools stand beside the one that is called.
+Names of functions and parameters vary, so that the model reads them instead of learning them; other
+tools accompany the one that is called.
 """
 
 import random
@@ -18,7 +18,7 @@ Tool = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Ways to name a function and what it does, its parameters by what fills them, and requests.
+    """A kind of tool: names of its function, purpose, parameters by source, and requests.
 
     `parameters` are (name of a source, ways to name the parameter).
     """

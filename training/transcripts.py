@@ -1,6 +1,6 @@
 """Question sets to transcripts: pure functions from a row of the data to written text.
 
-A hop is written as a sub-question; behind its passages stands the short answer. Comparisons are
+A hop is written as a sub-question; the short answer follows its passages. Comparisons are
 spelled out in one line before the answer frame, because a small model cannot compare in its head.
 """
 
@@ -19,8 +19,8 @@ _STRAY = re.compile(r"\s+(?=[?,]|['\u2019](?:s|re|ll|ve|d|m|t)?(?:[\s?,]|$))|(?<
 def hop_lines(row: dict[str, Any], leads: dict[str, str]) -> list[tuple[str, str]]:
     """(sub-question, short answer) of each hop; HotpotQA has none, so its titles serve.
 
-    `leads` holds the first sentence of a paragraph, by id. An empty sub-question stands for the
-    question itself: nothing else is known before a passage was read.
+    `leads` holds the first sentence of a paragraph, by id. An empty sub-question means the
+    question itself, because nothing else is known before the first passage.
     """
     hops = row["hops"]
     if all(hop.get("question") for hop in hops):
@@ -49,24 +49,23 @@ def tidy(question: str) -> str:
 
 
 def lead(text: str, most: int = 20) -> str:
-    """The first sentence without what stands in brackets, at most `most` words of it."""
+    """The first sentence without text in brackets, at most `most` words of it."""
     plain = re.sub(r"\s*\([^()]*\)", "", text)
     first = re.split(r"(?<=[a-z0-9)\"])\.\s", plain, maxsplit=1)[0]
     return " ".join(first.split()[:most]).rstrip(" .,;")
 
 
 def plain_title(title: str) -> str:
-    """A title without its disambiguation, as it would stand in a text."""
+    """A title without its disambiguation, as a text would have it."""
     return re.sub(r" \([^)]*\)$", "", title)
 
 
 def reasoning_line(row: dict[str, Any]) -> str:
-    """The comparison behind the answer, written out; empty where none can be trusted.
+    """The comparison that leads to the answer, written out; empty if there is no reliable one.
 
-    Each token of it is one look back, and a small model finds what stood behind something more
-    easily than what stood before it. So a value stands behind the name it belongs to, and its
-    letter behind the value; what was asked for comes first of the two that are compared, and its
-    letter leads back to the name.
+    A small model finds what follows a text more easily than what precedes it. So a value follows
+    its name, and its letter follows the value; of the two that are compared the requested one comes
+    first, and its letter leads back to the name.
     """
     if "comparison" not in row.get("type", "") or not all("triple" in hop for hop in row["hops"]):
         return ""
@@ -135,9 +134,9 @@ def _folded(text: str) -> str:
 
 
 def written_texts(row: dict[str, Any], leads: dict[str, str]) -> list[str]:
-    """What the model writes: one text before each retrieval, and the last one.
+    """The written texts: one before each retrieval, and the last one.
 
-    Spaces stand where they would in prose: a copied name keeps its tokens.
+    Spaces are placed as in prose, so that a copied name keeps its tokens.
     """
     lines = hop_lines(row, leads)
     texts = [lines[0][0]]

@@ -121,7 +121,8 @@ def _add_train(commands: Any) -> None:
         description="Train what a recipe describes (see training/recipes). Run the same command "
         "again to continue after a stop.",
     )
-    train.add_argument("config", metavar="CONFIG.yaml", help="the recipe")
+    train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
+    train.add_argument("--keys", action="store_true", help="print all keys of a recipe, and stop")
     train.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
     add_number(train, "--max-steps", None, "steps (default: those of the recipe)")
     train.set_defaults(run=_deferred("train", "run_train"))

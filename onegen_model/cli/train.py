@@ -14,17 +14,18 @@ from onegen_model.errors import InvalidInputError, MissingExtraError
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
     from onegen_model.finetune.data.survey import Survey
-    from onegen_model.finetune.run.dry_run import Preview, Run
+    from onegen_model.finetune.run.dry_run import Preview, TokenSpan
 
 _FAILED = 1
 _ROLE_WIDTH = len("passage token")
 
 
 def run_train(options: Namespace, _load_model: "LoadModel") -> int:
-    # Imported here: the other commands need neither PyYAML nor the seconds that PEFT takes.
+    # Imported here: other commands should need neither PyYAML nor the seconds to import PEFT.
     try:
         from onegen_model.finetune.run.dry_run import preview
         from onegen_model.finetune.run.recipe import Recipe
+        from onegen_model.finetune.run.recipe_keys import recipe_keys
         from onegen_model.finetune.run.training import run
     except ModuleNotFoundError as error:
         raise MissingExtraError(
@@ -35,6 +36,11 @@ def run_train(options: Namespace, _load_model: "LoadModel") -> int:
         raise InvalidInputError(
             f"max_steps={options.max_steps}; expected at least 1; change --max-steps"
         )
+    if options.keys:
+        _write(recipe_keys())
+        return 0
+    if options.config is None:
+        raise InvalidInputError("No recipe; expected a YAML file; run `onegen train CONFIG.yaml`")
     recipe = Recipe.read(Path(options.config))
     if options.dry_run:
         found = preview(recipe, options.max_steps)
@@ -46,7 +52,7 @@ def run_train(options: Namespace, _load_model: "LoadModel") -> int:
 
 
 def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
-    """Status 1 where something is wrong with the file."""
+    """The exit status: 1 if the file has a problem."""
     from onegen_model.finetune.data.collator import Collator, CollatorSettings
     from onegen_model.finetune.data.datasets import open_data
     from onegen_model.finetune.data.survey import survey
@@ -68,43 +74,45 @@ def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
 
 
 def format_preview(found: "Preview") -> list[str]:
-    """An example by the roles of its tokens, then what a run takes."""
+    """Lines: an example by the roles of its tokens, then memory and steps."""
     memory = found.memory
     parts = ("weights", "gradients", "optimizer", "activations")
     shares = ", ".join(f"{name} {_bytes(getattr(memory, name))}" for name in parts)
     processes = "one process" if found.processes == 1 else f"{found.processes} processes"
     return [
         f"Example {found.example}",
-        *(_format_run(run) for run in found.transcript),
+        *(_format_span(span) for span in found.transcript),
         "Its passages, as they are embedded",
-        *(_format_run(run) for runs in found.passages for run in runs),
+        *(_format_span(span) for spans in found.passages for span in spans),
         "",
         f"Examples:   {found.examples}",
         f"Trainable:  {found.trainable:,} of {found.parameters:,} parameters "
         f"({found.trainable / found.parameters:.2%})",
         f"Memory:     about {_bytes(memory.total)} ({shares})",
-        f"            for a batch of {found.batch_tokens:,} tokens, the largest one looked at",
+        f"            for a batch of {found.batch_tokens:,} tokens, the largest one found",
         f"Steps:      {found.steps} ({found.epochs:.2f} epochs) with {processes}",
     ]
 
 
-def _format_run(run: "Run") -> str:
-    return f"  {run.role:<{_ROLE_WIDTH}}  {'|'.join(map(_printable, run.tokens))}"
+def _format_span(span: "TokenSpan") -> str:
+    return f"  {span.role:<{_ROLE_WIDTH}}  {'|'.join(map(_printable, span.tokens))}"
 
 
 def _printable(text: str) -> str:
-    """Line breaks as `\\n`; a terminal must not obey what stands in a document."""
+    """Line breaks as `\\n`; a terminal must not interpret the text of a document."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def format_survey(found: "Survey") -> list[str]:
-    """Problems first, then counts and lengths."""
+    """Lines: problems first, then counts and lengths."""
     lines = list(found.problems)
     if hidden := found.num_problems - len(found.problems):
         lines.append(f"… and {hidden} more problems (--limit)")
+    if found.hint:
+        lines.append(f"Hint: {found.hint}")
     return [
         *lines,
-        f"Lines:       {found.num_lines}, {found.num_unused} of them in no example",
+        f"Lines:       {found.num_lines}, {found.num_unused} of them part of no example",
         f"Examples:    {found.num_examples}, with {found.num_queries} retrievals",
         f"Too long:    {found.num_too_long}",
         f"Transcripts: {_lengths(found.transcripts)}",

@@ -204,7 +204,7 @@ def test_no_passage_is_inserted_twice_as_at_inference(
         assert all(piece in flat for piece in gold)
         before += any(gold[at] not in hop for at, hop in enumerate(hops))
     assert 0 < before < 100
-    # Two hops over one passage: the second reads what stands above.
+    # Two hops over one passage: the second reads the text above.
     insertions = prepare.Insertions(["a", "a"], others, random.Random(0))
     assert "a" in insertions.of(0)
     (other,) = insertions.of(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onegen_model.finetune.data.examples import example_problems
+from onegen_model.finetune.data.examples import TRANSCRIPT
 
 
 def hop(question: str, answer: str, title: str | None = None) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_what_is_written_are_the_hops_with_tidy_questions(made: list[dict[str, A
 def test_each_answer_stands_in_the_passage_behind_its_question(made: list[dict[str, Any]]) -> None:
     assert len(made) == len(ROWS)
     for one in made:
-        assert not list(example_problems(one))
+        assert not list(TRANSCRIPT.problems(one))
         (row,) = (row for row in ROWS if row["id"] == one["id"])
         for segment, asked in zip(one["segments"], row["hops"], strict=False):
             target = segment["target"]

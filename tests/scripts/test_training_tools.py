@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from onegen_model.finetune.data.collator import Collator
-from onegen_model.finetune.data.examples import TrainingExample, example_problems
+from onegen_model.finetune.data.examples import TRANSCRIPT
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.tool_calls import ToolCallParser, render_tool_call
@@ -30,8 +30,8 @@ def made(training_script: Callable[[str], ModuleType]) -> list[dict[str, object]
 def test_a_request_names_what_its_call_is_filled_with(made: list[dict[str, object]]) -> None:
     assert len(made) == 60
     for one in made:
-        assert not list(example_problems(json.loads(json.dumps(one))))
-        example = TrainingExample.from_dict(one)
+        assert not list(TRANSCRIPT.problems(json.loads(json.dumps(one))))
+        example = TRANSCRIPT.read(one)
         parser = ToolCallParser()
         (call,) = [*parser.feed(example.segments[0].text), *parser.flush()]
         assert render_tool_call(call) == example.segments[0].text
@@ -44,7 +44,7 @@ def test_a_request_names_what_its_call_is_filled_with(made: list[dict[str, objec
 def test_tools_stand_in_the_prompt_as_at_inference(
     renderer: Renderer, made: list[dict[str, object]]
 ) -> None:
-    example = TrainingExample.from_dict(made[0])
+    example = TRANSCRIPT.read(made[0])
     rendered = Collator(renderer, {}).render(example)
     asked = Conversation((Message("user", example.question),), example.tools)
     prompt = conversation_ids(renderer, asked)
@@ -61,4 +61,4 @@ def test_tools_stand_in_the_prompt_as_at_inference(
 )
 def test_what_is_no_tool_is_named(tools: object, field: str) -> None:
     plain = {"id": "1", "question": "Who?", "tools": tools, "segments": [{"text": " Ada"}]}
-    assert [problem.field for problem in example_problems(plain)] == [field]
+    assert [problem.field for problem in TRANSCRIPT.problems(plain)] == [field]

@@ -1,4 +1,4 @@
-"""Examples to tensors. Rows of like length share a chunk, so that little is padded."""
+"""Batches of tensors from examples; rows of similar length share a chunk to avoid padding."""
 
 import hashlib
 import random
@@ -14,7 +14,7 @@ from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.loss.losses import NO_TARGET
-from onegen_model.finetune.settings import require_at_least
+from onegen_model.finetune.settings import CHECKED, require_at_least
 from onegen_model.network import pad_rows
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
 from onegen_model.transcript.renderer import Rendered, Renderer
@@ -22,23 +22,30 @@ from onegen_model.transcript.template import Segment
 
 T = TypeVar("T")
 
-# No passage has this key: it fills up rows of `positive_keys`.
+# The padding of `positive_keys`; no passage has this key.
 NO_KEY = 0
 
 
 @dataclass(frozen=True, slots=True)
 class CollatorSettings:
-    """`num_negatives` hard negatives are drawn per query; `max_length` bounds a transcript.
+    """Settings of a `Collator`.
 
     Nothing is ever cut, because a cut may take a retrieval token away: an example that is too
-    long, or holds a passage that is, is an error, or left out and counted (`on_truncation: drop`).
+    long, or holds a passage that is, is an error, or left out and counted.
     """
 
+    __pydantic_config__ = CHECKED
+
     num_negatives: int = 1
+    """How many hard negatives are drawn per query, 0 or more."""
     max_length: int = 2048
+    """The longest transcript, in tokens."""
     chunk_tokens: int = 2048
+    """The most tokens of one forward pass, padding included; it changes speed and memory only."""
     seed: int = 0
+    """The seed of what is drawn."""
     on_truncation: Literal["error", "drop"] = "error"
+    """What happens to an example that is too long: an error, or it is left out and counted."""
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):
@@ -51,7 +58,7 @@ class TooLongError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class PassageQuery:
-    """What one query token may find, as passages."""
+    """The positives and negatives of one query token."""
 
     positives: tuple[Passage, ...]
     negatives: tuple[Passage, ...] = ()
@@ -75,11 +82,11 @@ class Collator:
         self._renderer = renderer
         self._passages = passages
         self._settings = settings
-        # Shared memory: dataloader workers that live on from epoch to epoch read it too.
+        # In shared memory, because persistent dataloader workers read it too.
         self._epoch = RawValue("q", 0)
 
     def set_epoch(self, epoch: int) -> None:
-        """From now on draw what belongs to this epoch (0 before the first call)."""
+        """Set the epoch that draws depend on (0 before the first call)."""
         self._epoch.value = epoch
 
     def render(self, example: TrainingExample) -> Rendered:
@@ -104,7 +111,7 @@ class Collator:
         except InvalidInputError as error:
             raise InvalidInputError(f"Example {example.id!r}: {error}") from error
         if not example.writes:
-            rendered = _until_last_query(rendered)  # nothing behind it is ever read
+            rendered = _until_last_query(rendered)  # nothing after it is ever read
         if len(rendered.ids) > self._settings.max_length:
             raise TooLongError(
                 f"Example {example.id!r} has {len(rendered.ids)} tokens; expected at most "
@@ -119,7 +126,7 @@ class Collator:
         if missing:
             raise InvalidInputError(
                 f"Example {example.id!r} names passage {missing[0]!r}; expected an id of the "
-                "corpus; add the passage or mend the example"
+                "corpus; add the passage or correct the example"
             )
         return tuple(self._passages[ref] if isinstance(ref, str) else ref for ref in refs)
 
@@ -143,8 +150,8 @@ class Collator:
             for t in example.targets
         ]
         ids = [example.id for _, example in pairs]
-        # Seeded by the batch itself: a resumed run, or another worker, draws the same. By the
-        # epoch too, as a batch of one example comes back in each.
+        # Seeded by the batch, so that a resumed run or another worker draws the same; and by the
+        # epoch, because a batch of one example recurs in each.
         epoch = self._epoch.value
         seeds = [str(self._settings.seed), *([f"epoch {epoch}"] if epoch else [])]
         rng = random.Random("|".join([*seeds, *ids]))
@@ -171,7 +178,7 @@ def _until_last_query(rendered: Rendered) -> Rendered:
 
 
 def content_key(passage: Passage) -> int:
-    """The same for passages that read the same, whatever their ids; fits an int64, never NO_KEY."""
+    """A key that is equal for equal texts, regardless of ids; fits an int64, never NO_KEY."""
     content = passage.titled_text.encode("utf-8", "surrogatepass")
     digest = hashlib.blake2b(content, digest_size=8).digest()
     return (int.from_bytes(digest) >> 2) + 1
@@ -179,13 +186,13 @@ def content_key(passage: Passage) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What was drawn for each query: a positive (None trains no retrieval) and hard negatives."""
+    """The drawn positive (None trains no retrieval) and hard negatives of each query."""
 
     targets: tuple[Passage | None, ...]
     negatives: tuple[tuple[Passage, ...], ...]
 
     def used(self) -> Iterable[tuple[int, tuple[int, Passage]]]:
-        """Each passage to embed once, by key, with the first query that uses it."""
+        """The passages to embed, each once: key, first query that uses it, passage."""
         found: dict[int, tuple[int, Passage]] = {}
         for row, target in enumerate(self.targets):
             for passage in (*([target] if target else []), *self.negatives[row]):

@@ -4,50 +4,76 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published
-from onegen_model.finetune.data.examples import TrainingExample, example_problems, passage_problems
+from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
+from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["transcripts", "published", "pairs"]
+_PASSAGE = Shape[NamedPassageRecord](NamedPassageRecord)
 
 
 class Records(Protocol):
-    """How the records of a format become examples."""
+    """The rules that turn records of a format into examples."""
+
+    form: Format
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        """What keeps one record from being part of an example."""
+        """The problems of one record; a record without any can be used."""
         ...
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
-        """The lines of each example, from those without problems."""
+        """The line numbers of each example, from the records without problems."""
         ...
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
-        """One example from the records of its group; `name` is its id if the format has none."""
+        """The example of a group of records; `name` is its id if the format has none."""
         ...
 
 
 class Transcripts:
     """This project's own format."""
 
+    form: Format = "transcripts"
+
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        return example_problems(plain)
+        return TRANSCRIPT.problems(plain)
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         return [[number] for number, _ in sound]
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
-        return TrainingExample.from_dict(plain[0])
+        return TRANSCRIPT.read(plain[0])
+
+
+# Format -> what its lines have and those of the others have not.
+_SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
+    "transcripts": (frozenset({"segments"}),),
+    "published": (frozenset({"messages"}),),
+    "pairs": (
+        frozenset({"query", "positive"}),
+        frozenset({"anchor", "positive"}),
+        frozenset({"query", "passage"}),
+    ),
+}
+
+
+def likely_format(lines: JsonLines) -> Format | None:
+    """The format that the first record looks like; None where it looks like none."""
+    first = next((plain for plain in lines.scan() if not isinstance(plain, Problem)), {})
+    for form, signs in _SIGNS.items():
+        if any(sign <= first.keys() for sign in signs):
+            return form
+    return None
 
 
 class Examples(Sequence[TrainingExample]):
-    """Examples of a file, parsed when asked for."""
+    """Examples of a file, parsed on access."""
 
     def __init__(self, lines: JsonLines, records: Records) -> None:
         self.lines = lines
@@ -67,17 +93,15 @@ class Examples(Sequence[TrainingExample]):
 
     def require_sound(self) -> "Examples":
         """Raise InvalidInputError for the first line with a problem."""
-        # Lines that stand in no example are few, and most files have none.
+        # Most files have no unused line, and need no second pass.
         found = next(self.problems(), None) if self.num_unused else None
         if found is not None:
             number, problem = found
-            raise InvalidInputError(
-                f"{self.lines.where(number)}: {problem}; mend it (`onegen data check` lists all "
-                "that is wrong)"
-            )
+            advice = self.hint() or "correct it (`onegen data check` lists every problem)"
+            raise InvalidInputError(f"{self.lines.where(number)}: {problem}; {advice}")
         if self.num_unused:
             logger.warning(
-                "%d of %d lines are left out: no passage of their query scores enough",
+                "%d of %d lines are left out: no passage of their query has a high enough score",
                 self.num_unused,
                 len(self.lines),
             )
@@ -86,6 +110,16 @@ class Examples(Sequence[TrainingExample]):
                 f"{self.lines.path} holds no example; expected at least one; check the file"
             )
         return self
+
+    def hint(self) -> str:
+        """Advice where no line fits and the lines look like another format; otherwise ""."""
+        likely = likely_format(self.lines)
+        if len(self) or likely in (None, self.records.form):
+            return ""
+        return (
+            f"the lines look like {likely}: try `format: {likely}` in a recipe, and "
+            f"`--format {likely}` on the command line"
+        )
 
     def where(self, index: int) -> str:
         """`file:line` of the first line of an example."""
@@ -108,21 +142,18 @@ class Examples(Sequence[TrainingExample]):
 
 
 class PassageFile(Mapping[str, Passage]):
-    """Passages by id, read from disk when asked for; each line has id, text, optionally title."""
+    """Passages by id, read from disk on access; each line has id, text, optionally title."""
 
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
         self._found: dict[str, int] = {}
         for number, plain in enumerate(lines):
-            problem = next(passage_problems(plain), None)
-            if not isinstance(plain.get("id"), str | int):
-                problem = Problem("id", "expected a text or a number")
-            if problem:
-                raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
+            if problem := next(_PASSAGE.problems(plain), None):
+                raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             if (name := str(plain["id"])) in self._found:
                 raise InvalidInputError(
-                    f"{lines.where(number)}: id {name!r} stands in "
-                    f"{lines.where(self._found[name])} already; expected each once; remove one"
+                    f"{lines.where(number)}: id {name!r} is in "
+                    f"{lines.where(self._found[name])} already; expected each id once; remove one"
                 )
             self._found[name] = number
 
@@ -142,7 +173,7 @@ class PassageFile(Mapping[str, Passage]):
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a run trains on."""
+    """The examples and the corpus of a run."""
 
     examples: Examples
     passages: Mapping[str, Passage]

@@ -2,14 +2,17 @@
 
 {"query": "…", "positive": "…"}                             or a list of positives
 {"query": "…", "positive": "…", "negative": ["…", "…"]}     a triplet, or more negatives
-{"query": "…", "passage": "…", "score": 0.8}                lines of one query belong together
+{"query": "…", "passage": "…", "score": 0.8}                lines of one query form one example
 
-`anchor` may stand for `query`. A passage is a text or {"text": "…", "title": "…"}. A passage with
-a score of at least .5 is a positive of its query, any other a hard negative.
+`anchor` is another name of `query`. A passage is a text or {"text": "…", "title": "…"}. A passage
+with a score of at least .5 is a positive of its query, any other a hard negative.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, Strict, model_validator
+from pydantic_core import PydanticCustomError
 
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import (
@@ -17,35 +20,86 @@ from onegen_model.finetune.data.examples import (
     TrainingExample,
     TrainingSegment,
     inline_passage,
-    passage_problems,
+    read_passage,
+)
+from onegen_model.finetune.data.records import (
+    Expected,
+    Format,
+    Name,
+    Record,
+    Shape,
+    SomeText,
+    problem_at,
 )
 from onegen_model.jsonl import Numbered, Problem
 
 POSITIVE_SCORE = 0.5
-_FIELDS = ("query", "anchor", "positive", "negative", "passage", "score", "id")
+
+
+def _read_pair_passage(plain: Any) -> Passage:
+    """A text, or an object with text and title."""
+    if isinstance(plain, dict):
+        return read_passage(plain)
+    if not isinstance(plain, str) or not plain.strip():
+        expected = "expected some text, or an object with text and title"
+        raise PydanticCustomError("expected", expected)
+    return inline_passage("", plain)
+
+
+def _as_list(value: Any) -> Any:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+PairPassage = Annotated[Passage, PlainValidator(_read_pair_passage)]
+PairPassages = Annotated[tuple[PairPassage, ...], BeforeValidator(_as_list)]
+
+
+class PairRecord(Record):
+    """One line of pairs; lines with a score are parts of an example."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=False)
+
+    query: SomeText | None = None
+    anchor: SomeText | None = None
+    positive: PairPassages = ()
+    negative: PairPassages = ()
+    passage: PairPassage | None = None
+    score: Annotated[
+        float | None, Strict(), Field(ge=0, le=1), Expected("a number between 0 and 1")
+    ] = None
+    id: Name | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "PairRecord":
+        if not self.asked:
+            raise problem_at("query", "expected some text")
+        if "score" in self.model_fields_set:
+            if self.score is None:
+                raise problem_at("score", "expected a number between 0 and 1")
+            if self.passage is None:
+                raise problem_at("passage", "expected some text, or an object with text and title")
+        elif not self.positive:
+            raise problem_at("positive", "expected a passage, or a passage and its score")
+        return self
+
+    @property
+    def asked(self) -> str:
+        """The query, under either name."""
+        return self.query or self.anchor or ""
+
+
+_PAIR = Shape[PairRecord](PairRecord)
 
 
 class Pairs:
-    """Examples without a transcript: the query token stands right behind the prompt."""
+    """Examples without a transcript: the query token follows the prompt at once."""
+
+    form: Format = "pairs"
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        for name in plain:
-            if name not in _FIELDS:
-                yield Problem(name, f"unknown; expected one of {', '.join(_FIELDS)}")
-        query = _query(plain)
-        if not isinstance(query, str) or not query.strip():
-            yield Problem("query", "expected some text")
-        if "score" in plain:
-            score = plain["score"]
-            if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
-                yield Problem("score", "expected a number between 0 and 1")
-            yield from _passage_problems(plain.get("passage"), "passage")
-            return
-        if not plain.get("positive"):
-            yield Problem("positive", "expected a passage, or a passage and its score")
-        for name in ("positive", "negative"):
-            for number, passage in enumerate(_as_list(plain.get(name))):
-                yield from _passage_problems(passage, f"{name}[{number}]")
+        return _PAIR.problems(plain)
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         """Scored lines of one query are one example, if one of them is a positive."""
@@ -56,7 +110,7 @@ class Pairs:
             if "score" not in plain:
                 groups.append([number])
                 continue
-            query = _query(plain)
+            query = plain.get("query") or plain["anchor"]
             scored.setdefault(query, []).append(number)
             if plain["score"] >= POSITIVE_SCORE:
                 relevant.add(query)
@@ -65,36 +119,15 @@ class Pairs:
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
         positives: list[Passage] = []
         negatives: list[Passage] = []
-        for record in plain:
-            if "score" in record:
-                is_positive = record["score"] >= POSITIVE_SCORE
-                (positives if is_positive else negatives).append(_passage(record["passage"]))
+        records = [_PAIR.read(one) for one in plain]
+        for record in records:
+            if record.passage is None or record.score is None:
+                positives += record.positive
+                negatives += record.negative
             else:
-                positives += map(_passage, _as_list(record["positive"]))
-                negatives += map(_passage, _as_list(record.get("negative")))
+                is_positive = record.score >= POSITIVE_SCORE
+                (positives if is_positive else negatives).append(record.passage)
         target = RetrievalTarget(tuple(positives), tuple(negatives))
-        name = str(plain[0].get("id", name))
-        return TrainingExample(name, _query(plain[0]), (TrainingSegment("", target),), writes=False)
-
-
-def _query(plain: Mapping[str, Any]) -> Any:
-    return plain.get("query", plain.get("anchor"))
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return value if isinstance(value, list) else [value]
-
-
-def _passage(value: Any) -> Passage:
-    if isinstance(value, str):
-        return inline_passage("", value)
-    return inline_passage(value.get("title", ""), value["text"])
-
-
-def _passage_problems(value: Any, where: str) -> Iterator[Problem]:
-    if isinstance(value, dict):
-        yield from passage_problems(value, f"{where}.")
-    elif not isinstance(value, str) or not value.strip():
-        yield Problem(where, "expected some text, or an object with text and title")
+        first = records[0]
+        segment = TrainingSegment("", target)
+        return TrainingExample(first.id or name, first.asked, (segment,), writes=False)

@@ -2,21 +2,23 @@
 
 A conversation becomes a TrainingExample, so that training sees what our inference writes:
 
-* the task's prompt around the question is taken off, and `</s>` from the end;
-* `<paragraph>…</paragraph>` behind a query token is what was inserted there, as it stands in the
-  file; without one, or with entity linking's `[_CONTINUE_]`, an empty frame is;
+* the task's prompt around the question and the `</s>` at the end are removed;
+* `<paragraph>…</paragraph>` after a query token is the inserted passage, with the text of the file;
+  without one, or with `[_CONTINUE_]` of entity linking, the frame is empty;
 * `positive` and `negative` name documents (`uid`: its first fragment) or fragments (`uid-k`); a
   null positive trains the language model alone;
-* other tokens of theirs, such as `[Relevant]` or `<MENTION>`, are text.
+* other tokens of the format, such as `[Relevant]` or `<MENTION>`, are text.
 
-Fragment k of a document is embedded with all that stands before it, as theirs is. The original
-ignores negatives that are written `uid-k` and takes others; here they count. The instruction that
-its entity linking puts in front of a document is not known, and stays where it is.
+Fragment k of a document is embedded with all fragments before it, as in the original. The original
+ignores negatives of the form `uid-k` and draws others; here they count. The instruction that its
+entity linking puts before a document is not known, and is kept as part of the text.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, Strict
 
 from onegen_model.checkpoint.presets import DOCUMENT_PROMPT, PRESETS
 from onegen_model.errors import InvalidInputError
@@ -27,6 +29,16 @@ from onegen_model.finetune.data.examples import (
     TrainingExample,
     TrainingSegment,
     inline_passage,
+)
+from onegen_model.finetune.data.records import (
+    ABSENT,
+    Expected,
+    Format,
+    Name,
+    Record,
+    Shape,
+    Text,
+    problem_at,
 )
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
@@ -40,8 +52,63 @@ _TITLED = re.compile(r"wiki title: (.*?)\ncontent: (.*)", re.DOTALL)
 _PROMPTS = tuple(preset.prompt.split("{question}") for preset in PRESETS.values())
 
 
+class Message(Record):
+    """A message; `positive` and `negative` belong to the query tokens of a reply."""
+
+    role: Annotated[str, Strict(), Expected("user or assistant")] = ABSENT
+    content: Text = ABSENT
+    positive: Any = None
+    negative: Any = None
+
+
+def _in_turn(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Messages of user and assistant in turn."""
+    if not messages or len(messages) % 2:
+        raise ValueError
+    for number, message in enumerate(messages):
+        if message.role != (role := ("user", "assistant")[number % 2]):
+            raise problem_at(f"[{number}].role", f"expected {role}")
+    return messages
+
+
+def _of_tokens(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Messages in which each reply is one token of a document."""
+    for number, message in enumerate(messages):
+        if number % 2 and message.content not in _DOCUMENT_TOKENS:
+            expected = f"expected one of {' '.join(_DOCUMENT_TOKENS)} and no more"
+            raise problem_at(f"[{number}].content", expected)
+    return messages
+
+
+class DocumentRecord(Record):
+    """A line of db.jsonl: its fragments are what the user says."""
+
+    uid: Name = ABSENT
+    messages: Annotated[
+        tuple[Message, ...],
+        AfterValidator(_in_turn),
+        Expected("user and assistant in turn"),
+        AfterValidator(_of_tokens),
+    ] = ABSENT
+
+
+class ConversationRecord(Record):
+    """A line of train.jsonl."""
+
+    messages: Annotated[
+        tuple[Message, ...],
+        Field(max_length=2),
+        AfterValidator(_in_turn),
+        Expected("one message of the user and one of the assistant"),
+    ] = ABSENT
+
+
+_DOCUMENT = Shape[DocumentRecord](DocumentRecord)
+_CONVERSATION = Shape[ConversationRecord](ConversationRecord)
+
+
 class Documents(Mapping[str, Passage]):
-    """db.jsonl: passages by `uid` (first fragment) and `uid-k`, read from disk when asked for."""
+    """db.jsonl: passages by `uid` (first fragment) and `uid-k`, read from disk on access."""
 
     def __init__(self, lines: JsonLines) -> None:
         self._lines = lines
@@ -49,12 +116,12 @@ class Documents(Mapping[str, Passage]):
         # uid -> (line, number of fragments)
         self._found: dict[str, tuple[int, int]] = {}
         for number, plain in enumerate(lines):
-            if problem := next(document_problems(plain), None):
-                raise InvalidInputError(f"{lines.where(number)}: {problem}; mend the line")
+            if problem := next(_DOCUMENT.problems(plain), None):
+                raise InvalidInputError(f"{lines.where(number)}: {problem}; correct the line")
             self._found[str(plain["uid"])] = (number, len(plain["messages"]) // 2)
 
     def canonical(self, ref: str) -> str | None:
-        """The one name of a fragment: `uid` for the first, else `uid-k`; None without one."""
+        """The canonical name of a fragment: `uid` for the first, else `uid-k`; None if unknown."""
         if ref in self._found:
             return ref
         uid, _, fragment = ref.rpartition("-")
@@ -90,59 +157,24 @@ class Documents(Mapping[str, Passage]):
 
 
 def _split_title(text: str) -> tuple[str, str]:
-    """Title (empty: none is marked) and text; rendered again they read title, newline, text."""
+    """Title and text; the title is empty if the text marks none."""
     found = _TITLED.fullmatch(text)
     return (found[1], found[2]) if found else ("", text)
 
 
-def document_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
-    """What keeps a record of db.jsonl from being a document."""
-    if not isinstance(plain.get("uid"), str | int):
-        yield Problem("uid", "expected a text or a number")
-    yield from _message_problems(plain.get("messages"), "user and assistant in turn")
-    for number, message in _messages_of(plain, "assistant"):
-        if message["content"] not in _DOCUMENT_TOKENS:
-            where = f"messages[{number}].content"
-            yield Problem(where, f"expected one of {' '.join(_DOCUMENT_TOKENS)} and no more")
-
-
-def _message_problems(messages: Any, expected: str) -> Iterator[Problem]:
-    if not isinstance(messages, list) or not messages or len(messages) % 2:
-        yield Problem("messages", f"expected {expected}")
-        return
-    for number, message in enumerate(messages):
-        role = ("user", "assistant")[number % 2]
-        if not isinstance(message, dict) or message.get("role") != role:
-            yield Problem(f"messages[{number}].role", f"expected {role}")
-        elif not isinstance(message.get("content"), str):
-            yield Problem(f"messages[{number}].content", "expected a text")
-
-
-def _messages_of(plain: Mapping[str, Any], role: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    messages = plain.get("messages")
-    for number, message in enumerate(messages if isinstance(messages, list) else []):
-        if (
-            isinstance(message, dict)
-            and message.get("role") == role
-            and isinstance(message.get("content"), str)
-        ):
-            yield number, message
-
-
 class Conversations:
-    """train.jsonl, whose positives and negatives are found in `documents`."""
+    """train.jsonl, whose positives and negatives name `documents`."""
+
+    form: Format = "published"
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        expected = "one message of the user and one of the assistant"
-        yield from _message_problems(plain.get("messages"), expected)
-        messages = plain.get("messages")
-        if isinstance(messages, list) and len(messages) > 2:
-            yield Problem("messages", f"expected {expected}")
-        for number, message in _messages_of(plain, "assistant"):
-            yield from self._target_problems(message, f"messages[{number}]")
+        if found := list(_CONVERSATION.problems(plain)):
+            yield from found
+        else:
+            yield from self._target_problems(plain["messages"][1], "messages[1]")
 
     def _target_problems(self, message: Mapping[str, Any], where: str) -> Iterator[Problem]:
         pieces = _QUERY.split(message["content"])
@@ -159,7 +191,10 @@ class Conversations:
                         yield Problem(at, f"no {ref!r} in {self._documents.path}; expected an id")
         rests = [pieces[0], *(_split_frames(piece)[1] for piece in pieces[1:])]
         if any("<paragraph>" in rest or "</paragraph>" in rest for rest in rests):
-            yield Problem(f"{where}.content", "a <paragraph> that is not right behind a query")
+            yield Problem(
+                f"{where}.content",
+                "a <paragraph> that does not follow a query token; expected it there",
+            )
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         return [[number] for number, _ in sound]
@@ -190,7 +225,7 @@ def _refs(plain: Any) -> list[str]:
 
 
 def _split_frames(text: str) -> tuple[tuple[PassageRef, ...], str]:
-    """What stands in frames at the start of a text, and the rest."""
+    """The passages in the frames at the start of a text, and the rest of it."""
     inserted: list[PassageRef] = []
     text = text.removeprefix(_LINKED)
     while found := _FRAME.match(text):

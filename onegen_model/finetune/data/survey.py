@@ -1,4 +1,4 @@
-"""A look at training data before it costs an hour: what is unusable, how long things are."""
+"""Checks of training data before a run: unusable examples, and lengths in tokens."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +54,7 @@ class Measures:
 def missing_passages(
     example: TrainingExample, passages: Mapping[str, Passage]
 ) -> Iterator[Problem]:
-    """Ids that no passage has."""
+    """The ids of an example that are not in the corpus."""
     for number, segment in enumerate(example.segments):
         if segment.target is None:
             continue
@@ -66,10 +66,10 @@ def missing_passages(
 
 
 def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Subset:
-    """The examples a run may use; raises InvalidInputError for what it cannot use.
+    """The examples that a run can use; raises InvalidInputError for one that it cannot.
 
-    Everything is tokenised first: the number of steps depends on what is dropped, and an error
-    after hours of training would come at the same example each time.
+    All examples are tokenised first: the number of steps depends on what is dropped, and an error
+    after hours of training would recur at the same example.
     """
     examples = data.examples.require_sound()
     measures = Measures(collator)
@@ -79,7 +79,7 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
         if problem := next(missing_passages(example, data.passages), None):
             raise InvalidInputError(
                 f"{examples.where(number)}: example {example.id!r}: {problem}; add the passage or "
-                "mend the example"
+                "correct the example"
             )
         try:
             measures.add(example)
@@ -89,7 +89,7 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
             raise InvalidInputError(f"{examples.where(number)}: {error}") from error
         kept.append(number)
     if dropped := len(examples) - len(kept):
-        logger.warning("%d of %d examples are too long and left out", dropped, len(examples))
+        logger.warning("%d of %d examples are too long and are left out", dropped, len(examples))
     if not kept:
         raise InvalidInputError(
             f"All {len(examples)} examples of {examples.lines.path} are too long; expected some "
@@ -100,9 +100,10 @@ def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What `survey` found; unused lines stand in no example.
+    """What `survey` found; unused lines belong to no example.
 
-    `problems` are the first of `num_problems`; lengths are in tokens.
+    `problems` are the first of `num_problems`; `hint` names the format that the lines look like,
+    if it is another one; lengths are in tokens.
     """
 
     num_lines: int
@@ -112,12 +113,13 @@ class Survey:
     num_too_long: int
     num_problems: int
     problems: tuple[str, ...]
+    hint: str
     transcripts: tuple[int, ...]
     passages: tuple[int, ...]
 
 
 def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) -> Survey:
-    """Look at every line and every example; with "drop", what is too long is no problem."""
+    """Check every line and every example; with "drop", too long an example is no problem."""
     examples, lines = data.examples, data.examples.lines
     problems = [f"{lines.where(number)}: {problem}" for number, problem in examples.problems()]
     measures = Measures(collator)
@@ -129,7 +131,7 @@ def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) ->
         where = f"{examples.where(number)}: example {example.id!r}"
         if (first := named.setdefault(example.id, number)) != number:
             problems.append(
-                f"{where}: its id stands in {examples.where(first)} already; expected each once"
+                f"{where}: its id is in {examples.where(first)} already; expected each id once"
             )
         if missing := [f"{where}: {p}" for p in missing_passages(example, data.passages)]:
             problems += missing
@@ -150,6 +152,7 @@ def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) ->
         num_too_long=too_long,
         num_problems=len(problems),
         problems=tuple(problems[:limit]),
+        hint=examples.hint(),
         transcripts=tuple(measures.transcripts),
         passages=tuple(measures.passages.values()),
     )

@@ -1,6 +1,7 @@
-"""Rows of all processes, with a gradient to this process's own."""
+"""Gathering of rows from all processes; a process's own rows keep their gradient."""
 
 import torch
+from accelerate.utils import gather, pad_across_processes
 from torch import Tensor
 from torch import distributed as dist
 
@@ -8,37 +9,30 @@ from onegen_model.finetune.loss.losses import NO_TARGET
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes of this run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather_rows(rows: Tensor, fill: int = 0) -> tuple[Tensor, list[int]]:
     """Rows (n, …) of all processes in order of rank, and how many each has.
 
-    Ranks may differ in n and, for 2-d integers, in width, which is filled up with `fill`.
+    Ranks may differ in n and, for 2-d integers, in width; shorter rows are padded with `fill`.
     """
-    rank, world = dist.get_rank(), world_size()
-    own = torch.tensor([rows.shape[0], rows.shape[-1]], device=rows.device)
-    shapes = [torch.empty_like(own) for _ in range(world)]
-    dist.all_gather(shapes, own)
-    counts = [int(shape[0]) for shape in shapes]
-    size = [max(counts), *rows.shape[1:]]
-    if rows.dim() > 1:
-        size[-1] = max(int(shape[1]) for shape in shapes)
-        rows = torch.nn.functional.pad(rows, (0, size[-1] - rows.shape[-1]), value=fill)
-    padded = rows.new_full(size, fill)
-    padded[: rows.shape[0]] = rows.detach()
-    parts = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(parts, padded)
+    counts: list[int] = gather(torch.tensor([len(rows)], device=rows.device)).tolist()
+    padded = rows.detach()
+    for dim in reversed(range(rows.dim())):
+        padded = pad_across_processes(padded, dim=dim, pad_index=fill)
+    parts = gather(padded.contiguous()).split(len(padded))
     kept = [part[:count] for part, count in zip(parts, counts, strict=True)]
-    kept[rank] = rows
+    if rows.requires_grad:
+        kept[dist.get_rank()] = rows
     return torch.cat(kept), counts
 
 
 def gather_batch(
     embedded: tuple[Tensor, Tensor], named: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, slice]:
-    """One batch of all processes' batches.
+    """The batches of all processes as one batch.
 
     Takes (queries, passages) and (targets, passage keys, positive keys); returns the five in that
     order and which of the queries are this process's. Targets count columns of all passages.

@@ -1,7 +1,7 @@
 """The losses as pure functions of logits and embeddings.
 
-Each function returns sums over tokens or one loss per query: what they are divided by is counted
-over all processes and micro-batches of a step, which no single batch knows.
+Each function returns a sum over tokens or one loss per query. The divisors are counted over all
+processes and micro-batches of a step.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class LossSettings:
 
     The published code normalises along the sequence instead of the vector (its axis is off by
     one), so its scores are no cosines: they are larger by about width / padded length, 2 to 4 for
-    its recipes. `bpr_scale` stands in for that; at 1 the loss cannot fall below 0.13.
+    its recipes. `bpr_scale` replaces that factor; at 1 the loss cannot fall below 0.13.
 
     `cross_device_negatives` lets the queries of each process see the passages of all, and
     `cross_batch_negatives` that many passages of the batches before (`CrossBatchMemory`); InfoNCE.
@@ -110,5 +110,5 @@ def joint_loss(language_modeling: Tensor, contrastive: Tensor, settings: LossSet
 
 
 def count_targets(labels: Tensor, targets: Tensor) -> Tensor:
-    """(target tokens, queries with a target) of a batch: what its sums are divided by."""
+    """(target tokens, queries with a target) of a batch: the divisors of its sums."""
     return torch.stack([torch.tensor(len(labels)), (targets != NO_TARGET).sum().cpu()])

@@ -1,7 +1,7 @@
-"""All losses in ONE `nn.Module.forward`.
+"""Both losses in one `nn.Module.forward`.
 
-Whatever wraps it (DDP, DeepSpeed) sees every parameter used in one call; computing a loss outside
-the wrapper desynchronises ranks without an error.
+A wrapper (DDP, DeepSpeed) must see every parameter used in one call: a loss computed outside of it
+desynchronises ranks without an error.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class Objective(nn.Module):
             labels.append(chunk["labels"])
             queries.append(normalise(readout.hidden[count:]))
         asked, said = torch.cat(queries), torch.cat(labels)
-        # A batch, or a run, may train the language model alone: then there is nothing to embed.
+        # A batch, or a run, may train the language model alone; then no passage is embedded.
         chunks = passages if self.settings.contrastive_weight else ()
         embedded = torch.cat([asked[:0], *map(self._embed, chunks)])
         if divisors is None:
@@ -108,7 +108,7 @@ class Objective(nn.Module):
             return bpr(queries, passages, targets, related.negatives, scale).sum()
         keys, positive_keys = related.passage_keys, related.positive_keys
         own = slice(0, len(queries))
-        # An evaluation must not depend on how many processes share it.
+        # The result of an evaluation must not depend on the number of processes.
         if self.training and settings.cross_device_negatives and world_size() > 1:
             queries, passages, targets, keys, positive_keys, own = gather_batch(
                 (queries, passages), (targets, keys, positive_keys)
@@ -127,9 +127,9 @@ class Objective(nn.Module):
         return normalise(read_hidden(self.network, chunk["input_ids"], chunk["attention_mask"], at))
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
-        """What the Trainer calls for `trainer: {activation_checkpointing: true}`."""
+        """Called by the Trainer for `trainer: {activation_checkpointing: true}`."""
         self.network.activation_checkpointing_enable(**options)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """The same, by the name it had in transformers before 5.23."""
+        """The name of the same method in transformers before 5.23."""
         self.network.gradient_checkpointing_enable(**options)

@@ -1,6 +1,6 @@
-"""Mine hard negatives: search a corpus with the queries of training examples, keep what is wrong.
+"""Mine hard negatives: search a corpus with the queries of training examples.
 
-What may be a negative is decided in `negatives`, who finds it in `searching`.
+`negatives` decides which passages may be negatives, `search` finds them.
 """
 
 import json
@@ -23,9 +23,14 @@ from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.data.pairs import Pairs
 from onegen_model.finetune.data.published import Conversations
 from onegen_model.finetune.data.survey import missing_passages
-from onegen_model.finetune.mining.negatives import Known, MiningSettings, select_negatives
+from onegen_model.finetune.mining.negatives import MiningSettings, QueryLabels, select_negatives
 from onegen_model.finetune.mining.resumable_file import PartialFile
-from onegen_model.finetune.mining.search import Corpus, MiningQuery, Searcher, Vector
+from onegen_model.finetune.mining.search import (
+    CandidateRetriever,
+    MiningCorpus,
+    MiningQuery,
+    Vector,
+)
 from onegen_model.transcript.template import Template
 
 # Examples between two saves.
@@ -33,10 +38,10 @@ _BLOCK = 64
 
 
 def mining_queries(example: TrainingExample) -> Iterator[tuple[MiningQuery, tuple[str, ...]]]:
-    """The queries that have a positive, with the short answers they lead to.
+    """The queries that have a positive, each with the short answers that follow it.
 
-    A query's text is the line before its query token, as retrievers are asked; without one it is
-    the question, to which all the answers that follow belong.
+    A query's text is the line before its query token, as at inference; without one it is the
+    question, and all later answers belong to it.
     """
     hop = 0
     for number, segment in enumerate(example.segments):
@@ -53,24 +58,24 @@ def mining_queries(example: TrainingExample) -> Iterator[tuple[MiningQuery, tupl
 
 
 def short_answer(text: str) -> str:
-    """What was read out of the passages before a written text: its first line, unframed."""
+    """The answer that a written text starts with: its first line, without the answer frame."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     steps, answer = Template().parse([first])
     return next(iter(steps), answer)
 
 
-class Sources:
+class MiningSources:
     """Checked training data, its corpus, and the positives of each query text.
 
-    The corpus is the file of passages and whatever stands in the examples themselves. Raises
-    InvalidInputError for a passage that is not there, or when there is nothing to mine for.
+    The corpus is the file of passages and the passages inside examples. Raises InvalidInputError
+    for a missing passage, or if no retrieval has a positive.
     """
 
     def __init__(self, data: Data) -> None:
         if isinstance(data.examples.records, Conversations):
             raise InvalidInputError(
-                "Conversations of the published OneGen cannot be mined for; expected transcripts "
-                "or pairs; bring them into one of these formats"
+                "Negatives cannot be mined for conversations of the published OneGen; expected "
+                "transcripts or pairs; convert the file to one of these formats"
             )
         self.examples = data.examples.require_sound()
         self._named = data.passages
@@ -81,7 +86,7 @@ class Sources:
             if problem := next(missing_passages(example, self._named), None):
                 raise InvalidInputError(
                     f"{self.examples.where(number)}: example {example.id!r}: {problem}; add the "
-                    "passage or mend the example"
+                    "passage or correct the example"
                 )
             refs = [ref for target in example.targets for ref in target.refs]
             inline |= {ref.id: ref for ref in refs if isinstance(ref, Passage)}
@@ -90,34 +95,36 @@ class Sources:
                 self._positives.setdefault(query.text, set()).update(keys)
         if not self._positives:
             raise InvalidInputError(
-                f"No retrieval of {self.examples.lines.path} has a positive; expected some, to "
-                "find passages that are none; name the positives first"
+                f"No retrieval of {self.examples.lines.path} has a positive; expected at least "
+                "one, because negatives are compared with it; add positives first"
             )
-        self.corpus = Corpus(self._named, inline.values())
+        self.corpus = MiningCorpus(self._named, inline.values())
 
     def find(self, refs: Sequence[PassageRef]) -> list[Passage]:
         """The passages that an example names or holds."""
         return [self._named[ref] if isinstance(ref, str) else ref for ref in refs]
 
     def positives(self, query: MiningQuery) -> list[Passage]:
-        """Those of its own target."""
+        """The positives of its target."""
         return self.find(query.example.targets[query.hop].positives)
 
     def known(
         self, query: MiningQuery, answers: tuple[str, ...], scores: Vector, *, keep: bool
-    ) -> Known:
-        """Positives of equal texts are not candidates either; nor, with `keep`, own negatives."""
+    ) -> QueryLabels:
+        """Labels of a query; positives of equal query texts are no candidates either, nor are its
+        own negatives if `keep`.
+        """
         keys = set(self._positives[query.text])
         if keep:
             own = query.example.targets[query.hop].negatives
             keys.update(map(content_key, self.find(own)))
         positive = min(float(scores[self.corpus.row(one)]) for one in self.positives(query))
-        return Known(frozenset(keys), positive, answers)
+        return QueryLabels(frozenset(keys), positive, answers)
 
     def record(
         self, number: int, mined: Mapping[int, Sequence[Passage]], *, keep: bool
     ) -> dict[str, Any]:
-        """An example as its format writes it, with what was mined for some of its hops."""
+        """An example as a record of its format, with the mined negatives of some hops."""
         if isinstance(self.examples.records, Pairs):
             return self._pair(self.examples[number], mined, keep=keep)
         record = self.examples.lines[number]
@@ -132,7 +139,7 @@ class Sources:
     def _pair(
         self, example: TrainingExample, mined: Mapping[int, Sequence[Passage]], *, keep: bool
     ) -> dict[str, Any]:
-        """Lines with scores become one with positives and negatives."""
+        """A record with positives and negatives, also for lines with scores."""
         [target] = example.targets
         kept = self.find(target.negatives) if keep or not mined else []
         return {
@@ -144,17 +151,18 @@ class Sources:
 
 
 def _plain(passage: Passage) -> dict[str, str]:
-    """A passage that stands in a record itself."""
+    """A passage as part of a record."""
     titled = {"title": passage.title} if passage.title else {}
     return {"text": passage.text, **titled}
 
 
 @dataclass(frozen=True, slots=True)
 class MiningSummary:
-    """What became of a file. `queries` are the retrievals with a positive, `short` those of them
-    for which fewer negatives were found than asked for. They stay as they were if there were
-    `none`, or if their example is too long for the model (`unread`). The last two count
-    candidates.
+    """Counts of a mined file.
+
+    `queries` are the retrievals with a positive; `short` of them got fewer negatives than wanted.
+    A retrieval keeps its negatives if `none` were found, or if its example is too long for the
+    model (`unread`). The last two count candidates.
     """
 
     examples: int
@@ -168,18 +176,18 @@ class MiningSummary:
 
 
 def require_out(out: Path, examples: Path, *, force: bool = False) -> None:
-    """Raise InvalidInputError where `mine` could not write: known before a model is loaded."""
+    """Raise InvalidInputError if `mine` could not write `out`; call it before loading a model."""
     if out.resolve() == examples.resolve() or out.suffix == ".gz":
         raise InvalidInputError(
-            f"{out} cannot be written; expected a .jsonl (no .gz) that is not the one that is "
+            f"{out} cannot be written; expected a .jsonl (no .gz) other than the file that is "
             "read; choose another name"
         )
     PartialFile.require_place(out, force=force)
 
 
 def mine(
-    sources: Sources,
-    searcher: Searcher,
+    sources: MiningSources,
+    retriever: CandidateRetriever,
     settings: MiningSettings,
     out: Path,
     *,
@@ -187,15 +195,15 @@ def mine(
 ) -> MiningSummary:
     """Write the examples to `out` with hard negatives for each query that has a positive.
 
-    Killed and called again it goes on, see `PartialFile`; `force` replaces a finished `out`, and
-    drops what was begun with other inputs or settings.
+    A killed call is resumed by the next, see `PartialFile`; `force` replaces a finished `out`, and
+    discards a part that was made with other inputs or settings.
     """
     examples = sources.examples
     require_out(out, examples.lines.path, force=force)
     made_with = {
         "examples": file_sha256(examples.lines.path),
-        "corpus": searcher.corpus.digest(),
-        "search": searcher.name,
+        "corpus": retriever.corpus.content_sha256(),
+        "search": retriever.name,
         **asdict(settings),
     }
     written = PartialFile(out, made_with, force=force)
@@ -205,7 +213,7 @@ def mine(
     ) as bar:
         while written.done < total:
             numbers = range(written.done, min(written.done + _BLOCK, total))
-            lines, counts = _mine_block(sources, searcher, settings, numbers)
+            lines, counts = _mine_block(sources, retriever, settings, numbers)
             written.append(lines, counts, items=len(numbers))
             bar.update(len(numbers))
     written.finish()
@@ -214,9 +222,12 @@ def mine(
 
 
 def _mine_block(
-    sources: Sources, searcher: Searcher, settings: MiningSettings, numbers: Sequence[int]
+    sources: MiningSources,
+    retriever: CandidateRetriever,
+    settings: MiningSettings,
+    numbers: Sequence[int],
 ) -> tuple[list[str], Counter[str]]:
-    """Lines of some examples, and what there is to count about them."""
+    """Lines of some examples, and their counts."""
     examples = [sources.examples[number] for number in numbers]
     mined: list[dict[int, Sequence[Passage]]] = [{} for _ in examples]
     asked = [
@@ -225,13 +236,13 @@ def _mine_block(
         for query, answers in mining_queries(example)
     ]
     counts = Counter(queries=len(asked))
-    found = searcher.score([query for _, query, _ in asked])
+    found = retriever.score([query for _, query, _ in asked])
     for (at, query, answers), scores in zip(asked, found, strict=True):
         if scores is None:
             counts["unread"] += 1
             continue
         known = sources.known(query, answers, scores, keep=settings.keep_negatives)
-        ranked = _rank(searcher, scores, settings.range_max)
+        ranked = _rank(retriever, scores, settings.range_max)
         rng = random.Random(f"{settings.seed}|{query.example.id}|{query.hop}")
         selection = select_negatives(ranked, known, settings, rng)
         if selection.passages:
@@ -249,13 +260,13 @@ def _mine_block(
     return lines, counts
 
 
-def _rank(searcher: Searcher, scores: Vector, depth: int) -> list[ScoredPassage]:
+def _rank(retriever: CandidateRetriever, scores: Vector, depth: int) -> list[ScoredPassage]:
     """The best that were found, best first; equal scores in the order of the corpus."""
     depth = min(depth, len(scores))
-    # All that tie with the last place: a partition alone would keep any of them.
+    # Ties for the last rank are all kept, because a partition would keep arbitrary ones.
     last = np.partition(scores, -depth)[-depth]
-    rows = np.flatnonzero((scores >= last) & (scores > searcher.floor))
+    rows = np.flatnonzero((scores >= last) & (scores > retriever.floor))
     rows = rows[np.argsort(-scores[rows], kind="stable")][:depth]
     return [
-        ScoredPassage(searcher.corpus.passages[row], float(scores[row])) for row in rows.tolist()
+        ScoredPassage(retriever.corpus.passages[row], float(scores[row])) for row in rows.tolist()
     ]

@@ -1,10 +1,10 @@
-"""Which of the passages that a search found are hard negatives: pure functions.
+"""Selection of hard negatives among retrieved passages: pure functions.
 
 The rules and their names are those of `mine_hard_negatives` in sentence-transformers (range_min,
 range_max, max_score, absolute_margin, relative_margin, num_negatives, sampling_strategy), whose
 relative margin is the "TopK-PercPos" of NV-Retriever (arXiv 2407.15831). A margin is below the
 lowest score of a query's positives. Ranks count from 1, both ends included, positives among them.
-What a transcript adds: a passage that holds the short answer may be a positive nobody marked.
+A transcript adds one rule: a passage that contains the short answer may be an unlabelled positive.
 """
 
 import random
@@ -22,16 +22,16 @@ from onegen_model.retrieval.bm25 import words
 
 SamplingStrategy = Literal["top", "random"]
 
-# Answers that stand in any text.
+# Answers that any text may contain.
 _EMPTY_ANSWERS = frozenset({"yes", "no"})
 
 
 @dataclass(frozen=True, slots=True)
 class MiningSettings:
-    """Raises InvalidInputError for values that cannot be meant.
+    """Settings of the selection; raises InvalidInputError for values out of range.
 
-    `keep_answers` lets passages through that hold the short answer; `keep_negatives` adds to those
-    that an example has, instead of replacing them. `seed` is for the strategy "random".
+    `keep_answers` allows passages that contain the short answer; `keep_negatives` adds to the
+    negatives of an example instead of replacing them. `seed` is for the strategy "random".
     """
 
     num_negatives: int = 4
@@ -73,7 +73,7 @@ class MiningSettings:
             )
 
     def highest_score(self, positive_score: float) -> float:
-        """What a negative may score at most, beside a positive with this score."""
+        """The highest allowed score of a negative, given the score of the positive."""
         limits = [np.inf if self.max_score is None else self.max_score]
         if self.absolute_margin is not None:
             limits.append(positive_score - self.absolute_margin)
@@ -83,9 +83,9 @@ class MiningSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known about a query: passages that are no candidates, by content key, the lowest
-    score of its positives, and the short answers that would betray a positive.
+class QueryLabels:
+    """Labels of a query: content keys of passages that are no candidates, the lowest score of its
+    positives, and short answers; a passage that contains one may be a positive.
     """
 
     keys: frozenset[int]
@@ -95,7 +95,7 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Negatives, best first, and how many candidates were left out as false negatives."""
+    """Negatives, best first, and how many candidates were left out as likely positives."""
 
     passages: tuple[Passage, ...]
     holding_answer: int = 0
@@ -103,9 +103,12 @@ class Selection:
 
 
 def select_negatives(
-    ranked: Sequence[ScoredPassage], known: Known, settings: MiningSettings, rng: random.Random
+    ranked: Sequence[ScoredPassage],
+    known: QueryLabels,
+    settings: MiningSettings,
+    rng: random.Random,
 ) -> Selection:
-    """Choose among all that a search found, best first, positives included."""
+    """Choose negatives from ranked passages, best first, positives included."""
     candidates: dict[int, Passage] = {}
     limit = settings.highest_score(known.positive_score)
     answers = [] if settings.keep_answers else known.answers
@@ -128,7 +131,7 @@ def select_negatives(
 
 
 def holds_answer(passage: Passage, answer: str) -> bool:
-    """Whether an answer stands in a passage, as whole words; a mere yes or no stands nowhere."""
+    """Whether a passage contains an answer as whole words; False for a mere yes or no."""
     sought = " ".join(words(answer))
     if not sought or sought in _EMPTY_ANSWERS:
         return False

@@ -1,4 +1,4 @@
-"""A file of lines that is written over hours, and goes on where a killed run stopped."""
+"""A file of lines that is written over hours, and resumed after a kill."""
 
 import json
 import os
@@ -11,19 +11,19 @@ from onegen_model.errors import InvalidInputError
 
 
 class PartialFile:
-    """Lines on their way to `path`, which appears when all are written.
+    """Lines of a file that appears at `path` when all of them are written.
 
-    Until then they stand in `path.partial`, and `path.partial.json` says how far they go and which
-    settings they were made with. `done` counts finished items (not lines); `counts` is whatever
-    the caller wants to remember with them. Raises InvalidInputError where `path` exists, or was
-    begun with other settings, unless `force` is given.
+    Until then `path.partial` holds them, and `path.partial.json` their number and the settings
+    they were made with. `done` counts finished items (not lines); `counts` are numbers of the
+    caller's own that are saved with them. Raises InvalidInputError if `path` exists, or was
+    started with other settings, unless `force` is given.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, force: bool = False) -> None:
         self.path = path
         self._lines = path.with_name(f"{path.name}.partial")
         self._state = path.with_name(f"{path.name}.partial.json")
-        # As JSON gives them back.
+        # As they are after a round trip through JSON.
         self._settings = json.loads(json.dumps(settings))
         self.done = 0
         self.counts: Counter[str] = Counter()
@@ -39,7 +39,7 @@ class PartialFile:
 
     @staticmethod
     def require_place(path: Path, *, force: bool = False) -> None:
-        """Raise InvalidInputError where no such file can be begun."""
+        """Raise InvalidInputError if the file cannot be created."""
         if path.is_dir() or not path.parent.is_dir():
             raise InvalidInputError(
                 f"{path} cannot be written; expected a file in a folder that exists; choose "
@@ -51,7 +51,7 @@ class PartialFile:
             )
 
     def _take_over(self, *, force: bool) -> int:
-        """Bytes that are good."""
+        """The length of the part to keep, in bytes."""
         if not self._state.exists() or not self._lines.exists():
             return 0
         try:
@@ -67,13 +67,13 @@ class PartialFile:
                 return size
         if not force:
             raise InvalidInputError(
-                f"{self._lines} cannot be gone on with: {problem or 'lines are missing'}; expected "
-                "the same inputs and settings as before; give these, or start anew with --force"
+                f"{self._lines} cannot be resumed: {problem or 'lines are missing'}; expected "
+                "the same inputs and settings as before; use these, or start again with --force"
             )
         return 0
 
     def append(self, lines: Iterable[str], counts: Mapping[str, int], *, items: int) -> None:
-        """Once this returns, `items` more are done whatever happens."""
+        """Write and sync lines: once this returns, `items` more survive any failure."""
         text = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass")
         try:
             with self._lines.open("ab") as out:
@@ -99,7 +99,7 @@ class PartialFile:
         os.replace(staged, self._state)
 
     def finish(self) -> None:
-        """Put the lines in their place."""
+        """Move the lines to `path`."""
         try:
             os.replace(self._lines, self.path)
             self._state.unlink(missing_ok=True)
@@ -114,7 +114,7 @@ class PartialFile:
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """The first setting that is another one now."""
+    """The first setting that has changed, with both values; "" without one."""
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             return f"{name} was {before.get(name)!r} and is {now.get(name)!r} now"

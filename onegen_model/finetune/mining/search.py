@@ -1,4 +1,4 @@
-"""What the queries of training examples find in a corpus: by BM25, or by a model's own vectors."""
+"""Retrieval of candidates for negatives: BM25, or the embeddings of a model."""
 
 import hashlib
 import itertools
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float32]
 
-# Passages of one file of vectors: a killed run embeds fewer than this again.
+# Passages per file of embeddings: a killed run embeds at most this many again.
 _SHARD = 128
-# Numbers in one block of scores: 128 MB.
+# Scores in one block: 128 MB.
 _SCORES = 2**25
 
 
 @dataclass(frozen=True, slots=True)
 class MiningQuery:
-    """A query token of an example, the `hop`-th; `text` is what a text retriever would be asked."""
+    """The query of the `hop`-th query token of an example; `text` is for a text retriever."""
 
     example: TrainingExample
     hop: int
     text: str
 
 
-class Corpus:
-    """Passages to search, each content once; `named` are those that have an id of their own."""
+class MiningCorpus:
+    """The passages to search, each content once; `named` are those with an id."""
 
     def __init__(self, named: Mapping[str, Passage], inline: Iterable[Passage] = ()) -> None:
         self.named = named
@@ -60,11 +60,11 @@ class Corpus:
         self._row = {key: row for row, key in enumerate(by_key)}
 
     def row(self, passage: Passage) -> int:
-        """Where a passage of this content stands in `passages`."""
+        """The index in `passages` of the passage with this content."""
         return self._row[content_key(passage)]
 
-    def digest(self, rows: slice = slice(None)) -> str:
-        """Names contents and ids of some passages."""
+    def content_sha256(self, rows: slice = slice(None)) -> str:
+        """The SHA-256 of contents and ids of some passages."""
         parts = (f"{content_key(p)} {p.id}\n" for p in self.passages[rows])
         return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -72,28 +72,28 @@ class Corpus:
         return len(self.passages)
 
 
-class Searcher(Protocol):
-    """Scores all passages of its corpus; only those that score above `floor` count as found.
+class CandidateRetriever(Protocol):
+    """A source of scores for all passages of a corpus; scores above `floor` count as found.
 
-    Searchers of equal `name` find the same.
+    Retrievers of equal `name` give equal scores.
     """
 
-    corpus: Corpus
+    corpus: MiningCorpus
     name: str
     floor: float
 
     def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
-        """Scores (passages,) for each query; None where its example is too long to be read."""
+        """Scores (passages,) for each query; None where its example is too long for the model."""
         ...
 
 
-class Bm25Searcher:
-    """BM25 over the corpus, asked with a query's text."""
+class Bm25CandidateRetriever:
+    """BM25 scores of a query's text."""
 
     name = "bm25"
     floor = 0.0
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: MiningCorpus) -> None:
         self.corpus = corpus
         self._bm25 = Bm25(corpus.passages)
 
@@ -101,23 +101,23 @@ class Bm25Searcher:
         return (self._bm25.score(query.text) for query in queries)
 
 
-class SearchModel(Protocol):
-    """What searching needs of a OneGenModel."""
+class EmbeddingModel(Protocol):
+    """The part of a OneGenModel that embeds."""
 
     network: "PreTrainedModel"
     renderer: Renderer
     fingerprint: str
 
 
-class ModelSearcher:
-    """Cosines of the states at query tokens, read in the whole transcripts, and the passages.
+class ModelCandidateRetriever:
+    """Cosines of query embeddings, read in the whole transcripts, and passage embeddings.
 
-    The vectors of the corpus are kept in `folder`, and embedded when they are first needed.
+    Passages are embedded when first needed, and their embeddings are kept in `folder`.
     """
 
     floor = -np.inf
 
-    def __init__(self, model: SearchModel, corpus: Corpus, folder: Path) -> None:
+    def __init__(self, model: EmbeddingModel, corpus: MiningCorpus, folder: Path) -> None:
         self.corpus = corpus
         self.name = f"{model.fingerprint} in {str(model.network.dtype).removeprefix('torch.')}"
         self._model = model
@@ -137,7 +137,7 @@ class ModelSearcher:
         return np.concatenate(shards)
 
     def _shard(self, rows: slice) -> Vector:
-        named = f"{self.name} {self.corpus.digest(rows)}"
+        named = f"{self.name} {self.corpus.content_sha256(rows)}"
         file = self._folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.npy"
         passages = self.corpus.passages[rows]
         width = self._model.network.config.get_text_config().hidden_size
@@ -151,7 +151,7 @@ class ModelSearcher:
         return vectors
 
     def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
-        # Before the first query: it takes the longest, and has a bar of its own.
+        # Before the first query, because it takes longest and has a progress bar of its own.
         vectors = self._vectors
         embedded = self._embed(queries)
         rows = max(1, _SCORES // len(vectors))
@@ -162,7 +162,7 @@ class ModelSearcher:
             yield from (None if one is None else next(scores) for one in some)
 
     def _embed(self, queries: Sequence[MiningQuery]) -> list[Vector | None]:
-        """Each example is read once, up to the last of its queries."""
+        """Query embeddings; each example is read once, up to its last query."""
         found: list[Vector | None] = [None] * len(queries)
         rows: list[_Row] = []
         numbers = range(len(queries))
@@ -186,7 +186,7 @@ class ModelSearcher:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A transcript, the columns of its query tokens, and the queries they are."""
+    """A transcript, the columns of its query tokens, and the indices of their queries."""
 
     ids: Sequence[int]
     columns: Sequence[int]
@@ -206,7 +206,7 @@ def _read(network: "PreTrainedModel", batch: Sequence[_Row]) -> Vector:
 
 
 def _load(file: Path) -> Vector | None:
-    """None where a file is damaged: its passages are embedded again."""
+    """Saved embeddings; None if the file is damaged, and its passages must be embedded again."""
     try:
         vectors: Vector = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -215,7 +215,7 @@ def _load(file: Path) -> Vector | None:
 
 
 def _save(file: Path, vectors: Vector) -> None:
-    """Whole or not at all."""
+    """Write the file as a whole or not at all."""
     staged = file.with_suffix(f".{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +224,6 @@ def _save(file: Path, vectors: Vector) -> None:
         os.replace(staged, file)
     except OSError as error:
         raise InvalidInputError(
-            f"Vectors cannot be kept in {file.parent} ({error}); expected a writable folder with "
+            f"Vectors cannot be saved in {file.parent} ({error}); expected a writable folder with "
             "room; choose another one"
         ) from error

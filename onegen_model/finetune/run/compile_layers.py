@@ -1,4 +1,4 @@
-"""Layers as compiled code, for a recipe's `compile_layers`."""
+"""Compiled layers, for `compile_layers` of a recipe."""
 
 from typing import TYPE_CHECKING
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def compile_layers(network: "PreTrainedModel", device: torch.device) -> None:
-    """Let `torch.compile` fuse what a layer does between its matrix products, at its first call.
+    """Compile each layer with `torch.compile` at its first call.
 
-    Layers of one kind share compiled code, for chunks of any size. Raises InvalidInputError where
+    Layers of one kind share compiled code, for chunks of any size. Raises InvalidInputError if
     nothing can be compiled for `device`.
     """
     some = torch.ones(8, device=device)
@@ -23,7 +23,7 @@ def compile_layers(network: "PreTrainedModel", device: torch.device) -> None:
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise InvalidInputError(
-            f"compile_layers is true, and torch compiles nothing for {device.type} here "
+            f"compile_layers is true, and torch cannot compile for {device.type} here "
             f"({reason}); expected a compiler (on a CPU one of C++); install it, or leave out "
             "compile_layers"
         ) from error

@@ -1,4 +1,4 @@
-"""A development set: what is measured on it while a run goes on, and when that ends the run."""
+"""Measures on a development set during a run, and early stopping by them."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,6 +15,7 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.survey import Subset
 from onegen_model.finetune.loss.gather import gather_rows, world_size
 from onegen_model.finetune.loss.losses import NO_TARGET, LossSettings, count_targets
+from onegen_model.finetune.settings import CHECKED, Number
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,14 @@ LARGER_IS_BETTER = ("recall@1",)
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopping:
-    """A run ends after `patience` evaluations in a row that gained no more than `min_delta`."""
+    """When a run ends before its last step."""
+
+    __pydantic_config__ = CHECKED
 
     patience: int = 3
-    min_delta: float = 0.0
+    """The run ends after this many evaluations in a row without a gain; 1 or more."""
+    min_delta: Number = 0.0
+    """A gain is more than this; 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Development:
     collator: Collator
 
     def require(self, metric: DevMetric) -> None:
-        """Raise InvalidInputError where no example has anything that the metric measures."""
+        """Raise InvalidInputError if no example has what the metric measures."""
         examples = [self.examples[number] for number in range(len(self.examples))]
         writes = any(example.writes for example in examples)
         searches = any(target.positives for example in examples for target in example.targets)
@@ -50,7 +55,7 @@ class Development:
             return
         raise InvalidInputError(
             f"dev_metric is {metric}, and no example of dev has {what}; expected at least one; "
-            f"choose {choice}, or mend the file"
+            f"choose {choice}, or correct the file"
         )
 
 
@@ -59,8 +64,8 @@ def own_batches(
 ) -> tuple[list[list[int]], int]:
     """The batches that one of `world` processes evaluates, and how many of them count.
 
-    Together they are those of a single process. Where some have one batch less they repeat the
-    first for nothing: what splits the weights needs the same number of calls everywhere.
+    Together they are those of a single process. A process with one batch less repeats its first
+    without counting it, because ZeRO needs the same number of calls everywhere.
     """
     starts = range(0, num_examples, batch_size)
     batches = [list(range(at, min(at + batch_size, num_examples))) for at in starts]
@@ -70,7 +75,7 @@ def own_batches(
 
 
 class DevMetrics:
-    """What the batches of one process add up to."""
+    """Sums over the batches of one process."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -81,10 +86,10 @@ class DevMetrics:
         self._keys: list[Tensor] = []
 
     def add(self, inputs: Mapping[str, Any], outputs: Mapping[str, Tensor], counts: bool) -> None:
-        """One batch of `Collator` and what `Objective` said of it, its losses as sums."""
+        """Add a batch of `Collator` and the outputs of `Objective` for it, its losses as sums."""
         queries, passages = outputs["queries"].float(), outputs["passages"].float()
         if not counts:
-            # The shapes are wanted: a process may have no batch of its own.
+            # Only the shapes are needed: a process may have no batch of its own.
             self._passages.append(passages[:0])
             self._keys.append(inputs["passage_keys"][:0])
             return
@@ -97,7 +102,7 @@ class DevMetrics:
         self._keys.append(inputs["passage_keys"])
 
     def result(self, settings: LossSettings) -> dict[str, float]:
-        """The means over all processes' batches. To be called by all processes together."""
+        """The means over the batches of all processes, which must call this together."""
         passages, keys = torch.cat(self._passages), torch.cat(self._keys)
         if world_size() > 1:
             passages, keys = gather_rows(passages)[0], gather_rows(keys)[0]
@@ -124,7 +129,7 @@ class DevMetrics:
 def _count_hits(
     queries: Tensor, targets: Tensor, positive_keys: Tensor, passages: Tensor, keys: Tensor
 ) -> int:
-    """Queries whose nearest passage is one of their positives."""
+    """The number of queries whose nearest passage is one of their positives."""
     if not len(passages):
         return 0
     nearest = keys[(queries @ passages.T).argmax(dim=1)]
@@ -133,11 +138,11 @@ def _count_hits(
 
 
 class Patience(EarlyStoppingCallback):
-    """Goes on counting where an earlier run stopped, and ends at once what had been ended."""
+    """Early stopping that resumes its count, and ends a run again that it had ended before."""
 
     def __init__(self, settings: EarlyStopping) -> None:
         super().__init__(settings.patience, settings.min_delta)
-        self._began_at = 0  # `trainer.eval_on_start` measures what nothing was learnt since
+        self._began_at = 0  # the evaluation of `trainer.eval_on_start` at this step does not count
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -152,7 +157,8 @@ class Patience(EarlyStoppingCallback):
         self.early_stopping_patience_counter = count
         if count >= self.early_stopping_patience:
             logger.warning(
-                "Early stopping ended this run at step %d; raise early_stopping.patience to go on",
+                "Early stopping ended this run at step %d; raise early_stopping.patience to "
+                "continue",
                 state.global_step,
             )
             control.should_training_stop = True
@@ -167,7 +173,7 @@ class Patience(EarlyStoppingCallback):
 def evaluations_without_gain(
     values: Iterable[float], min_delta: float, larger_is_better: bool
 ) -> int:
-    """How many of the last values did not better those before them by more than `min_delta`."""
+    """The number of last values in a row without a gain of more than `min_delta`."""
     best, count = None, 0
     for value in values if larger_is_better else (-value for value in values):
         count = 0 if best is None or value - best > min_delta else count + 1
@@ -176,9 +182,9 @@ def evaluations_without_gain(
 
 
 def evaluation_arguments(chosen: Mapping[str, Any], metric: DevMetric) -> dict[str, Any]:
-    """What a development set adds to the Trainer's arguments; raises InvalidInputError.
+    """The Trainer's arguments with those of a development set; raises InvalidInputError.
 
-    The best model is taken from a checkpoint, so that each evaluated step is saved.
+    The best model is loaded from a checkpoint, so each evaluated step is saved.
     """
     added = {
         "eval_strategy": "steps",
@@ -201,7 +207,7 @@ def evaluation_arguments(chosen: Mapping[str, Any], metric: DevMetric) -> dict[s
 
 
 def kept_evaluation(state: TrainerState) -> Mapping[str, float] | None:
-    """The log of the evaluation whose model a run kept; None where it kept its last."""
+    """The log of the evaluation whose model a run kept; None if it kept its last step."""
     if state.best_model_checkpoint is None:
         return None
     step = int(Path(state.best_model_checkpoint).name.rpartition("-")[2])

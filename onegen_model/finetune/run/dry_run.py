@@ -1,4 +1,4 @@
-"""What a run would do: an example as it is read, what learns, how long and how large."""
+"""Preview of a run: one example by roles of tokens, what learns, steps and memory."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,10 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.data.examples import TrainingExample
 from onegen_model.finetune.data.survey import usable
+from onegen_model.finetune.run.batch_checks import require_batch
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import start
-from onegen_model.finetune.run.training import open_development, require_batch, training_arguments
+from onegen_model.finetune.run.training import open_development, training_arguments
 from onegen_model.transcript.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:
@@ -20,16 +21,16 @@ if TYPE_CHECKING:
 
 Role = Literal["prompt", "written", "query token", "inserted", "passage", "passage token"]
 
-# How many examples are looked at to find a large batch.
+# The number of examples among which a large batch is sought.
 _SAMPLE = 64
-# Kept for the way back, in numbers per token and layer: of the width, of the MLP's width, and of
-# each head's row of attention; `tests/test_finetune_cli.py` measures them.
+# Activations kept for the backward pass, per token and layer: multiples of the width and of the
+# MLP's width; each head's row of attention is added. The tests measure them.
 _WIDTHS, _MLP_WIDTHS = 11, 4
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring tokens with the same role."""
+class TokenSpan:
+    """Consecutive tokens with the same role."""
 
     role: Role
     tokens: tuple[str, ...]
@@ -37,7 +38,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of a training step on one device, without what the framework itself takes."""
+    """Bytes of a training step on one device, without those of the framework itself."""
 
     weights: int
     gradients: int
@@ -51,14 +52,15 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`passages` are the example's, as they are embedded; a batch has `batch_tokens` at most (of
-    the examples looked at), padding included. `steps` and `epochs` are those of so many
-    `processes`.
+    """A preview of a run.
+
+    `passages` are those of the example, as they are embedded; `batch_tokens` is the size of the
+    largest batch found, padding included; `steps` and `epochs` are for that many `processes`.
     """
 
     example: str
-    transcript: tuple[Run, ...]
-    passages: tuple[tuple[Run, ...], ...]
+    transcript: tuple[TokenSpan, ...]
+    passages: tuple[tuple[TokenSpan, ...], ...]
     examples: int
     trainable: int
     parameters: int
@@ -70,13 +72,13 @@ class Preview:
 
 
 def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
-    """Load everything and train nothing; raises what `run` would raise before its first step."""
+    """Load data and model and train nothing; raises what `run` would before its first step."""
     data = open_data(recipe.format, recipe.train, recipe.passages)
-    begun = start(recipe)
-    collator = Collator(begun.renderer, data.passages, recipe.collator)
+    started = start(recipe)
+    collator = Collator(started.renderer, data.passages, recipe.collator)
     examples = usable(data, collator, recipe.collator.on_truncation)
-    open_development(recipe, data, begun.renderer)
-    # Looking needs no launcher.
+    open_development(recipe, data, started.renderer)
+    # A preview needs no launcher.
     alone = {name: value for name, value in recipe.trainer.items() if name != "deepspeed"}
     arguments = training_arguments(replace(recipe, trainer=alone), max_steps)
     require_batch(len(examples), arguments)
@@ -84,15 +86,15 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     shown = max(sample, key=lambda e: (e.writes, any(t.positives for t in e.targets)))
     size = arguments.per_device_train_batch_size
     batch = _largest_batch(sample, collator, size)
-    # Longer ones that train retrieval alone may take less: they have no logits.
+    # Longer examples that train retrieval alone may need less, because they have no logits.
     writing = _largest_batch([e for e in sample if e.writes] or sample, collator, size)
-    parameters = list(begun.network.parameters())
+    parameters = list(started.network.parameters())
     steps, epochs = count_steps(len(examples), arguments)
     return Preview(
         example=shown.id,
-        transcript=tuple(transcript_runs(collator.render(shown), begun.renderer)),
+        transcript=tuple(transcript_spans(collator.render(shown), started.renderer)),
         passages=tuple(
-            passage_runs(collator.passage_ids(shown, passage), begun.renderer)
+            passage_spans(collator.passage_ids(shown, passage), started.renderer)
             for target in shown.targets
             for passage in collator.find(shown, target.positives)
         ),
@@ -101,7 +103,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
         parameters=sum(p.numel() for p in parameters),
         batch_tokens=sum(_size(chunk) for chunk in _chunks(batch)),
         memory=max(
-            (estimate_memory(begun.network, one, arguments) for one in (batch, writing)),
+            (estimate_memory(started.network, one, arguments) for one in (batch, writing)),
             key=lambda memory: memory.total,
         ),
         steps=steps,
@@ -110,7 +112,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     )
 
 
-def transcript_runs(rendered: Rendered, renderer: Renderer) -> list[Run]:
+def transcript_spans(rendered: Rendered, renderer: Renderer) -> list[TokenSpan]:
     """A transcript by the roles of its tokens."""
     queries = set(rendered.query_positions)
     roles: list[Role] = []
@@ -122,19 +124,19 @@ def transcript_runs(rendered: Rendered, renderer: Renderer) -> list[Run]:
         else:
             is_prompt = all(role == "prompt" for role in roles[-1:])
             roles.append("prompt" if is_prompt else "inserted")
-    return _runs(rendered.ids, roles, renderer)
+    return _spans(rendered.ids, roles, renderer)
 
 
-def passage_runs(ids: Sequence[int], renderer: Renderer) -> tuple[Run, ...]:
+def passage_spans(ids: Sequence[int], renderer: Renderer) -> tuple[TokenSpan, ...]:
     """A passage as it is embedded."""
     roles: list[Role] = ["passage"] * (len(ids) - 1)
-    return tuple(_runs(ids, [*roles, "passage token"], renderer))
+    return tuple(_spans(ids, [*roles, "passage token"], renderer))
 
 
-def _runs(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[Run]:
+def _spans(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> list[TokenSpan]:
     texts = [str(renderer.tokenizer.decode([i])) for i in ids]
     grouped = groupby(zip(roles, texts, strict=True), key=lambda pair: pair[0])
-    return [Run(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
+    return [TokenSpan(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
 
 
 def _largest_batch(
@@ -154,9 +156,7 @@ def _size(chunk: dict[str, Any]) -> int:
 
 
 def count_steps(num_examples: int, arguments: "TrainingArguments") -> tuple[int, float]:
-    """Optimizer steps of a run with as many processes as this one, and how often it sees each
-    example.
-    """
+    """Optimizer steps and epochs of a run with as many processes as this one."""
     shared = arguments.train_batch_size * arguments.world_size
     batches = num_examples / shared
     batches = math.floor(batches) if arguments.dataloader_drop_last else math.ceil(batches)
@@ -191,17 +191,17 @@ def estimate_memory(
 
 
 def activation_numbers(config: Any, chunk: dict[str, Any], depth: int) -> int:
-    """How many numbers `depth` layers keep of a chunk."""
+    """The number of activations that `depth` layers keep of a chunk."""
     text = config.get_text_config()
     mlp = getattr(text, "intermediate_size", None) or 4 * text.hidden_size
-    # Eager attention, on a CPU, keeps each head's row of scores; the fused one does not.
+    # Eager attention (on a CPU) keeps each head's row of scores; fused attention does not.
     row = chunk["input_ids"].shape[1] if config._attn_implementation == "eager" else 0
     per_token = _WIDTHS * text.hidden_size + _MLP_WIDTHS * mlp + text.num_attention_heads * row
     return int(depth * per_token * chunk["input_ids"].numel())
 
 
 def _layers_with_gradient(network: "PreTrainedModel") -> int:
-    """Layers from the first one that learns; those below keep nothing for the way back."""
+    """The number of layers from the first that learns; those below keep no activations."""
     depth = network.config.get_text_config().num_hidden_layers
     learning = [name for name, p in network.named_parameters() if p.requires_grad]
     first = next((n for n in range(depth) if any(f".{n}." in name for name in learning)), 0)

@@ -1,4 +1,4 @@
-"""What stops a run: losses and gradients that are no numbers, and memory that runs out."""
+"""Failures that stop a run: losses and gradients that are not finite, and lack of memory."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ _SHOWN = 8
 
 
 class TrainingError(OneGenError, RuntimeError):
-    """A run that cannot go on; what it saved before stays as it is."""
+    """A run that cannot continue; its earlier checkpoints remain."""
 
 
 def require_finite(parts: dict[str, float], step: int, ids: Sequence[str]) -> None:
-    """Raise TrainingError for a part that is no number, with the examples it comes from."""
+    """Raise TrainingError for a value that is not finite, naming the examples of its batch."""
     for name, value in parts.items():
         if not isfinite(value):
             raise TrainingError(
@@ -29,7 +29,7 @@ def require_finite(parts: dict[str, float], step: int, ids: Sequence[str]) -> No
 
 @contextmanager
 def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
-    """Raise TrainingError, which says what to turn, where memory runs out."""
+    """Turn a lack of memory into a TrainingError that names the settings to change."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -44,13 +44,14 @@ def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
 
 
 class OptimizerMemory(TrainerCallback):
-    """Knows when the optimizer is at work, whose memory depends on what learns, not on a batch.
+    """Callback that tells a lack of memory in the optimizer from one in a batch: the former depends
+    on the number of trained parameters.
 
-    DeepSpeed takes its step within the backward pass, which is told as a batch's.
+    DeepSpeed steps within the backward pass, and its failures are reported as those of a batch.
     """
 
     def __init__(self) -> None:
-        self._step: int | None = None  # while it is at work
+        self._step: int | None = None  # while the optimizer steps
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._step = state.global_step + 1
@@ -60,16 +61,16 @@ class OptimizerMemory(TrainerCallback):
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Raise TrainingError, which says what to turn, where the optimizer's memory runs out."""
+        """Turn a lack of memory in the optimizer into a TrainingError that names what to change."""
         try:
             yield
         except (MemoryError, RuntimeError) as error:
             if self._step is None or not is_out_of_memory(error):
                 raise
             raise TrainingError(
-                f"Out of memory in the optimizer, at step {self._step}; expected what it keeps of "
-                "each learning parameter to fit; lower adapter.rank or adapter.top_layers, choose "
-                "method lora, set trainer.optim (adafactor keeps less), or share it out with "
+                f"Out of memory in the optimizer, at step {self._step}; expected its state for "
+                "each trained parameter to fit; lower adapter.rank or adapter.top_layers, choose "
+                "method lora, set trainer.optim (adafactor keeps less), or split it with "
                 "trainer.deepspeed"
             ) from error
 

@@ -1,4 +1,4 @@
-"""The model card of a run: what was trained on what, how long, and what came of it."""
+"""The model card of a run: base, data, settings, duration and results."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 from torch import nn
 from transformers import TrainerState, TrainingArguments
 
@@ -22,6 +22,7 @@ from onegen_model.finetune.run.dev_set import kept_evaluation
 from onegen_model.finetune.run.recipe import Recipe
 
 CARD_FILE = "README.md"
+_TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 _MARK = "<!-- Written by onegen at the end of a run; without this line it is left as it is. -->"
 _DEFAULT_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
 _HUB_CACHE = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]")
@@ -31,9 +32,7 @@ _LOSSES = ("loss", "language_modeling_loss", "contrastive_loss")
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What a card tells. `base` is what was started from, `num_examples` those used of train and
-    of dev.
-    """
+    """The facts of a card; `num_examples` are the numbers used of train and of dev."""
 
     recipe: Recipe
     base: Base
@@ -44,12 +43,12 @@ class RunFacts:
     @property
     def kept(self) -> Mapping[str, float] | None:
         """The log of the evaluation whose model was kept; None where it is the last step's."""
-        # A state may remember one of a time when the recipe had a `dev`.
+        # A resumed state may hold one of an earlier recipe with `dev`.
         return kept_evaluation(self.state) if self.arguments.load_best_model_at_end else None
 
 
 def write_card(folder: Path, text: str) -> bool:
-    """Whether the card was written: one that somebody wrote by hand stays."""
+    """Write the card unless there is one by another author; returns whether it was written."""
     file = folder / CARD_FILE
     if file.is_file() and _MARK not in file.read_text(encoding="utf-8", errors="replace"):
         return False
@@ -58,27 +57,29 @@ def write_card(folder: Path, text: str) -> bool:
 
 
 def keep_card(network: nn.Module) -> None:
-    """PEFT writes a card with blanks at every save, also over one that is there: not this one."""
+    """Keep PEFT from writing its own card over an existing one at every save."""
     if hasattr(network, "create_or_update_model_card"):
         object.__setattr__(network, "create_or_update_model_card", lambda _folder: None)
 
 
 def describe_run(facts: RunFacts, name: str) -> str:
-    """The Markdown of a card, with the metadata that the hub reads."""
-    sections = {
-        "Load it": _loading(facts, name),
-        "Training": _training(facts),
-        "Data": _data(facts),
-        "Results": _results(facts),
-        "Settings": _settings(facts.recipe),
-        "Limits": _limits(facts.recipe),
-    }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    opening = (
-        "A OneGen checkpoint: a language model that writes, and searches with its own hidden state "
-        "at a query token, in one forward pass."
+    """The Markdown of a card, with the metadata for the hub."""
+    recipe = facts.recipe
+    card = ModelCard.from_template(
+        _metadata(facts),
+        template_path=str(_TEMPLATE),
+        mark=_MARK,
+        name=name,
+        is_adapter=recipe.method == "lora",
+        training=_training(facts),
+        data=_data(facts),
+        results=_results(facts),
+        settings=_settings(recipe),
+        has_dev=recipe.dev is not None,
+        max_passage_tokens=recipe.max_passage_tokens,
+        max_length=recipe.collator.max_length,
     )
-    return f"---\n{_metadata(facts)}\n---\n\n{_MARK}\n\n# {name}\n\n{opening}\n\n{body}\n"
+    return f"{card}\n"
 
 
 def hub_id(source: str) -> str | None:
@@ -90,7 +91,7 @@ def hub_id(source: str) -> str | None:
 
 
 def questions_seen(state: TrainerState, arguments: TrainingArguments, num_examples: int) -> int:
-    """How many examples the steps of a run held, each as often as it was seen."""
+    """The number of examples in all steps of a run, repetitions included."""
     shared = arguments.per_device_train_batch_size * arguments.world_size
     if arguments.dataloader_drop_last:
         num_examples -= num_examples % shared
@@ -100,26 +101,14 @@ def questions_seen(state: TrainerState, arguments: TrainingArguments, num_exampl
     return int(epochs * num_examples + min(num_examples, steps * per_step))
 
 
-def _metadata(facts: RunFacts) -> str:
-    data = ModelCardData(
+def _metadata(facts: RunFacts) -> ModelCardData:
+    return ModelCardData(
         license=facts.recipe.license,
         library_name="onegen",
         base_model=hub_id(facts.recipe.base),
         pipeline_tag="text-generation",
         tags=["onegen", "rag", "retrieval-augmented-generation", facts.recipe.method],
     )
-    return data.to_yaml().strip()
-
-
-def _loading(facts: RunFacts, name: str) -> str:
-    code = (
-        "```python\nfrom onegen_model import OneGenModel\n\n"
-        f"model = OneGenModel.from_pretrained({name!r})  # the path of this folder, or a hub id\n"
-        "```"
-    )
-    if facts.recipe.method != "lora":
-        return f"{code}\n\nThe folder holds whole weights."
-    return f"{code}\n\nIt is an adapter: the base below is loaded with it, and must be the same."
 
 
 def _training(facts: RunFacts) -> str:
@@ -180,21 +169,8 @@ def _settings(recipe: Recipe) -> str:
         plain["adapter_from"] = _plain_name(recipe.adapter_from)
     if isinstance(config := plain["trainer"].get("deepspeed"), str):
         plain["trainer"]["deepspeed"] = Path(config).name
-    told = {name: value for name, value in plain.items() if value is not None}
-    return f"```yaml\n{yaml.safe_dump(told, sort_keys=False).strip()}\n```"
-
-
-def _limits(recipe: Recipe) -> str:
-    measured = "the losses and the recall above" if recipe.dev else "the training losses above"
-    return "\n".join(
-        (
-            f"- This run measured {measured}, and nothing else: no answers, no other domain, no "
-            "other language than those of its data.",
-            f"- A passage has at most {recipe.max_passage_tokens} tokens, a transcript of the "
-            f"training had at most {recipe.collator.max_length}.",
-            "- What the base does not know or does wrong, and its licence, hold here too.",
-        )
-    )
+    given = {name: value for name, value in plain.items() if value is not None}
+    return f"```yaml\n{yaml.safe_dump(given, sort_keys=False).strip()}\n```"
 
 
 def _machine(arguments: TrainingArguments) -> str:

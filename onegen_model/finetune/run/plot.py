@@ -1,4 +1,4 @@
-"""A picture of a run: both losses over its steps, and what was measured on the development set."""
+"""A plot of a run: both losses by step, and the measures on the development set."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ History = Sequence[Mapping[str, float]]
 
 
 def series(history: History, name: str) -> tuple[list[float], list[float]]:
-    """Steps and values of what the Trainer's log holds under a name."""
+    """Steps and values of one name in the Trainer's log."""
     found = [(log["step"], log[name]) for log in history if name in log]
     return [step for step, _ in found], [value for _, value in found]
 
 
 def draw_run(history: History, file: Path, kept_step: float | None = None) -> bool:
-    """Write a PNG, one panel for each of what was logged; whether there is one.
+    """Write a PNG with one panel per logged measure; returns whether it was written.
 
-    Without matplotlib, or with nothing logged, that is only said: a run has more to save than its
-    picture.
+    Without matplotlib, or with nothing logged, a warning is logged: a missing plot must not fail a
+    run.
     """
     lines = {
         name: [
@@ -34,14 +34,14 @@ def draw_run(history: History, file: Path, kept_step: float | None = None) -> bo
     }
     shown = {name: drawn for name, drawn in lines.items() if any(line[2] for line in drawn)}
     if not shown:
-        logger.warning("No picture of the run: no loss was logged; lower trainer.logging_steps")
+        logger.warning("No plot of the run: no loss was logged; lower trainer.logging_steps")
         return False
     try:
-        # No pyplot: a figure of its own needs no display, and leaves no state behind.
+        # Without pyplot, which keeps figures and needs a display.
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         logger.warning(
-            'No picture of the run: %s is not installed; run `pip install "onegen[train]"`',
+            'No plot of the run: %s is not installed; run `pip install "onegen[train]"`',
             str(error.name).partition(".")[0],
         )
         return False

@@ -1,23 +1,29 @@
 """A training run described by one YAML file: base, data, method, losses, trainer arguments."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from transformers import TrainingArguments
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import CollatorSettings
-from onegen_model.finetune.data.datasets import Format
+from onegen_model.finetune.data.records import Format
 from onegen_model.finetune.loss.losses import Contrastive, LossSettings
 from onegen_model.finetune.run.dev_set import DevMetric, EarlyStopping
 from onegen_model.finetune.run.trainable import AdapterSettings, Method
-from onegen_model.finetune.settings import build, require_known
+from onegen_model.finetune.settings import (
+    CHECKED,
+    Arguments,
+    FileName,
+    Number,
+    build,
+    require_known,
+)
 
-# What `run` decides: a recipe that says otherwise would be overruled without a word.
+# Arguments that `run` sets itself; a value in a recipe would be ignored.
 _OURS = (
     *("output_dir", "remove_unused_columns", "label_names", "disable_tqdm"),
     *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
@@ -26,44 +32,61 @@ _OURS = (
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`base` is "default" or a folder; `trainer` goes to `transformers.TrainingArguments`.
+    """A training run; `read` takes it from a YAML file, whose keys are these fields."""
 
-    `adapter_from` ("default" or a folder) is a OneGen adapter to go on from. `method` says what
-    learns: an adapter, the last `adapter.top_layers` layers, or everything. `dtype` is that of the
-    frozen weights: what learns does so in fp32. `compile_layers` takes a minute at the start and
-    makes steps faster; on a CPU it needs a C++ compiler. `format` is that of the data, see `data`;
-    pairs carry their passages and need no `passages`.
+    __pydantic_config__ = CHECKED
 
-    On `dev`, of the same format, both losses and recall@1 are measured every `trainer.eval_steps`;
-    `output` then holds what was best by `dev_metric`, and `early_stopping` may end the run.
-    `dev_passages` are those of `dev` where they are not `passages`. `license` goes into the card.
-    """
-
-    train: Path
-    output: Path
-    passages: Path | None = None
+    train: FileName
+    """The training file, a .jsonl or .jsonl.gz in the format of `format`."""
+    output: FileName
+    """The folder of the run: its checkpoints, and at the end the trained model."""
+    passages: FileName | None = None
+    """The corpus of the passage ids in `train`; pairs carry their passages and need none."""
     format: Format = "transcripts"
+    """The format of `train` and `dev`; `published` is that of the original OneGen."""
     base: str = "default"
+    """The model to start from: a folder, or `default`."""
     adapter_from: str | None = None
+    """A trained OneGen adapter over `base` to start from: a folder, or `default`."""
     method: Method = "lora"
+    """What learns: an adapter, the last `adapter.top_layers` layers, or all weights."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """The precision of the frozen weights; weights that learn are float32."""
     compile_layers: bool = False
+    """Compile the layers: a minute at the start, then faster steps. A CPU needs a C++ compiler."""
     max_passage_tokens: int = 128
+    """The longest passage, in tokens."""
     contrastive: Contrastive = "info_nce"
-    temperature: float = 0.05
-    bpr_scale: float = 3.0
-    language_modeling_weight: float = 1.0
-    contrastive_weight: float = 1.0
+    """The retrieval loss: InfoNCE, or the BPR of the OneGen paper."""
+    temperature: Number = 0.05
+    """InfoNCE divides cosines by it."""
+    bpr_scale: Number = 3.0
+    """BPR multiplies cosines by it."""
+    language_modeling_weight: Number = 1.0
+    """The weight of the language-modelling loss in the sum."""
+    contrastive_weight: Number = 1.0
+    """The weight of the retrieval loss in the sum; 0 trains a generator alone."""
     cross_device_negatives: bool = False
+    """Whether a query is compared with the passages of all processes (InfoNCE)."""
     cross_batch_negatives: int = 0
+    """How many passages of earlier batches a query is compared with (InfoNCE)."""
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
+    """The adapter of `method: lora`."""
     collator: CollatorSettings = field(default_factory=CollatorSettings)
-    trainer: Mapping[str, Any] = field(default_factory=dict)
-    dev: Path | None = None
-    dev_passages: Path | None = None
+    """How batches are made."""
+    trainer: Arguments = field(default_factory=dict)
+    """Arguments of `transformers.TrainingArguments`, such as `learning_rate` and `max_steps`."""
+    dev: FileName | None = None
+    """Development examples, on which both losses and recall@1 are measured every
+    `trainer.eval_steps`; `output` then holds the best step."""
+    dev_passages: FileName | None = None
+    """The corpus of `dev`, where it is not `passages`."""
     dev_metric: DevMetric = "loss"
+    """What the best step is chosen by."""
     early_stopping: EarlyStopping | None = None
+    """Ends a run that no longer gains on `dev`."""
     license: str = "unknown"
+    """The licence that the model card names."""
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
@@ -74,14 +97,14 @@ class Recipe:
             plain = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise InvalidInputError(
-                f"{path} is not YAML ({error}); expected one; mend it"
+                f"{path} is not YAML ({error}); expected YAML; correct the file"
             ) from error
         recipe = build(cls, plain, str(path))
         recipe.check(str(path))
         return recipe
 
     def check(self, where: str) -> None:
-        """Raise InvalidInputError where keys do not go together."""
+        """Raise InvalidInputError for keys that exclude each other."""
         known = {f.name for f in dataclasses.fields(TrainingArguments)} - set(_OURS)
         require_known(self.trainer, known, f"{where}: trainer")
         layers = self.adapter.top_layers
@@ -93,7 +116,7 @@ class Recipe:
         if self.method != "lora" and self.dtype != "float32":
             raise InvalidInputError(
                 f"{where}: dtype is {self.dtype} with method {self.method}; expected float32, in "
-                "which whole weights learn; compute in bfloat16 with `trainer: {bf16: true}`"
+                "which whole weights are trained; compute in bfloat16 with `trainer: {bf16: true}`"
             )
         if self.format != "pairs" and self.passages is None:
             raise InvalidInputError(
@@ -102,7 +125,7 @@ class Recipe:
         if self.compile_layers and self.trainer.get("deepspeed"):
             raise InvalidInputError(
                 f"{where}: compile_layers is true with trainer.deepspeed; expected one of them: "
-                "compiled code around what ZeRO gathers was never tried; leave one out"
+                "compiled layers with ZeRO are untested; leave one out"
             )
         self._check_negatives(where)
         self._check_development(where)
@@ -112,7 +135,7 @@ class Recipe:
         if size < 0 or (size and self.contrastive == "bpr"):
             raise InvalidInputError(
                 f"{where}: cross_batch_negatives is {size} with contrastive {self.contrastive}; "
-                "expected 0, or with info_nce how many passages are remembered; change one of them"
+                "expected 0, or with info_nce the number of passages; change one of them"
             )
         if self.cross_device_negatives and self.contrastive == "bpr":
             raise InvalidInputError(

@@ -1,4 +1,4 @@
-"""Where a run starts: a base, or a trained adapter over it, ready to learn."""
+"""The start of a run: a base, or a trained adapter over it, prepared for training."""
 
 import json
 import warnings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A network in which what learns requires gradients, and what its checkpoint will say.
+    """A network whose trained parameters require gradients, and the facts of its checkpoint.
 
     Without a `base` the checkpoint will hold whole weights.
     """
@@ -55,7 +55,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a recipe starts from: the base's folder, and the adapter's where there is one."""
+    """The folders of a recipe's base and, if it has one, its adapter."""
 
     folder: Path
     base: Base
@@ -64,12 +64,12 @@ class _Source:
 
 
 def start(recipe: Recipe) -> Start:
-    """Load what a recipe names; raises CheckpointError, also for what could be trained and then
-    not be served, or InvalidInputError.
+    """Load the model of a recipe; raises InvalidInputError, or CheckpointError, also for a model
+    that could be trained and not be served.
     """
     source = find_source(recipe)
     if recipe.method != "lora" and source.adapter is not None:
-        # Whole weights go on from what base and adapter are together.
+        # Training of whole weights starts from base and adapter merged.
         loaded = load_checkpoint(source.adapter, torch.float32, "cpu")
         network, tokenizer = loaded.network, loaded.tokenizer
         probe(network)
@@ -80,11 +80,11 @@ def start(recipe: Recipe) -> Start:
         network = network.to(getattr(torch, recipe.dtype))
         prepare_tokens(network, tokenizer, source.template)
     if not _trains_on_gpu(recipe):
-        # The backward of fused attention is the slowest operation of a step on a CPU.
+        # On a CPU the backward pass of fused attention is the slowest operation of a step.
         network.set_attn_implementation("eager")
     token_ids = [token_id(tokenizer, token) for token in source.template.tokens]
     with warnings.catch_warnings():
-        # PEFT still uses a name that transformers renamed: nothing the caller can mend.
+        # PEFT still uses a name that transformers renamed; the caller cannot change that.
         warnings.simplefilter("ignore", FutureWarning)
         learning = prepare_to_learn(network, token_ids, recipe.method, recipe.adapter)
     if recipe.method == "lora" and source.adapter is not None:
@@ -100,7 +100,7 @@ def start(recipe: Recipe) -> Start:
 
 
 def find_source(recipe: Recipe) -> _Source:
-    """Where the weights are; raises before anything large is loaded."""
+    """Locate the weights; raises before anything large is loaded."""
     folder, base = find_recipe_base(recipe.base)
     config = CheckpointConfig.read(folder)
     if config.base is not None:
@@ -127,7 +127,7 @@ def find_source(recipe: Recipe) -> _Source:
 
 
 def find_recipe_base(source: str) -> tuple[Path, Base]:
-    """The folder of a recipe's base, and how a checkpoint names it."""
+    """The folder of a recipe's base, and its identity in a checkpoint."""
     if source == "default":
         file = default_base_file()
         return prepare_base(file), Base("default", file_sha256(file))
@@ -138,8 +138,8 @@ def find_recipe_base(source: str) -> tuple[Path, Base]:
 
 
 def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None) -> Renderer:
-    """What turns text to ids, without the network: a checkpoint's (None: the default's), or that of
-    a base which is to learn the control tokens.
+    """The renderer of a checkpoint (None: the default) or of a base without control tokens; the
+    network is not loaded.
     """
     folder = DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
     if not folder.is_dir():
@@ -152,7 +152,7 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
 
 
 def adapter_problems(network: "PreTrainedModel", folder: Path, settings: AdapterSettings) -> str:
-    """What a saved adapter has that this one has not; empty if it fits."""
+    """The differences between a saved adapter and this one; empty if it fits."""
     wanted, found = learning_shapes(network), saved_shapes(folder / ADAPTER_FILE)
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     problems = []

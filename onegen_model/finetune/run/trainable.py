@@ -1,4 +1,4 @@
-"""What learns: an adapter, the last layers, or everything; and how its values are kept."""
+"""Trained parameters: an adapter, the last layers, or all weights; saving and loading them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from onegen_model.finetune.settings import require_at_least
+from onegen_model.finetune.settings import CHECKED, require_at_least
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,16 +28,21 @@ TRAINED_FILE = "trained.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class AdapterSettings:
-    """LoRA over the last `top_layers` layers (0: all); the new token rows train along.
+    """LoRA over the last `top_layers` layers (0: all); the rows of new tokens are trained too.
 
-    With `top_layers` the layers below see no gradient at all, which halves the cost of a step on
-    a CPU; the token rows then learn through the output head. Where that is not tied to the input
-    embeddings, the input rows stay as they are.
+    With `top_layers` the layers below have no gradient, which halves the cost of a step on a CPU;
+    the token rows then learn through the output head. If that is not tied to the input embeddings,
+    the input rows do not change.
     """
 
+    __pydantic_config__ = CHECKED
+
     rank: int = 16
+    """The rank of the LoRA matrices, 1 or more."""
     alpha: int = 32
+    """LoRA adds its product times `alpha / rank`; 1 or more."""
     top_layers: int = 0
+    """How many of the last layers learn; 0: all."""
 
     def __post_init__(self) -> None:
         for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0)):
@@ -47,7 +52,7 @@ class AdapterSettings:
 def prepare_to_learn(
     network: "PreTrainedModel", token_ids: list[int], method: Method, settings: AdapterSettings
 ) -> "PreTrainedModel":
-    """The network in which exactly what `method` names requires gradients."""
+    """The network in which exactly the parameters of `method` require gradients."""
     if method == "lora":
         return add_adapter(network, token_ids, settings)
     if method == "top_layers":
@@ -130,14 +135,14 @@ def _detach(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:
 
 
 def has_adapter(network: nn.Module) -> bool:
-    """Whether what learns is a LoRA adapter, which is kept apart from its base."""
+    """Whether the trained parameters are a LoRA adapter, which is saved without its base."""
     return isinstance(network, PeftModel) and network.active_peft_config.peft_type == "LORA"
 
 
 def save_trained(
     network: "PreTrainedModel", folder: Path, state: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Write what learns, and nothing else; `state` stands in for the network's own values."""
+    """Write the trained parameters alone; `state` replaces the network's own values."""
     if has_adapter(network):
         # `save_embedding_layers` would add the whole embedding matrices.
         options: dict[str, Any] = {} if state is None else {"state_dict": dict(state)}
@@ -162,7 +167,7 @@ def load_trained(network: "PreTrainedModel", folder: Path) -> None:
 
 
 def learning_shapes(network: "PreTrainedModel") -> dict[str, tuple[int, ...]]:
-    """What `save_trained` would write."""
+    """The shapes that `save_trained` would write."""
     if has_adapter(network):
         values: dict[str, Tensor] = get_peft_model_state_dict(network, save_embedding_layers=False)
     else:
@@ -171,13 +176,13 @@ def learning_shapes(network: "PreTrainedModel") -> dict[str, tuple[int, ...]]:
 
 
 def saved_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """What `save_trained` has written."""
+    """The shapes that `save_trained` has written."""
     with safe_open(file, "pt") as tensors:
         return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
 
 
 def merged(network: "PreTrainedModel") -> "PreTrainedModel":
-    """A plain network with all that was learnt; the wrapped one is used up."""
+    """A plain network with the trained values; the wrapped network is consumed."""
     if not isinstance(network, PeftModel):
         return network
     whole: PreTrainedModel = network.merge_and_unload()

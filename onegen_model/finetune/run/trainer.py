@@ -1,13 +1,14 @@
-"""A Hugging Face Trainer around `Objective`."""
+"""A Hugging Face Trainer for `Objective`."""
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -24,9 +25,19 @@ logger = logging.getLogger(__name__)
 LOSS_PARTS = ("language_modeling_loss", "contrastive_loss")
 
 
+def set_rates(scheduler: LambdaLR, base_rates: Sequence[float]) -> None:
+    """Give the groups of an optimizer the learning rates that the next step should have."""
+    scheduler.base_lrs = list(base_rates)
+    groups = scheduler.optimizer.param_groups
+    for group, rate, factor in zip(groups, base_rates, scheduler.lr_lambdas, strict=True):
+        group["initial_lr"] = rate
+        group["lr"] = rate * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
+
+
 class JointTrainer(Trainer):
-    """Divides sums by what all micro-batches and processes of a step hold, logs both losses apart,
-    measures on a development set, and saves what learns without what does not.
+    """Trainer that divides sums by the counts of all micro-batches and processes of a step, logs
+    both losses, measures on a development set, and saves the trained parameters alone.
     """
 
     # Each micro-batch returns its share of the step's mean.
@@ -39,22 +50,31 @@ class JointTrainer(Trainer):
         self._sums = dict.fromkeys(LOSS_PARTS, 0.0)
         self._since: int | None = None  # the step before the sums began
         self._ids: list[str] = []  # the examples of the step
+        self.has_trained = False  # whether `train` has taken a step
         self._optimizer_memory = OptimizerMemory()
         self.add_callback(self._optimizer_memory)
 
     def _init_training_state(self, max_steps: int, *args: Any) -> Any:
         trained = super()._init_training_state(max_steps, *args)
-        # A checkpoint remembers when to log, evaluate and save; the recipe may say otherwise now.
+        # A checkpoint holds when to log, evaluate and save; the recipe may have changed.
         self.state.compute_steps(self.args, max_steps)
         return trained
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        # A checkpoint holds the learning rate of its recipe, which may have changed; after the last
+        # step of a run it is 0, and the next step would use it.
+        fresh = getattr(self.lr_scheduler, "scheduler", self.lr_scheduler)
+        rates = list(getattr(fresh, "base_lrs", []))
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and not self.is_deepspeed_enabled and isinstance(fresh, LambdaLR):
+            set_rates(fresh, rates)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Tensor]:
         """The micro-batches of a step, and (target tokens, queries with a target) for each process.
 
-        What a process divides its sums by is the mean over processes, because gradients are
-        averaged over them.
+        A process divides its sums by the mean over processes, because gradients are averaged.
         """
         if self._began is None:
             before = max((log.get("seconds", 0.0) for log in self.state.log_history), default=0.0)
@@ -94,11 +114,11 @@ class JointTrainer(Trainer):
             return super().training_step(model, inputs, num_items_in_batch)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
-        """What is called before each step of the optimizer (DeepSpeed has taken its own by then,
-        and is stopped before it saves); raises TrainingError for a norm that is no number.
+        """Called before each step of the optimizer (with DeepSpeed after it, and before a save);
+        raises TrainingError for a norm that is not finite.
         """
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
-        # In float16 such a step is left out, and the loss scaled down.
+        # With float16 such a step is skipped, and the loss scale lowered.
         if norm is not None and self.accelerator.mixed_precision != "fp16":
             # DeepSpeed says -1 instead of inf or nan.
             value = float(norm) if norm >= 0 else float("nan")
@@ -117,9 +137,10 @@ class JointTrainer(Trainer):
         super().log(logs, start_time)
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
-        # A run that has ended, and is started again, would take one step more.
+        # A finished run that is started again would take one more step.
         ended = self.state.global_step >= self.state.max_steps
         if not ended and not self.control.should_training_stop:
+            self.has_trained = True
             cast(Collator, self.data_collator).set_epoch(kwargs["epoch"])
             with self._optimizer_memory.named():
                 super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -164,15 +185,15 @@ class JointTrainer(Trainer):
             return
         network = self._objective.network
         if state_dict is not None:
-            # From DeepSpeed, which gathers what the ranks hold; names begin with the wrapper's.
+            # DeepSpeed gathered it from all ranks; names start with that of the wrapper.
             state_dict = {name.removeprefix("network."): v for name, v in state_dict.items()}
         save_trained(network, Path(output_dir or str(self.args.output_dir)), state_dict)
 
     def _save_rng_state(self, output_dir: str) -> None:
-        # Both are a process's own.
+        # Each process has its own.
         super()._save_rng_state(output_dir)
         self._objective.memory.save(self._memory_file(output_dir))
-        # What is written next marks a whole checkpoint, and the others may still be writing.
+        # The next file marks a complete checkpoint, and other processes may still be writing.
         self.accelerator.wait_for_everyone()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
@@ -184,8 +205,8 @@ class JointTrainer(Trainer):
         wanted = [Path(checkpoint) / rng, *([self._memory_file(checkpoint)] if memory.size else [])]
         if missing := [file.name for file in wanted if not file.is_file()]:
             logger.warning(
-                "%s has no %s: other processes than now saved it (or weights alone), or it was "
-                "removed; process %d goes on without",
+                "%s has no %s: it was saved by another number of processes or with weights "
+                "alone, or it was removed; process %d resumes without it",
                 *(checkpoint, " and no ".join(missing), rank),
             )
         memory.load(self._memory_file(checkpoint))
@@ -201,7 +222,7 @@ class JointTrainer(Trainer):
         if self.is_deepspeed_enabled:
             super()._load_best_model()
         else:
-            # The file names that the Trainer looks for are not those of `save_trained`.
+            # The Trainer looks for other file names than those of `save_trained`.
             self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

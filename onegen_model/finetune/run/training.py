@@ -1,4 +1,4 @@
-"""Training a recipe from start to checkpoint, and making the folder that is shipped."""
+"""Training by a recipe from start to checkpoint, and export of an adapter."""
 
 import json
 import logging
@@ -23,6 +23,7 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import Data, Examples, open_data
 from onegen_model.finetune.data.survey import Subset, usable
 from onegen_model.finetune.loss.objective import Objective
+from onegen_model.finetune.run.batch_checks import require_batch, warn_of_lone_pairs
 from onegen_model.finetune.run.compile_layers import compile_layers
 from onegen_model.finetune.run.dev_set import (
     Development,
@@ -38,7 +39,13 @@ from onegen_model.finetune.run.model_card import (
 )
 from onegen_model.finetune.run.plot import PLOT_FILE, draw_run
 from onegen_model.finetune.run.recipe import Recipe
-from onegen_model.finetune.run.resume import require_same_run, require_same_task, write_task
+from onegen_model.finetune.run.resume import (
+    require_same_run,
+    require_same_settings,
+    require_same_task,
+    write_settings,
+    write_task,
+)
 from onegen_model.finetune.run.start import Start, find_recipe_base, start
 from onegen_model.finetune.run.trainable import TRAINED_FILE, has_adapter, merged
 from onegen_model.finetune.run.trainer import JointTrainer
@@ -49,64 +56,68 @@ logger = logging.getLogger(__name__)
 
 
 def run(recipe: Recipe, max_steps: int | None = None) -> Path:
-    """Train, or go on from the last checkpoint in `output`; returns the checkpoint's folder."""
+    """Train, or resume from the last checkpoint in `output`; returns the folder of the model."""
     torch.manual_seed(recipe.trainer.get("seed", 0))
     data = open_data(recipe.format, recipe.train, recipe.passages)
-    begun = start(recipe)
-    collator = Collator(begun.renderer, data.passages, recipe.collator)
+    started = start(recipe)
+    collator = Collator(started.renderer, data.passages, recipe.collator)
     examples = usable(data, collator, recipe.collator.on_truncation)
-    development = open_development(recipe, data, begun.renderer)
-    # The network is made before the arguments: with DeepSpeed in them PEFT makes empty rows.
+    development = open_development(recipe, data, started.renderer)
+    # The network comes before the arguments: once they name DeepSpeed, PEFT creates empty rows.
     arguments = training_arguments(recipe, max_steps)
     require_batch(len(examples), arguments)
+    warn_of_lone_pairs(recipe, examples, arguments)
     _require_whole_layers(recipe, arguments)
     if recipe.compile_layers:
-        compile_layers(begun.network, arguments.device)
+        compile_layers(started.network, arguments.device)
     if (last := last_checkpoint(recipe.output)) is not None:
-        require_same_run(begun, recipe, Path(last))
+        require_same_run(started, recipe, Path(last))
         require_same_task(recipe)
     elif arguments.process_index == 0:
         write_task(recipe)
-    keep_card(begun.network)
-    trainer = _make_trainer(begun, recipe, arguments, (examples, collator), development)
+    keep_card(started.network)
+    trainer = _make_trainer(started, recipe, arguments, (examples, collator), development)
     trainer.train(resume_from_checkpoint=last)
+    if not trainer.has_trained:
+        require_same_settings(recipe, max_steps)
     trainer.save_model(str(recipe.output))
     if trainer.is_world_process_zero():
-        finish(begun, recipe.output)
+        finish(started, recipe.output)
+        write_settings(recipe, max_steps)
         counts = (len(examples), len(development.examples) if development else 0)
-        base = begun.base or find_recipe_base(recipe.base)[1]
+        base = started.base or find_recipe_base(recipe.base)[1]
         describe(RunFacts(recipe, base, arguments, trainer.state, counts))
     return recipe.output
 
 
 def _make_trainer(
-    begun: Start,
+    started: Start,
     recipe: Recipe,
     arguments: TrainingArguments,
     data: tuple[Subset, Collator],
     development: Development | None,
 ) -> JointTrainer:
-    """Raises InvalidInputError for what the Trainer finds wrong with its arguments only now."""
+    """The trainer; raises InvalidInputError for arguments that the Trainer refuses only here."""
     try:
         return JointTrainer(
-            model=Objective(begun.network, recipe.losses),
+            model=Objective(started.network, recipe.losses),
             args=arguments,
             train_dataset=data[0],
             data_collator=data[1],
             development=development,
             callbacks=[Patience(recipe.early_stopping)] if recipe.early_stopping else None,
         )
-    except OneGenError:  # some are ValueErrors too, and say themselves what is wrong
+    except OneGenError:  # some are ValueErrors too
         raise
     except (ImportError, RuntimeError, ValueError) as error:
-        # A reporter's missing package is a RuntimeError, as much else is.
+        # A reporter's missing package is a RuntimeError, as many other faults are.
         if isinstance(error, RuntimeError) and "installed" not in str(error):
             raise
         raise _refused(error) from error
 
 
 def open_development(recipe: Recipe, data: Data, renderer: Renderer) -> Development | None:
-    """What a recipe measures on; raises InvalidInputError where it cannot be measured on."""
+    """The development set of a recipe; raises InvalidInputError if it lacks what is measured."""
     if recipe.dev is None:
         return None
     if recipe.dev_passages is None:
@@ -120,7 +131,7 @@ def open_development(recipe: Recipe, data: Data, renderer: Renderer) -> Developm
 
 
 def last_checkpoint(output: Path) -> str | None:
-    """The latest checkpoint that was saved whole: a kill may leave half of one behind."""
+    """The latest complete checkpoint: a kill may leave an incomplete one."""
     found = {
         int(folder.name.rpartition("-")[2]): folder
         for folder in output.glob("checkpoint-*")
@@ -128,17 +139,19 @@ def last_checkpoint(output: Path) -> str | None:
     }
     for _, folder in sorted(found.items(), reverse=True):
         try:
-            # The Trainer writes it when all else is there.
+            # The Trainer writes this file last.
             json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            logger.warning("%s is not whole and left out; going on from one before it", folder)
+            logger.warning(
+                "%s is not complete and is ignored; resuming from an earlier one", folder
+            )
         else:
             return str(folder)
     return None
 
 
 def training_arguments(recipe: Recipe, max_steps: int | None = None) -> TrainingArguments:
-    """The arguments of a run; raises InvalidInputError where the Trainer refuses them."""
+    """The arguments of a run; raises InvalidInputError if the Trainer refuses them."""
     chosen = dict(recipe.trainer) | ({"max_steps": max_steps} if max_steps else {})
     if chosen.get("deepspeed") and "LOCAL_RANK" not in os.environ:
         raise InvalidInputError(
@@ -152,7 +165,7 @@ def training_arguments(recipe: Recipe, max_steps: int | None = None) -> Training
         )
     if recipe.dev is not None:
         chosen = evaluation_arguments(chosen, recipe.dev_metric)
-    # Whatever learns is in every transcript, so there is nothing to look for.
+    # Every trained parameter is used in every transcript, so no search for unused ones is needed.
     chosen.setdefault("ddp_find_unused_parameters", False)
     try:
         arguments = TrainingArguments(
@@ -175,17 +188,6 @@ def _refused(error: Exception) -> InvalidInputError:
     )
 
 
-def require_batch(num_examples: int, arguments: TrainingArguments) -> None:
-    """Raise InvalidInputError where `dataloader_drop_last` leaves nothing to train on."""
-    size = arguments.train_batch_size * arguments.world_size
-    if arguments.dataloader_drop_last and num_examples < size:
-        raise InvalidInputError(
-            f"trainer.dataloader_drop_last is true, and {num_examples} examples fill no batch of "
-            f"{size}; expected at least as many; lower trainer.per_device_train_batch_size, or "
-            "leave dataloader_drop_last out"
-        )
-
-
 def _require_whole_layers(recipe: Recipe, arguments: TrainingArguments) -> None:
     config = getattr(arguments, "hf_deepspeed_config", None)
     if config is not None and config.is_zero3() and recipe.method == "top_layers":
@@ -195,40 +197,40 @@ def _require_whole_layers(recipe: Recipe, arguments: TrainingArguments) -> None:
         )
 
 
-def finish(begun: Start, output: Path) -> None:
-    """Make the folder a checkpoint that `OneGenModel.from_pretrained` loads."""
-    if not has_adapter(begun.network):
-        whole = merged(begun.network)
+def finish(started: Start, output: Path) -> None:
+    """Complete the folder to a checkpoint for `OneGenModel.from_pretrained`."""
+    if not has_adapter(started.network):
+        whole = merged(started.network)
         state = None
-        if whole is begun.network:
-            # Everything was learnt, and what a rank of ZeRO-3 holds is not everything.
+        if whole is started.network:
+            # All weights were trained, and a rank of ZeRO-3 holds only its share of them.
             state = load_file(output / TRAINED_FILE)
         whole.save_pretrained(output, state_dict=state)
-        begun.renderer.tokenizer.save_pretrained(output)
+        started.renderer.tokenizer.save_pretrained(output)
         (output / TRAINED_FILE).unlink()
-    begun.config.write(output)
+    started.config.write(output)
 
 
 def describe(facts: RunFacts) -> None:
-    """Put the picture of the run and its card beside the checkpoint."""
+    """Write the plot of the run and its card beside the checkpoint."""
     output, kept = facts.recipe.output, facts.kept
     draw_run(facts.state.log_history, output / PLOT_FILE, kept["step"] if kept else None)
     if not write_card(output, describe_run(facts, output.resolve().name)):
-        logger.warning("%s was written by hand and stays as it is", output / CARD_FILE)
+        logger.warning("%s was written by hand and is kept", output / CARD_FILE)
 
 
 def export(source: Path, target: Path) -> None:
-    """Copy a trained checkpoint with card and picture for shipping, its adapter rounded to fp16."""
+    """Copy a trained checkpoint with card and plot; the adapter is rounded to fp16."""
     if not (source / ADAPTER_FILE).is_file():
         raise CheckpointError(
-            f"{source} holds no adapter; expected a folder with {ADAPTER_FILE}; whole weights are "
-            "shipped as they are"
+            f"{source} holds no adapter; expected a folder with {ADAPTER_FILE}; copy a folder "
+            "of whole weights as it is"
         )
     target.mkdir(parents=True, exist_ok=True)
     tensors = load_file(source / ADAPTER_FILE)
     half = {name: tensor.to(torch.float16) for name, tensor in tensors.items()}
     save_file(half, target / ADAPTER_FILE)
-    # A model path of the machine that trained means nothing elsewhere: onegen.json names the base.
+    # A path of the training machine is useless elsewhere; onegen.json names the base.
     config = json.loads((source / "adapter_config.json").read_text(encoding="utf-8"))
     config["base_model_name_or_path"] = None
     text = json.dumps(config, indent=2, sort_keys=True) + "\n"

@@ -9,13 +9,13 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import losses_of, make_base, write_recipe
+from tests.support.finetuning import losses_of, write_recipe
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network, tied=True)
+@pytest.fixture
+def base(bases: dict[bool, Path]) -> Path:
+    """Tied, as the default base is."""
+    return bases[True]
 
 
 @pytest.fixture

@@ -10,16 +10,15 @@ from safetensors.torch import load_file
 
 from onegen_model.finetune.run.training import run
 from onegen_model.model import OneGenModel
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import PASSAGES, losses_of, make_base, write_recipe
+from tests.support.finetuning import PASSAGES, losses_of, write_recipe
 
 HALF: dict[str, Any] = {"dtype": "bfloat16", "trainer": {"bf16": True}}
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
+@pytest.fixture
+def base(bases: dict[bool, Path]) -> Path:
     """Tied, as the default base is."""
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network, tied=True)
+    return bases[True]
 
 
 @pytest.mark.parametrize(

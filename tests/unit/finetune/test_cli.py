@@ -1,5 +1,6 @@
 """`onegen train` and `onegen data check`, and what a preview promises."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,11 +11,13 @@ import torch
 import yaml
 from transformers import PreTrainedModel
 
-from onegen_model.cli.parser import main, parse_arguments
+from onegen_model.cli import main
+from onegen_model.cli.parser import parse_arguments
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.data.collator import Collator
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.run import recipe as recipe_module
+from onegen_model.finetune.run.dev_set import EarlyStopping
 from onegen_model.finetune.run.dry_run import activation_numbers, count_steps, preview
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import load_renderer
@@ -22,12 +25,7 @@ from onegen_model.finetune.run.trainable import AdapterSettings, Method, prepare
 from onegen_model.finetune.run.training import run, training_arguments
 from onegen_model.model import OneGenModel
 from tests.conftest import MakeNetwork
-from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, write_recipe
 
 
 def test_a_dry_run_shows_the_role_of_every_token_and_trains_nothing(
@@ -125,8 +123,8 @@ def test_steps_are_counted_as_the_trainer_counts(
         ({"adapter": {"rnak": 1}}, "recipe.yaml: adapter has the key 'rnak'.*'rank'"),
         ({"trainer": {"learning_rat": 1}}, "trainer has the key 'learning_rat'.*'learning_rate'"),
         ({"contrastive": "bprr"}, "contrastive is 'bprr'; expected one of info_nce, bpr"),
-        ({"temperature": "warm"}, "temperature is 'warm'; expected a float"),
-        ({"adapter": {"rank": 1.5}}, "adapter: rank is 1.5; expected a int"),
+        ({"temperature": "warm"}, "temperature is 'warm'; expected a number"),
+        ({"adapter": {"rank": 1.5}}, "adapter: rank is 1.5; expected a whole number"),
         ({"contrastive": "bpr", "cross_batch_negatives": 9}, "is 9 with contrastive bpr"),
         ({"method": "top_layers"}, "adapter.top_layers is 0 with method top_layers"),
         ({"method": "full", "dtype": "bfloat16"}, "dtype is bfloat16 with method full"),
@@ -229,8 +227,8 @@ def test_data_check_prints_problems_and_counts(
     assert main([*command, "--limit", "1"]) == 1
     shown = capsys.readouterr().out
     assert (
-        f"{recipe.train}:1: qeustion: unknown; expected one of id, question, tools, segments"
-        in shown
+        f"{recipe.train}:1: qeustion: unknown; expected one of id, question, segments, writes, "
+        "tools; did you mean 'question'?" in shown
     )
     assert "and 11 more problems (--limit)" in shown
     assert main([*command, "--json"]) == 1
@@ -257,3 +255,45 @@ def test_a_recipe_that_is_no_yaml_is_one_error(tmp_path: Path) -> None:
         Recipe.read(file)
     with pytest.raises(InvalidInputError, match="No recipe"):
         Recipe.read(tmp_path / "nowhere.yaml")
+
+
+def test_the_reference_of_keys_holds_every_key_of_a_recipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "--keys"]) == 0
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0] == ["key", "value", "default", "meaning"]
+    keys = {row[0].strip("`"): row[1:] for row in rows[2:]}
+    groups = {"adapter": AdapterSettings, "collator": CollatorSettings,
+              "early_stopping": EarlyStopping}  # fmt: skip
+    named = [f.name for f in dataclasses.fields(Recipe)]
+    named += [f"{name}.{f.name}" for name, cls in groups.items() for f in dataclasses.fields(cls)]
+    assert sorted(keys) == sorted(named)
+    assert keys["method"][:2] == ["`lora`, `top_layers`, `full`", "`lora`"]
+    assert keys["train"][:2] == ["path", "required"]
+    assert keys["adapter.rank"][:2] == ["whole number", "`16`"]
+    assert all(row[-1].endswith(".") for row in keys.values()), "each has a meaning"
+
+
+def test_train_without_a_recipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train"]) == 2
+    assert "No recipe; expected a YAML file; run `onegen train CONFIG.yaml`" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_tiny_recipe_trains_on_the_pairs_of_a_user(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a tiny base in place of the default checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    file = Path(__file__).parents[3] / "training" / "recipes" / "tiny_cpu.yaml"
+    keys = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert keys.pop("adapter_from") == "default"
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(keys | {"base": str(base)}))
+    pairs = [{"query": f"where is {name}?", "positive": PASSAGES[name].text} for name in PASSAGES]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    assert main(["data", "check", "pairs.jsonl", "--format", "pairs", "--model", str(base)]) == 0
+    assert main(["train", "tiny.yaml"]) == 0
+    model = OneGenModel.from_pretrained(tmp_path / "runs" / "tiny")
+    assert model.embed_passages(list(PASSAGES.values())).shape == (6, 64)

@@ -9,7 +9,7 @@ import pytest
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.data.collator import Collator, CollatorSettings
 from onegen_model.finetune.data.datasets import Data, load_examples, load_passages, open_data
-from onegen_model.finetune.data.examples import example_problems
+from onegen_model.finetune.data.examples import TRANSCRIPT
 from onegen_model.finetune.data.survey import survey, usable
 from onegen_model.jsonl import JsonLines
 from onegen_model.transcript.renderer import Renderer
@@ -58,11 +58,12 @@ def test_a_survey_names_line_and_field_of_every_problem(tmp_path: Path, renderer
     for line, problem in zip(where, found.problems, strict=True):
         by_line.setdefault(line, []).append(problem.partition(": ")[2])
     assert by_line["4"] == [
-        "segments[0].target.positves: unknown; expected one of positives, negatives, inserted",
+        "segments[0].target.positves: unknown; expected one of positives, negatives, inserted; "
+        "did you mean 'positives'?",
         "segments[1].text: expected a text, which may be empty",
     ]
     assert by_line["7"] == [
-        "extra: unknown; expected one of id, question, tools, segments, writes",
+        "extra: unknown; expected one of id, question, segments, writes, tools",
         "question: expected some text",
     ]
     assert by_line["8"][0].startswith("line: not JSON")
@@ -84,7 +85,7 @@ def test_what_is_too_long_is_an_error_or_dropped_and_counted(
     data = transcripts(tmp_path, *records)
     collator = Collator(renderer, data.passages, CollatorSettings(max_length=200))
     assert [e.id for e in usable(data, collator, "drop")] == ["1"]
-    assert "2 of 3 examples are too long and left out" in caplog.text
+    assert "2 of 3 examples are too long and are left out" in caplog.text
     with pytest.raises(InvalidInputError, match=r"jsonl:2: Example '2': Passage 'long'"):
         usable(data, collator, "error")
     data = transcripts(tmp_path, records[0], records[2])
@@ -137,7 +138,7 @@ def test_an_example_may_train_retrieval_alone(tmp_path: Path, renderer: Renderer
     ],
 )
 def test_what_trains_retrieval_alone_needs_a_target(plain: dict[str, Any], problem: str) -> None:
-    (found,) = example_problems(record("1", "alba") | plain)
+    (found,) = TRANSCRIPT.problems(record("1", "alba") | plain)
     assert str(found).startswith(problem)
 
 
@@ -148,7 +149,7 @@ def test_what_trains_retrieval_alone_needs_a_target(plain: dict[str, Any], probl
         ("[1]", r"line: a list; expected one object"),
         ('{"id": "2"}', r"text: expected some text"),
         ('{"text": "t"}', r"id: expected"),
-        ('{"id": "alba", "text": "t"}', r"id 'alba' stands in .*:1 already"),
+        ('{"id": "alba", "text": "t"}', r"id 'alba' is in .*:1 already"),
     ],
 )
 def test_a_bad_line_of_a_corpus_is_named(tmp_path: Path, line: str, problem: str) -> None:

@@ -21,7 +21,6 @@ from onegen_model.finetune.run.dry_run import preview
 from onegen_model.finetune.run.start import start
 from onegen_model.finetune.run.trainer import JointTrainer
 from onegen_model.finetune.run.training import open_development, run
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import (
     EVERY_STEP,
     dev_values,
@@ -29,12 +28,7 @@ from tests.support.development_sets import (
     state_of,
     write_dev,
 )
-from tests.support.finetuning import PASSAGES, make_base, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import PASSAGES, write_recipe
 
 
 def test_both_losses_and_recall_are_over_the_whole_development_set(

@@ -13,8 +13,7 @@ from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainer import JointTrainer
 from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import EXAMPLES, NAMES, PASSAGES, make_base, plain, write_recipe
+from tests.support.finetuning import EXAMPLES, NAMES, PASSAGES, plain, write_recipe
 
 
 def drawn(batch: dict[str, Any]) -> tuple[str, ...]:
@@ -59,9 +58,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
 
 def test_a_run_draws_the_same_with_workers_and_after_a_kill(
-    tmp_path: Path, make_network: MakeNetwork, seen: list[tuple[str, ...]]
+    base: Path, tmp_path: Path, seen: list[tuple[str, ...]]
 ) -> None:
-    base = make_base(tmp_path / "base", make_network)
     straight = recipe_of_many_negatives(tmp_path / "straight", base)
     run(straight)
     expected = list(seen)

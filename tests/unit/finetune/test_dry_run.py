@@ -11,21 +11,13 @@ from transformers import TrainingArguments
 from onegen_model.finetune.run.dry_run import activation_numbers, estimate_memory, preview
 from onegen_model.finetune.run.trainable import AdapterSettings, Method, prepare_to_learn
 from tests.conftest import MakeNetwork, make_tokenizer
-from tests.support.finetuning import make_base, write_recipe
+from tests.support.finetuning import write_recipe
 
 WIDTH, KEYS, MLP, RANK = 64, 32, 96, 4
 # Queries and output, keys and values, the three of the MLP: numbers of a layer, and of its LoRA.
 LINEAR = 2 * WIDTH * WIDTH + 2 * WIDTH * KEYS + 3 * WIDTH * MLP
 LORA = RANK * (2 * (WIDTH + WIDTH) + 2 * (WIDTH + KEYS) + 3 * (WIDTH + MLP))
 LAYER = LINEAR + 2 * WIDTH  # with its two norms
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> dict[bool, Path]:
-    folder = tmp_path_factory.mktemp("bases")
-    return {
-        tied: make_base(folder / f"tied-{tied}", make_network, tied=tied) for tied in (True, False)
-    }
 
 
 @dataclass(frozen=True)

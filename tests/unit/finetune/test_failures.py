@@ -1,10 +1,5 @@
 """What stops a run before it saves nonsense, and memory that runs out elsewhere than in a batch."""
 
-import os
-import socket
-import subprocess
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +9,8 @@ import torch
 from onegen_model.errors import OneGenError, is_out_of_memory
 from onegen_model.finetune.loss.objective import Objective
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import make_base, write_recipe
-
-ROOT = Path(__file__).parents[3]
-# Spoils the gradient of the second step, on the last process alone; the loss stays what it is.
-SPOIL = f"""
-import os, runpy, sys
-from onegen_model.finetune.loss.objective import Objective
-
-forward, steps = Objective.forward, []
-
-def spoiled(self, *args, **kwargs):
-    outputs = forward(self, *args, **kwargs)
-    steps.append(1)
-    if len(steps) == 2 and os.environ["RANK"] == "1":
-        outputs["loss"].register_hook(lambda gradient: gradient * float("inf"))
-    return outputs
-
-Objective.forward = spoiled
-try:
-    import deepspeed
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-except ImportError:
-    pass
-runpy.run_path({str(ROOT / "training" / "finetune.py")!r}, run_name="__main__")
-"""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import write_recipe
+from tests.support.processes import HAS_DEEPSPEED, ROOT, SCRIPT, run_two, spoiled_in_step_2
 
 
 @pytest.fixture
@@ -90,25 +56,16 @@ def test_a_gradient_that_is_no_number_is_neither_learnt_nor_saved(
 @pytest.mark.parametrize("zero", [None, "zero2", "zero3"])
 def test_one_process_with_such_a_gradient_stops_all(base: Path, tmp_path: Path, zero: Any) -> None:
     """DeepSpeed has stepped by then, or has left the step out; nothing is saved either way."""
-    if zero and find_spec("deepspeed") is None:
+    if zero and not HAS_DEEPSPEED:
         pytest.skip("deepspeed is not installed")
     config = {"deepspeed": str(ROOT / "training" / "configs" / f"{zero}.json")} if zero else {}
     trainer = {"save_steps": 1, "per_device_train_batch_size": 1, **config}
     recipe = write_recipe(tmp_path, base, trainer=trainer)
-    script = tmp_path / "spoil.py"
-    script.write_text(SPOIL, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master_port", port, str(script), str(tmp_path / "recipe.yaml")]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path)},
-        capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0
-    assert "error: The gradient norm is" in done.stderr, done.stderr[-4000:]
-    assert "at step 2" in done.stderr
+    arguments = [str(SCRIPT), str(tmp_path / "recipe.yaml")]
+    codes, logs = run_two(arguments, tmp_path, spoiled_in_step_2)
+    assert 0 not in codes
+    assert "error: The gradient norm is" in logs, logs[-4000:]
+    assert "at step 2" in logs
     assert [folder.name for folder in recipe.output.glob("check*")] == ["checkpoint-1"]
 
 

@@ -72,7 +72,7 @@ def test_published_multi_hop(tmp_path: Path, renderer: Renderer) -> None:
     assert second.target.positives == (), "null trains the language model alone"
     shown = [(p.title, p.text) for p in (*first.target.inserted, *second.target.inserted)]
     assert shown == [("X", "s0. s1."), ("Y", "t0."), ("", "free text")]
-    # Fragment k is read with all that stands before it.
+    # Fragment k is read with all fragments before it.
     assert data.passages["12"] == data.passages["12-0"] == Passage("12", "s0.", "X")
     assert data.passages["12-1"] == Passage("12-1", "s0. s1.", "X")
     assert list(data.passages) == ["12", "12-1", "7"]
@@ -142,8 +142,8 @@ def test_a_uid_may_hold_a_dash(tmp_path: Path) -> None:
         (conversation("q?", f"a{RQ}b", ["1", "1"], [[]]), "messages[1].positive: expected one"),
         (conversation("q?", f"a{RQ}b", ["1"], []), "messages[1].negative: expected one"),
         (conversation("q?", f"a{RQ}b", ["1-3"], [[]]), "messages[1].positive[0]: no '1-3'"),
-        (conversation("q?", "a <paragraph>x</paragraph>", [], []), "not right behind a query"),
-        (conversation("q?", f"{RQ}<paragraph>x", ["1"], [[]]), "not right behind a query"),
+        (conversation("q?", "a <paragraph>x</paragraph>", [], []), "does not follow a query token"),
+        (conversation("q?", f"{RQ}<paragraph>x", ["1"], [[]]), "does not follow a query token"),
         ({"messages": [{"role": "assistant", "content": ""}] * 2}, "messages[0].role: expected u"),
         ({"message": []}, "messages: expected one message of the user and one of the assistant"),
     ],

@@ -32,7 +32,7 @@ from onegen_model.finetune.run.trainable import (
 from onegen_model.model import OneGenModel
 from onegen_model.network import normalise, pad_rows, read, read_hidden
 from onegen_model.transcript.renderer import Renderer
-from tests.conftest import MakeNetwork, make_tokenizer
+from tests.conftest import MakeNetwork
 
 PASSAGES = {
     name: Passage(name, f"{name} is a small town by the sea", name.title())
@@ -146,18 +146,6 @@ def test_the_trained_query_embedding_is_the_one_of_inference(
         attention_mask=chunk["attention_mask"],
     ).hidden[len(chunk["labels"]) :]
     assert torch.allclose(normalise(trained), normalise(clean), atol=1e-6)
-
-
-@pytest.fixture
-def base(tmp_path: Path, make_network: MakeNetwork) -> Path:
-    """A plain base without control tokens, as somebody would have it on disk."""
-    folder = tmp_path / "base"
-    tokenizer = make_tokenizer(control=False)
-    network = make_network("llama")
-    network.resize_token_embeddings(len(tokenizer))
-    network.float().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def test_an_adapter_over_other_weights_is_refused(base: Path, tmp_path: Path) -> None:

@@ -1,80 +1,92 @@
 """The same recipe under every launcher is the same run, ZeRO-2 and ZeRO-3 included; a killed one
-goes on, with the passages that its processes remember."""
+goes on, with the passages that its processes remember.
+
+torchrun is tried as a user would. What accelerate and deepspeed put into the environment and the
+arguments of their processes is recorded from the real commands, and given to processes that are
+forked: so each need not import everything again.
+"""
 
 import json
 import os
 import shutil
-import socket
+import signal
 import subprocess
 import sys
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.training import last_checkpoint, run
 from onegen_model.model import OneGenModel
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import last_of, write_dev
-from tests.support.finetuning import PASSAGES, losses_of, make_base, write_recipe
+from tests.support.finetuning import PASSAGES, losses_of, write_recipe
+from tests.support.processes import (
+    HAS_DEEPSPEED,
+    ROOT,
+    SCRIPT,
+    free_port,
+    killed_in_step_6,
+    run_two,
+)
 
-ROOT = Path(__file__).parents[3]
-SCRIPT = ROOT / "training" / "finetune.py"
-# DeepSpeed compiles shared-memory collectives on a CPU unless told that they do not work there.
-UNCOMPILED = f"""
-import runpy, sys
-import deepspeed
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+# Writes down what a launcher tells a process.
+RECORDER = """
+import json, os, pathlib, sys
+file = pathlib.Path(__file__).parent / f"told-{os.environ['RANK']}.json"
+file.write_text(json.dumps({"environment": dict(os.environ), "arguments": sys.argv}))
 """
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> dict[bool, Path]:
-    """By whether the output head is tied to the input embeddings, as it is in the default base."""
-    folder = tmp_path_factory.mktemp("bases")
-    return {
-        tied: make_base(folder / f"tied-{tied}", make_network, tied=tied) for tied in (True, False)
-    }
-
-
-@pytest.fixture
-def base(bases: dict[bool, Path]) -> Path:
-    return bases[False]
+# Where the processes of a launcher meet is gone when it has ended.
+PLACES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
 
 
 def launcher(name: str) -> list[str]:
     """The documented commands, and what keeps two of them on one machine apart."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
     if name == "torchrun":
         return TORCHRUN
     if name == "accelerate":
         start = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
-        return [*start, "--num_processes", "2", "--main_process_port", port]
+        return [*start, "--num_processes", "2", "--main_process_port", free_port()]
     start = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2"]
-    return [*start, "--master_port", port]
+    return [*start, "--master_port", free_port()]
 
 
-def environment(folder: Path) -> dict[str, str]:
+def launch(command: list[str], folder: Path) -> None:
     # Nobody's own accelerate config, and one thread for each process.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HOME": str(folder)}
-
-
-def launch(command: list[str], folder: Path) -> str:
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HOME": str(folder)}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(folder), capture_output=True, text=True, timeout=500,
+        command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, timeout=500,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+
+
+def told_by(name: str, folder: Path, recipe: Path) -> tuple[list[Mapping[str, str]], list[str]]:
+    """What a launcher adds to the environment of each process, and the arguments of the script."""
+    recorder = folder / "recorder.py"
+    recorder.write_text(RECORDER, encoding="utf-8")
+    launch([*launcher(name), str(recorder), "--config", str(recipe)], folder)
+    told = [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
+    environments = [
+        {
+            key: value
+            for key, value in one["environment"].items()
+            if os.environ.get(key) != value and key not in PLACES
+        }
+        for one in told
+    ]
+    assert [one["RANK"] for one in environments] == ["0", "1"]
+    assert [one["WORLD_SIZE"] for one in environments] == ["2", "2"]
+    arguments = [
+        [given.replace(f"local_rank={rank}", "local_rank={rank}") for given in one["arguments"][1:]]
+        for rank, one in enumerate(told)
+    ]
+    assert arguments[0] == arguments[1]
+    return environments, arguments[0]
 
 
 def config_of(name: str, folder: Path) -> Path:
@@ -85,12 +97,6 @@ def config_of(name: str, folder: Path) -> Path:
     file = folder / f"{name}.json"
     file.write_text(json.dumps(config), encoding="utf-8")
     return file
-
-
-def uncompiled(folder: Path) -> Path:
-    script = folder / "uncompiled.py"
-    script.write_text(UNCOMPILED, encoding="utf-8")
-    return script
 
 
 def with_dev(folder: Path, base: Path, size: int, **changes: Any) -> Recipe:
@@ -114,9 +120,16 @@ def evaluations_of(output: Path) -> list[dict[str, float]]:
     return [{name: log[name] for name in names} for log in history if "eval_loss" in log]
 
 
+def fork(arguments: list[str], folder: Path, **options: Any) -> None:
+    codes, logs = run_two(arguments, folder, **options)
+    assert codes == [0, 0], logs[-4000:]
+
+
 @dataclass(frozen=True)
 class Case:
-    """A launcher, what is trained under it, and what only its two processes are told."""
+    """What is trained, under which launcher ("": two processes without one), and which changes
+    only the two processes get.
+    """
 
     launcher: str
     changes: dict[str, Any]
@@ -127,7 +140,7 @@ class Case:
 
     def __str__(self) -> str:
         learnt = self.changes.get("method", "lora")
-        return f"{self.launcher}-{self.zero}-{learnt}{'-tied' * self.tied}"
+        return f"{self.launcher or 'processes'}-{self.zero}-{learnt}{'-tied' * self.tied}"
 
 
 # Of queries against their own negatives a batch may be cut anywhere, in time as well.
@@ -137,7 +150,7 @@ CASES = [
     Case("torchrun", BPR, accumulated=2, trainer={"activation_checkpointing": True}),
     Case("accelerate", BPR | {"method": "full"}, "zero3", tied=True),
     Case("deepspeed", BPR | {"method": "top_layers", "adapter": {"top_layers": 1}}, "zero2"),
-    Case("torchrun", SHARED, "zero3", tied=True),
+    Case("", SHARED, "zero3", tied=True),
 ]
 
 
@@ -156,8 +169,14 @@ def test_every_launcher_trains_and_measures_what_one_process_does(
     if case.zero:
         trainer["deepspeed"] = str(config_of(case.zero, tmp_path))
     both = with_dev(tmp_path / "two", base, 1, **case.changes, trainer=trainer)
-    script = [str(uncompiled(tmp_path) if case.zero else SCRIPT), "--config"]
-    launch([*launcher(case.launcher), *script, str(tmp_path / "two/recipe.yaml")], tmp_path)
+    recipe = tmp_path / "two/recipe.yaml"
+    if case.launcher == "torchrun":
+        launch([*TORCHRUN, str(SCRIPT), "--config", str(recipe)], tmp_path)
+    elif case.launcher:
+        told, arguments = told_by(case.launcher, tmp_path, recipe)
+        fork([str(SCRIPT), *arguments], tmp_path, told=told)
+    else:
+        fork([str(SCRIPT), "--config", str(recipe)], tmp_path)
     states = list(last_of(both.output).glob("global_step*/*optim_states*"))
     assert len(states) == (2 if case.zero else 0), "each process holds its share"
     for one, two in zip(losses_of(alone.output), losses_of(both.output), strict=True):
@@ -175,22 +194,13 @@ def test_every_launcher_trains_and_measures_what_one_process_does(
     assert "2 processes" in (both.output / "README.md").read_text(encoding="utf-8")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Without a warning, and its workers with it."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in family:
-        member.kill()
-    psutil.wait_procs(family, timeout=30)
-    process.wait(timeout=30)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("zero", "changes"),
     [
         pytest.param(
             "zero2", BPR,
-            marks=pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs deepspeed"),
+            marks=pytest.mark.skipif(not HAS_DEEPSPEED, reason="needs deepspeed"),
         ),
         # With room for all passages of the run, two processes remember what one does.
         (None, SHARED | {"cross_batch_negatives": 64}),
@@ -200,34 +210,24 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def test_a_run_killed_in_two_processes_goes_on_with_the_same_losses(
     base: Path, tmp_path: Path, zero: str | None, changes: dict[str, Any]
 ) -> None:
-    steps = {"max_steps": 14, "save_steps": 2}
+    steps = {"max_steps": 8, "save_steps": 2}
     straight = write_recipe(tmp_path / "straight", base, **changes, trainer=steps)
     shared: dict[str, Any] = {"per_device_train_batch_size": 1}
     if zero:
         shared["deepspeed"] = str(config_of(zero, tmp_path))
     killed = write_recipe(tmp_path / "killed", base, **changes, trainer=steps | shared)
     run(straight)
+    arguments = [str(SCRIPT), str(killed.output.parent / "recipe.yaml")]
+    codes, logs = run_two(arguments, tmp_path, killed_in_step_6)
+    assert codes == [-signal.SIGKILL] * 2, logs[-4000:]
     # Each process remembers its own passages.
     files = ["trainer_state.json", *([] if zero else [f"passage_memory_{n}.pt" for n in range(2)])]
-    script = uncompiled(tmp_path) if zero else SCRIPT
-    command = [*TORCHRUN, str(script), str(killed.output.parent / "recipe.yaml")]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(tmp_path),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + 400
-        while not all((killed.output / "checkpoint-4" / name).is_file() for name in files):
-            assert process.poll() is None, "it ended by itself"
-            assert time.monotonic() < end, "it never got to step 4"
-            time.sleep(0.01)
-    finally:
-        stop(process)
+    assert all((killed.output / "checkpoint-4" / name).is_file() for name in files)
+    assert last_checkpoint(killed.output) == str(killed.output / "checkpoint-4")
     assert not (killed.output / "onegen.json").exists(), "it was killed on its way"
-    assert last_checkpoint(killed.output) is not None
-    launch(command, tmp_path)
+    fork(arguments, tmp_path)
     one, two = losses_of(straight.output), losses_of(killed.output)
-    assert len(one) == len(two) == 14
+    assert len(one) == len(two) == 8
     for expected, found in zip(one, two, strict=True):
         assert found == pytest.approx(expected, abs=1e-3)
     passages = list(PASSAGES.values())
@@ -237,13 +237,19 @@ def test_a_run_killed_in_two_processes_goes_on_with_the_same_losses(
     assert vectors[1] == pytest.approx(vectors[0], abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def whole(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a run that was never stopped."""
+    return run(write_recipe(tmp_path_factory.mktemp("whole"), base))
+
+
 @pytest.mark.parametrize("damage", ["half", "empty", "no number"])
 def test_half_a_checkpoint_is_left_out(
-    base: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    base: Path, whole: Path, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a kill in the middle of a save leaves behind must not be taken for a start."""
     recipe = write_recipe(tmp_path, base)
-    output = run(recipe)
+    output = Path(shutil.copytree(whole, recipe.output))
     straight = losses_of(output)
     last = output / "checkpoint-6"
     if damage == "half":
@@ -254,7 +260,7 @@ def test_half_a_checkpoint_is_left_out(
     else:
         shutil.move(last, output / "checkpoint-new")
     assert last_checkpoint(output) == str(output / "checkpoint-3")
-    assert (f"{last} is not whole" in caplog.text) == (damage != "no number")
+    assert (f"{last} is not complete" in caplog.text) == (damage != "no number")
     shutil.rmtree(output / "checkpoint-new", ignore_errors=True)
     resumed = losses_of(run(recipe))
     assert len(resumed) == 6

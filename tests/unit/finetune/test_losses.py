@@ -2,14 +2,12 @@
 
 import json
 import math
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from onegen_model.errors import OneGenError
 from onegen_model.events import Passage
@@ -27,7 +25,8 @@ from onegen_model.finetune.loss.objective import Objective
 from onegen_model.finetune.run.training import run
 from onegen_model.transcript.renderer import Renderer
 from tests.conftest import MakeNetwork
-from tests.support.finetuning import losses_of, make_base, write_recipe
+from tests.support.finetuning import losses_of, write_recipe
+from tests.support.shared_gradients import gradients, gradients_of_two
 
 GENERATOR = torch.Generator().manual_seed(0)
 
@@ -150,7 +149,7 @@ def test_a_text_that_two_passages_share_is_embedded_once(renderer: Renderer) -> 
 
 
 def test_bpr_sees_own_negatives_only(renderer: Renderer, make_network: MakeNetwork) -> None:
-    """What stands beside an example in the batch changes nothing."""
+    """The other examples of a batch change nothing."""
     objective = Objective(make_network("llama"), LossSettings(contrastive="bpr"))
     collator = Collator(renderer, TOWNS)
     alone = [objective(**collator([e]))["contrastive_loss"].item() for e in examples()]
@@ -174,11 +173,8 @@ def test_without_the_contrastive_loss_no_passage_is_read(
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_micro_batches_add_up_to_one_batch(
-    tmp_path: Path, make_network: MakeNetwork, size: int
-) -> None:
-    """Target tokens are counted over the step: an example weighs the same wherever it stands."""
-    base = make_base(tmp_path / "base", make_network)
+def test_micro_batches_add_up_to_one_batch(base: Path, tmp_path: Path, size: int) -> None:
+    """Target tokens are counted over the step: an example has the same weight in any batch."""
     curves = []
     for batch in (4, size):
         trainer = {
@@ -207,34 +203,9 @@ def write_examples(folder: Path) -> None:
     (folder / "passages.jsonl").write_text(corpus, encoding="utf-8")
 
 
-def gradients(objective: Objective, batch: dict[str, Any], **options: Any) -> tuple[float, Tensor]:
-    outputs = objective(**batch, **options)
-    outputs["loss"].backward()
-    found = [p.grad for p in objective.parameters() if p.grad is not None]
-    return outputs["loss"].item(), torch.cat([g.flatten() for g in found])
-
-
-def work(rank: int, store: str, objective: Objective, batch: Any, results: Any) -> None:
-    """One of two processes, as DDP would run it: gradients are averaged."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    counts = torch.tensor(
-        [sum(len(c["labels"]) for c in batch["transcripts"]), len(batch["targets"])]
-    ).double()
-    dist.all_reduce(counts)
-    loss, gradient = gradients(objective, batch, divisors=counts / 2)
-    value = torch.tensor(loss, dtype=torch.float64)
-    for tensor in (value, gradient):
-        dist.all_reduce(tensor)
-    if rank == 0:
-        results.put((value.item() / 2, (gradient / 2).numpy()))
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 @pytest.mark.parametrize(("contrastive", "negatives"), [("info_nce", 0), ("bpr", 1)])
 def test_two_processes_compute_the_loss_of_one(
-    renderer: Renderer, make_network: MakeNetwork, tmp_path: Path, contrastive: Any, negatives: int
+    renderer: Renderer, make_network: MakeNetwork, contrastive: Any, negatives: int
 ) -> None:
     """The same value and gradient for the same global batch, passages of both processes seen."""
     settings = LossSettings(contrastive=contrastive, cross_device_negatives=True)
@@ -243,37 +214,16 @@ def test_two_processes_compute_the_loss_of_one(
     # Both processes hold passages that are the other's positives.
     rows[3] = TrainingExample("3", "what is it?", (rows[0].segments[0], rows[3].segments[1]))
     loss, gradient = gradients(Objective(make_network("llama"), settings), collator(rows))
-    context = multiprocessing.get_context("fork")
-    results = context.Queue()
-    workers = [
-        context.Process(
-            target=work,
-            args=(
-                rank,
-                str(tmp_path / "store"),
-                Objective(make_network("llama"), settings),
-                collator(rows[:3] if rank == 0 else rows[3:]),
-                results,
-            ),
-        )
-        for rank in range(2)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        shared_loss, shared_gradient = results.get(timeout=60)
-    finally:
-        for worker in workers:
-            worker.join(timeout=10)
-            worker.kill()
+    batches = (collator(rows[:3]), collator(rows[3:]))
+    objective = Objective(make_network("llama"), settings)
+    shared_loss, shared_gradient = gradients_of_two(objective, batches)
     assert shared_loss == pytest.approx(loss, abs=1e-5)
-    assert torch.allclose(torch.from_numpy(shared_gradient), gradient, atol=1e-5)
+    assert torch.allclose(shared_gradient, gradient, atol=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_its_examples(
-    tmp_path: Path, make_network: MakeNetwork
+    base: Path, tmp_path: Path
 ) -> None:
-    base = make_base(tmp_path / "base", make_network)
     recipe = write_recipe(
         tmp_path / "run", base, trainer={"max_steps": 4, "learning_rate": 1e38, "max_grad_norm": 0}
     )
@@ -285,15 +235,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_examples(
 
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
 def test_memory_that_runs_out_names_the_knobs(
-    tmp_path: Path,
-    make_network: MakeNetwork,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: type[Exception],
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise kind("no more")
 
-    base = make_base(tmp_path / "base", make_network)
     monkeypatch.setattr(Objective, "forward", fail)
     with pytest.raises(
         OneGenError, match=r"at step 1, .*halve trainer.per_device_train_batch_size"

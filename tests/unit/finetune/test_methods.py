@@ -122,20 +122,6 @@ def test_checkpointed_activations_change_no_gradient(
         assert torch.allclose(value, gradients[1][key], atol=1e-9), key
 
 
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> dict[bool, Path]:
-    """Plain bases without control tokens, as somebody would have them on disk; tied or not."""
-    folder = tmp_path_factory.mktemp("bases")
-    return {
-        tied: make_base(folder / f"tied-{tied}", make_network, tied=tied) for tied in (True, False)
-    }
-
-
-@pytest.fixture
-def base(bases: dict[bool, Path]) -> Path:
-    return bases[False]
-
-
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize(
     "changes",

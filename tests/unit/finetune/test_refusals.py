@@ -12,17 +12,16 @@ from transformers.integrations import integration_utils
 
 from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.finetune.data.collator import CollatorSettings
+from onegen_model.finetune.data.collator import Collator, CollatorSettings
+from onegen_model.finetune.data.datasets import open_data
+from onegen_model.finetune.data.survey import usable
 from onegen_model.finetune.run import training as run_module
+from onegen_model.finetune.run.batch_checks import warn_of_lone_pairs
 from onegen_model.finetune.run.dry_run import count_steps, preview
+from onegen_model.finetune.run.start import load_renderer
 from onegen_model.finetune.run.training import run, training_arguments
 from tests.conftest import MakeNetwork
 from tests.support.finetuning import EXAMPLES, make_base, plain, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
 
 
 def refusal(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
@@ -176,5 +175,62 @@ def test_data_check_names_the_line_of_an_id_that_was_there_before(
     assert main([*command, "--model", str(base)]) == 1
     shown = capsys.readouterr().out
     first = f"{recipe.train}:2"
-    assert f"{recipe.train}:5: example '1': its id stands in {first} already" in shown
+    assert f"{recipe.train}:5: example '1': its id is in {first} already" in shown
     assert "Problems:    1" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "trainer", "warned"),
+    [
+        ({}, {}, "The last batch of each epoch holds one example, and 7 of 7"),
+        ({}, {"per_device_train_batch_size": 1}, "Each batch holds one example, and 7 of 7"),
+        ({}, {"dataloader_drop_last": True}, ""),
+        ({}, {"per_device_train_batch_size": 4}, ""),
+        ({"cross_batch_negatives": 4}, {}, ""),
+        ({"contrastive": "bpr"}, {}, ""),
+    ],
+)
+def test_a_last_batch_of_one_pair_trained_nothing_without_a_word(
+    base: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    trainer: dict[str, Any],
+    warned: str,
+) -> None:
+    recipe = write_recipe(tmp_path, base, format="pairs", trainer=trainer, **changes)
+    pairs = [{"query": f"where is it {n}?", "positive": f"by the sea {n}"} for n in range(7)]
+    recipe.train.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    data = open_data(recipe.format, recipe.train, None)
+    collator = Collator(load_renderer(base, 64), data.passages)
+    examples = usable(data, collator, "error")
+    warn_of_lone_pairs(recipe, examples, training_arguments(recipe))
+    assert (warned in caplog.text) if warned else not caplog.text
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_lines_of_another_format_were_a_list_of_unknown_fields(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    recipe = write_recipe(tmp_path, base)
+    recipe.train.write_text(json.dumps({"query": "where?", "positive": "by the sea"}) + "\n")
+    if command == "train":
+        shown = refusal(tmp_path, capsys)
+    else:
+        assert main(["data", "check", str(recipe.train), "--model", str(base)]) == 1
+        shown = capsys.readouterr().out
+    assert "the lines look like pairs: try `format: pairs` in a recipe" in shown
+    assert "`--format pairs` on the command line" in shown
+
+
+def test_all_problems_of_a_recipe_are_named_at_once(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recipe(tmp_path, base)
+    file = tmp_path / "recipe.yaml"
+    bad = {"temprature": 1, "dtype": "float8", "adapter": {"rank": "many"}}
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | bad))
+    line = refusal(tmp_path, capsys)
+    assert "dtype is 'float8'; expected one of float32, bfloat16, float16; choose one" in line
+    assert "adapter: rank is 'many'; expected a whole number" in line
+    assert "has the key 'temprature'" in line

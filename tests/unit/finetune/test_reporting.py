@@ -9,9 +9,8 @@ from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import recipe_with_dev
-from tests.support.finetuning import losses_of, make_base
+from tests.support.finetuning import losses_of
 
 LOSSES = ("loss", "language_modeling_loss", "contrastive_loss")
 
@@ -26,11 +25,10 @@ class Reporter(TrainerCallback):
 
 
 def test_a_reporter_is_told_both_losses_of_training_and_of_measuring(
-    tmp_path: Path, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "fake", Reporter)
     monkeypatch.setattr(Reporter, "told", [])
-    base = make_base(tmp_path / "base", make_network)
     trainer = {"max_steps": 2, "report_to": "fake"}
     output = run(recipe_with_dev(tmp_path / "run", base, trainer=trainer))
     trained = [{n: log[n] for n in LOSSES} for log in Reporter.told if "loss" in log]

@@ -9,14 +9,8 @@ import yaml
 
 from onegen_model.cli import main
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import recipe_with_dev, state_of, write_dev
-from tests.support.finetuning import make_base, write_recipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +79,7 @@ def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
     lines = Path(keys["train"]).read_text().splitlines(keepends=True)
     (folder / "mined.jsonl").write_text("".join(reversed(lines)))
     assert main(["train", str(change(folder, train=str(folder / "mined.jsonl")))]) == 2
-    assert "was begun with another train; expected the same" in capsys.readouterr().err
+    assert "was started with another train; expected the same" in capsys.readouterr().err
     trainer = keys["trainer"] | {"max_steps": 4, "learning_rate": 1e-3}
     less_padded = keys.get("collator", {}) | {"chunk_tokens": 64}
     recipe = change(folder, train=keys["train"], trainer=trainer, collator=less_padded)
@@ -111,7 +105,7 @@ def test_other_layers_than_a_begun_run_opened_are_one_error(
     run(write_recipe(tmp_path, base, method="top_layers", adapter=adapter, trainer=trainer))
     for changes in ({"adapter": {"top_layers": 2}}, {"method": "full", "adapter": {}}):
         assert main(["train", str(change(tmp_path, **changes))]) == 2
-        assert "saved other weights than learn now" in capsys.readouterr().err
+        assert "saved other weights than are trained now" in capsys.readouterr().err
 
 
 def test_without_dev_a_run_keeps_its_last_step_and_says_nothing_else(folder: Path) -> None:
@@ -146,3 +140,50 @@ def test_looking_at_the_start_costs_no_patience(base: Path, tmp_path: Path) -> N
               if "eval_loss" in log}  # fmt: skip
     assert sorted(values.values(), reverse=True) == list(values.values()), "each step gains"
     assert state["global_step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        ({"learning_rate": 1e-3}, "trainer.learning_rate was 0.0 and is 0.001"),
+        ({"max_steps": 2}, "trainer.max_steps was 3 and is 2"),
+        ({"weight_decay": 0.5}, "trainer.weight_decay was None and is 0.5"),
+    ],
+)
+def test_a_changed_setting_under_a_finished_output_was_ignored(
+    folder: Path, capsys: pytest.CaptureFixture[str], trainer: dict[str, Any], message: str
+) -> None:
+    before = {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()}
+    keys = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert main(["train", str(change(folder, trainer=keys["trainer"] | trainer))]) == 2
+    error = capsys.readouterr().err
+    assert f"is finished, and {message}; expected the settings that it was trained with" in error
+    assert {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()} == before
+
+
+def test_what_changes_no_weight_may_change_under_a_finished_output(folder: Path) -> None:
+    keys = yaml.safe_load((folder / "recipe.yaml").read_text())
+    trainer = keys["trainer"] | {"logging_steps": 2, "report_to": "none"}
+    assert main(["train", str(change(folder, trainer=trainer, license="mit"))]) == 0
+    assert "license: mit" in (folder / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def rates_of(output: Path) -> list[float]:
+    return [log["learning_rate"] for log in state_of(output)["log_history"] if "loss" in log]
+
+
+def test_the_first_step_after_raising_max_steps_had_rate_zero(base: Path, tmp_path: Path) -> None:
+    straight = run(write_recipe(tmp_path / "straight", base, trainer={"max_steps": 4}))
+    output = run(write_recipe(tmp_path / "run", base, trainer={"max_steps": 2, "save_steps": 2}))
+    run(write_recipe(tmp_path / "run", base, trainer={"max_steps": 4}))
+    assert rates_of(output)[2:] == pytest.approx(rates_of(straight)[2:])
+    assert min(rates_of(output)) > 0
+
+
+def test_a_changed_learning_rate_was_ignored_when_a_run_was_resumed(
+    base: Path, tmp_path: Path
+) -> None:
+    trainer = {"max_steps": 2, "lr_scheduler_type": "constant", "learning_rate": 0.01}
+    run(write_recipe(tmp_path, base, trainer=trainer))
+    longer = trainer | {"max_steps": 3, "learning_rate": 0.002}
+    assert rates_of(run(write_recipe(tmp_path, base, trainer=longer))) == [0.01, 0.01, 0.002]

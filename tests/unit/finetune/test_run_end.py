@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +18,7 @@ from onegen_model.finetune.run.plot import draw_run, series
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainer import JointTrainer
 from onegen_model.finetune.run.training import export, run
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import make_base, write_recipe
+from tests.support.finetuning import write_recipe
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HISTORY = [
@@ -29,9 +28,9 @@ HISTORY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+@pytest.fixture(autouse=True)
+def no_picture() -> None:
+    """Here pictures are drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +121,7 @@ def test_the_card_tells_what_was_trained_on_what(finished: Recipe, base: Path) -
     card = (finished.output / "README.md").read_text(encoding="utf-8")
     told = cells(card)
     sha256 = json.loads((finished.output / "onegen.json").read_text())["base"]["sha256"]
-    assert told["Base"] == f"base, sha256 `{sha256}`"
+    assert told["Base"] == f"{base.name}, sha256 `{sha256}`"
     assert told["Steps"] == "6 of 6"
     assert told["Questions seen"] == "12"
     assert told["Method"] == "lora"
@@ -165,7 +164,7 @@ def test_a_card_written_by_hand_stays_and_our_own_is_renewed(
     card.write_text("---\nlicense: mit\n---\nMine.\n", encoding="utf-8")
     run(recipe)
     assert card.read_text(encoding="utf-8") == "---\nlicense: mit\n---\nMine.\n"
-    assert "was written by hand and stays as it is" in caplog.text
+    assert "was written by hand and is kept" in caplog.text
     card.unlink()
     run(recipe)
     assert "| Steps | 1 of 1 |" in card.read_text(encoding="utf-8")
@@ -188,15 +187,16 @@ def test_export_takes_card_and_picture_along(finished: Recipe, tmp_path: Path) -
     (tmp_path / "away.png").rename(finished.output / "run.png")
 
 
-def test_whole_weights_are_no_adapter_to_export(finished: Recipe, tmp_path: Path) -> None:
+def test_whole_weights_are_no_adapter_to_export(
+    finished: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "whole"
     shutil.copytree(finished.output, source, ignore=shutil.ignore_patterns("adapter_*", "check*"))
     script = Path(__file__).parents[3] / "training" / "export.py"
-    done = subprocess.run(
-        [sys.executable, script, source, tmp_path / "target"], capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {source} holds no adapter; expected"), done.stderr
+    monkeypatch.setattr(sys, "argv", ["export.py", str(source), str(tmp_path / "target")])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert str(ended.value).startswith(f"error: {source} holds no adapter; expected")
     assert not (tmp_path / "target").exists()
 
 

@@ -11,15 +11,9 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.loss.objective import Objective
 from onegen_model.finetune.run.start import start
 from onegen_model.finetune.run.training import run
-from tests.conftest import MakeNetwork
-from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, make_base, write_recipe
+from tests.support.finetuning import EXAMPLES, PASSAGES, losses_of, write_recipe
 
 ONE_STEP = {"max_steps": 1, "save_steps": 1, "per_device_train_batch_size": len(EXAMPLES)}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,8 @@ from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, Tr
 from onegen_model.finetune.run.dev_set import EarlyStopping, Patience, evaluations_without_gain
 from onegen_model.finetune.run.training import run
 from onegen_model.model import OneGenModel
-from tests.conftest import MakeNetwork
 from tests.support.development_sets import dev_values, recipe_with_dev, state_of
-from tests.support.finetuning import PASSAGES, make_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory, make_network: MakeNetwork) -> Path:
-    return make_base(tmp_path_factory.mktemp("bases") / "base", make_network)
+from tests.support.finetuning import PASSAGES
 
 
 @pytest.mark.parametrize("min_delta", [0.0, 0.15])
@@ -75,7 +69,7 @@ def test_a_run_that_was_ended_stays_ended_until_patience_is_raised(
     adapter = (output / "adapter_model.safetensors").read_bytes()
     assert ended < 12
     run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 2}))
-    assert "raise early_stopping.patience to go on" in caplog.text
+    assert "raise early_stopping.patience to continue" in caplog.text
     assert state_of(output)["global_step"] == ended
     assert (output / "adapter_model.safetensors").read_bytes() == adapter
     run(recipe_with_dev(tmp_path, base, early_stopping={"patience": 9}))

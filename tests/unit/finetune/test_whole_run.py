@@ -34,7 +34,7 @@ def test_a_run_does_not_go_on_over_other_base_weights_of_the_same_name(
     run(write_recipe(tmp_path, base, trainer={"max_steps": 1}))
     spoil(base / "model.safetensors")
     longer = write_recipe(tmp_path, base, trainer={"max_steps": 2})
-    with pytest.raises(CheckpointError, match="was begun with another base_sha256; expected"):
+    with pytest.raises(CheckpointError, match="was started with another base_sha256; expected"):
         run(longer)
 
 
@@ -56,7 +56,7 @@ def test_whole_weights_do_not_go_on_over_another_adapter_of_the_same_name(
     recipe = write_recipe(tmp_path / "second", base, **top, trainer={"max_steps": 1})
     run(recipe)
     spoil(adapter / "adapter_model.safetensors")
-    with pytest.raises(CheckpointError, match="was begun with another adapter_from_sha256"):
+    with pytest.raises(CheckpointError, match="was started with another adapter_from_sha256"):
         run(recipe)
 
 
@@ -108,8 +108,11 @@ def test_what_a_process_has_not_saved_is_missed_aloud(
     run(recipe)
     shutil.rmtree(recipe.output / "checkpoint-6")
     run(recipe)
-    assert "goes on without" not in caplog.text
+    assert "resumes without it" not in caplog.text
     shutil.rmtree(recipe.output / "checkpoint-6")
     (recipe.output / "checkpoint-3" / "passage_memory_0.pt").unlink()
     run(recipe)
-    assert "checkpoint-3 has no passage_memory_0.pt: other processes than now" in caplog.text
+    assert (
+        "checkpoint-3 has no passage_memory_0.pt: it was saved by another number of processes"
+        in caplog.text
+    )

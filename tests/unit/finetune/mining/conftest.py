@@ -1,4 +1,4 @@
-"""Towns on rivers to mine for, and a searcher that is killed."""
+"""Towns on rivers to mine for, and a retriever that is killed."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.mining import mine as mining
-from onegen_model.finetune.mining.mine import Sources
-from onegen_model.finetune.mining.search import Bm25Searcher, MiningQuery, Vector
+from onegen_model.finetune.mining.mine import MiningSources
+from onegen_model.finetune.mining.search import Bm25CandidateRetriever, MiningQuery, Vector
 from onegen_model.transcript.renderer import Renderer
 
 TOWNS = ("alba", "brig", "cary", "dorn", "elva", "fink", "gora", "hull")
@@ -71,14 +71,14 @@ def passages(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def sources(train: Path, passages: Path) -> Sources:
-    return Sources(open_data("transcripts", train, passages))
+def sources(train: Path, passages: Path) -> MiningSources:
+    return MiningSources(open_data("transcripts", train, passages))
 
 
 class Failing:
-    """A searcher that is killed after some blocks."""
+    """A retriever that is killed after some blocks."""
 
-    def __init__(self, inner: Bm25Searcher, calls: int) -> None:
+    def __init__(self, inner: Bm25CandidateRetriever, calls: int) -> None:
         self.corpus, self.name, self.floor = inner.corpus, inner.name, inner.floor
         self._inner, self._calls = inner, calls
 

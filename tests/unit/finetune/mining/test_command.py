@@ -11,11 +11,15 @@ from onegen_model.cli import main
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.datasets import open_data
-from onegen_model.finetune.mining import search as searching
-from onegen_model.finetune.mining.mine import Sources, mine
+from onegen_model.finetune.mining import search as candidate_search
+from onegen_model.finetune.mining.mine import MiningSources, mine
 from onegen_model.finetune.mining.negatives import MiningSettings
 from onegen_model.finetune.mining.resumable_file import PartialFile
-from onegen_model.finetune.mining.search import Bm25Searcher, Corpus, ModelSearcher
+from onegen_model.finetune.mining.search import (
+    Bm25CandidateRetriever,
+    MiningCorpus,
+    ModelCandidateRetriever,
+)
 from tests.unit.finetune.mining.conftest import (
     Failing,
     corpus_lines,
@@ -30,9 +34,9 @@ from tests.unit.finetune.mining.conftest import (
 
 @pytest.mark.usefixtures("small_blocks")
 def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
-    sources: Sources, tmp_path: Path
+    sources: MiningSources, tmp_path: Path
 ) -> None:
-    bm25, settings = Bm25Searcher(sources.corpus), MiningSettings()
+    bm25, settings = Bm25CandidateRetriever(sources.corpus), MiningSettings()
     whole = mine(sources, bm25, settings, tmp_path / "whole.jsonl")
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
@@ -51,8 +55,8 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_other_settings_do_not_go_on_unless_forced(sources: Sources, tmp_path: Path) -> None:
-    bm25, out = Bm25Searcher(sources.corpus), tmp_path / "out.jsonl"
+def test_other_settings_do_not_go_on_unless_forced(sources: MiningSources, tmp_path: Path) -> None:
+    bm25, out = Bm25CandidateRetriever(sources.corpus), tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
         mine(sources, Failing(bm25, 1), MiningSettings(), out)
     other = MiningSettings(num_negatives=2)
@@ -64,15 +68,15 @@ def test_other_settings_do_not_go_on_unless_forced(sources: Sources, tmp_path: P
 
 @pytest.mark.usefixtures("small_blocks")
 def test_another_corpus_does_not_go_on(
-    sources: Sources, tmp_path: Path, train: Path, passages: Path
+    sources: MiningSources, tmp_path: Path, train: Path, passages: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
-        mine(sources, Failing(Bm25Searcher(sources.corpus), 1), MiningSettings(), out)
+        mine(sources, Failing(Bm25CandidateRetriever(sources.corpus), 1), MiningSettings(), out)
     write(passages, [*corpus_lines(), {"id": "new", "text": "Something new."}])
-    other = Sources(open_data("transcripts", train, passages))
+    other = MiningSources(open_data("transcripts", train, passages))
     with pytest.raises(InvalidInputError, match="corpus was"):
-        mine(other, Bm25Searcher(other.corpus), MiningSettings(), out)
+        mine(other, Bm25CandidateRetriever(other.corpus), MiningSettings(), out)
 
 
 def test_force_goes_on_too_where_nothing_changed(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_a_damaged_partial_file_is_one_clear_error(tmp_path: Path, damage: str) 
         (tmp_path / "out.partial.json").write_text('{"settings":')
     else:
         (tmp_path / "out.partial").write_text("")
-    with pytest.raises(InvalidInputError, match=r"cannot be gone on with.*--force"):
+    with pytest.raises(InvalidInputError, match=r"cannot be resumed.*--force"):
         PartialFile(tmp_path / "out", {})
     assert PartialFile(tmp_path / "out", {}, force=True).done == 0
 
@@ -110,18 +114,18 @@ def test_the_command_mines_and_what_it_writes_is_sound(
     assert main([*command, "--negatives", "3", "--ranks", "1-20"]) == 0
     shown = capsys.readouterr().out
     assert "30 for 10 retrievals with a positive (3.00 each)" in shown
-    assert "10 candidates hold the answer" in shown
+    assert "10 candidates contain the answer" in shown
     assert main(command) == 2
     assert "exists; expected a new file" in capsys.readouterr().err
     assert main([*command, "--json", "--force"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["file"] == str(out)
     assert told["negatives"] == 40
-    assert Sources(open_data("transcripts", out, passages)).corpus
+    assert MiningSources(open_data("transcripts", out, passages)).corpus
 
 
 def test_the_command_searches_with_a_model(
-    train: Path, passages: Path, tmp_path: Path, model: Any, sources: Sources
+    train: Path, passages: Path, tmp_path: Path, model: Any, sources: MiningSources
 ) -> None:
     asked = []
 
@@ -129,8 +133,8 @@ def test_the_command_searches_with_a_model(
         asked.append((name, dtype))
         return model
 
-    searcher = ModelSearcher(model, sources.corpus, tmp_path / "other")
-    mine(sources, searcher, MiningSettings(), tmp_path / "expected.jsonl")
+    retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path / "other")
+    mine(sources, retriever, MiningSettings(), tmp_path / "expected.jsonl")
     command = ["mine", str(train), "--passages", str(passages)]
     for name, choice in (("a", "model"), ("b", "some/folder")):
         out = tmp_path / f"{name}.jsonl"
@@ -151,9 +155,13 @@ def test_ctrl_c_says_how_to_go_on(
     out = tmp_path / "mined.jsonl"
     command = ["mine", str(train), "--passages", str(passages), "--out", str(out)]
     with monkeypatch.context() as patched:
-        patched.setattr(searching, "Bm25Searcher", lambda corpus: Failing(Bm25Searcher(corpus), 2))
+        patched.setattr(
+            candidate_search,
+            "Bm25CandidateRetriever",
+            lambda corpus: Failing(Bm25CandidateRetriever(corpus), 2),
+        )
         assert main(command) == 130
-    assert "run the same command again to go on" in capsys.readouterr().err
+    assert "run the same command again to resume" in capsys.readouterr().err
     assert main(command) == 0
     assert len(read(out)) == 10
 
@@ -167,7 +175,7 @@ def test_ctrl_c_says_how_to_go_on(
         (["--margin", "nan"], "relative_margin=nan"),
         (["--out", "nowhere/out.jsonl"], "expected a file in a folder that exists"),
         (["--out", "out.jsonl.gz"], "no .gz"),
-        (["--out", "train.jsonl", "--force"], "not the one that is read"),
+        (["--out", "train.jsonl", "--force"], "other than the file that is read"),
         (["--out", "passages.jsonl", "--force"], "is the corpus"),
         (["--passages", "nowhere.jsonl"], "No file nowhere.jsonl"),
     ],
@@ -193,18 +201,18 @@ def test_a_command_that_cannot_run_is_one_line(
 def test_data_that_cannot_be_mined_for_is_refused(tmp_path: Path, passages: Path) -> None:
     unknown = write(tmp_path / "a.jsonl", [transcript(0), transcript(1, positives=["gone"])])
     with pytest.raises(InvalidInputError, match=r"a.jsonl:2: .*no passage 'gone'"):
-        Sources(open_data("transcripts", unknown, passages))
+        MiningSources(open_data("transcripts", unknown, passages))
     aimless = write(tmp_path / "b.jsonl", [transcript(0, positives=[])])
     with pytest.raises(InvalidInputError, match=r"No retrieval of .* has a positive"):
-        Sources(open_data("transcripts", aimless, passages))
+        MiningSources(open_data("transcripts", aimless, passages))
 
 
 def test_without_bm25s_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm25s", None)
     with pytest.raises(MissingExtraError, match=r"onegen\[evaluate\]"):
-        Bm25Searcher(Corpus({"a": Passage("a", "text")}))
+        Bm25CandidateRetriever(MiningCorpus({"a": Passage("a", "text")}))
 
 
 def test_a_corpus_without_words_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="holds a word"):
-        Bm25Searcher(Corpus({"a": Passage("a", "?!")}))
+        Bm25CandidateRetriever(MiningCorpus({"a": Passage("a", "?!")}))

@@ -11,10 +11,20 @@ from transformers import PreTrainedModel
 
 from onegen_model.finetune.data.collator import Collator, CollatorSettings, content_key
 from onegen_model.finetune.data.datasets import open_data
-from onegen_model.finetune.mining import search as searching
-from onegen_model.finetune.mining.mine import Sources, _rank, mine, mining_queries, short_answer
+from onegen_model.finetune.mining import search as candidate_search
+from onegen_model.finetune.mining.mine import (
+    MiningSources,
+    _rank,
+    mine,
+    mining_queries,
+    short_answer,
+)
 from onegen_model.finetune.mining.negatives import MiningSettings
-from onegen_model.finetune.mining.search import Bm25Searcher, ModelSearcher, Vector
+from onegen_model.finetune.mining.search import (
+    Bm25CandidateRetriever,
+    ModelCandidateRetriever,
+    Vector,
+)
 from onegen_model.retrieval.bm25 import words
 from onegen_model.retrieval.embedder import embed_ids
 from onegen_model.transcript.renderer import Renderer
@@ -62,9 +72,11 @@ def test_words_have_no_case_and_no_punctuation() -> None:
 
 
 def test_mining_with_bm25_finds_what_reads_alike_and_is_wrong(
-    sources: Sources, tmp_path: Path, train: Path
+    sources: MiningSources, tmp_path: Path, train: Path
 ) -> None:
-    summary = mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    summary = mine(
+        sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl"
+    )
     mined = read(tmp_path / "out.jsonl")
     for number, (before, after) in enumerate(zip(read(train), mined, strict=True)):
         town = TOWNS[number % 8]
@@ -80,9 +92,9 @@ def test_mining_with_bm25_finds_what_reads_alike_and_is_wrong(
     assert summary.holding_answer == 10
 
 
-def test_answers_can_be_kept_and_negatives_added_to(sources: Sources, tmp_path: Path) -> None:
+def test_answers_can_be_kept_and_negatives_added_to(sources: MiningSources, tmp_path: Path) -> None:
     settings = MiningSettings(num_negatives=1, keep_answers=True, keep_negatives=True)
-    mine(sources, Bm25Searcher(sources.corpus), settings, tmp_path / "out.jsonl")
+    mine(sources, Bm25CandidateRetriever(sources.corpus), settings, tmp_path / "out.jsonl")
     mined = read(tmp_path / "out.jsonl")
     assert all(negatives(line)[0] == "hull-mill" for line in mined)
     assert [len(negatives(line)) for line in mined] == [2] * 10
@@ -93,27 +105,29 @@ def test_a_positive_of_the_same_query_elsewhere_is_no_negative(
     tmp_path: Path, passages: Path
 ) -> None:
     lines = [transcript(0), transcript(0, positives=["alba-church"])]
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
-    mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
+    mine(sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
     for line in read(tmp_path / "out.jsonl"):
         assert not {"alba-church", "alba-river"} & set(negatives(line))
 
 
 def test_equal_scores_stand_in_the_order_of_the_corpus_up_to_the_last_rank(
-    sources: Sources,
+    sources: MiningSources,
 ) -> None:
-    searcher = Bm25Searcher(sources.corpus)
+    retriever = Bm25CandidateRetriever(sources.corpus)
     scores = np.ones(len(sources.corpus), np.float32)
     scores[-2] = 2
     for depth in (1, 2, 5, 13, 100):
-        found = [sources.corpus.row(one.passage) for one in _rank(searcher, scores, depth)]
+        found = [sources.corpus.row(one.passage) for one in _rank(retriever, scores, depth)]
         assert found == [22, *range(22), 23][:depth]
 
 
 def test_a_retrieval_without_positive_stays_as_it_is(tmp_path: Path, passages: Path) -> None:
     lines = [transcript(0), transcript(1, positives=[])]
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
-    summary = mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
+    summary = mine(
+        sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl"
+    )
     assert read(tmp_path / "out.jsonl")[1] == lines[1]
     assert summary.queries == 1
 
@@ -121,8 +135,10 @@ def test_a_retrieval_without_positive_stays_as_it_is(tmp_path: Path, passages: P
 def test_a_query_that_finds_no_word_keeps_its_negatives(tmp_path: Path, passages: Path) -> None:
     line = transcript(0)
     line["segments"][0]["text"] = "xyzzy?"
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
-    summary = mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
+    summary = mine(
+        sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl"
+    )
     assert negatives(read(tmp_path / "out.jsonl")[0]) == negatives(line) != []
     assert (summary.negatives, summary.short, summary.none) == (0, 1, 1)
 
@@ -130,20 +146,20 @@ def test_a_query_that_finds_no_word_keeps_its_negatives(tmp_path: Path, passages
 def test_passages_inside_the_examples_are_part_of_the_corpus(tmp_path: Path) -> None:
     by_id = {line["id"]: {k: line[k] for k in ("title", "text")} for line in corpus_lines()}
     lines = [transcript(n, positives=[by_id[f"{TOWNS[n]}-river"]], negatives=[]) for n in range(8)]
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), None))
-    mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), None))
+    mine(sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
     for line in read(tmp_path / "out.jsonl"):
         assert len(negatives(line)) == 4
         assert all(one in by_id.values() for one in negatives(line))
-    again = Sources(open_data("transcripts", tmp_path / "out.jsonl", None))
+    again = MiningSources(open_data("transcripts", tmp_path / "out.jsonl", None))
     assert len(again.corpus) == 8
 
 
 def test_half_a_character_is_mined_for_like_any_other(tmp_path: Path, passages: Path) -> None:
     line = transcript(0, negatives=[{"text": "half \ud83d"}])
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", [line]), passages))
     settings = MiningSettings(keep_negatives=True)
-    mine(sources, Bm25Searcher(sources.corpus), settings, tmp_path / "out.jsonl")
+    mine(sources, Bm25CandidateRetriever(sources.corpus), settings, tmp_path / "out.jsonl")
     [mined] = open_data("transcripts", tmp_path / "out.jsonl", passages).examples
     assert len(mined.targets[0].negatives) == 5
 
@@ -155,9 +171,11 @@ def test_pairs_are_mined_too(tmp_path: Path) -> None:
         for town in TOWNS[:3]
         for text in (texts[3 * TOWNS.index(town)], texts[-1])
     ] + [{"query": "the mill of dorn", "positive": [texts[10]], "negative": texts[:1]}]
-    sources = Sources(open_data("pairs", write(tmp_path / "pairs.jsonl", lines), None))
+    sources = MiningSources(open_data("pairs", write(tmp_path / "pairs.jsonl", lines), None))
     settings = MiningSettings(num_negatives=2, range_max=4)
-    summary = mine(sources, Bm25Searcher(sources.corpus), settings, tmp_path / "out.jsonl")
+    summary = mine(
+        sources, Bm25CandidateRetriever(sources.corpus), settings, tmp_path / "out.jsonl"
+    )
     mined = read(tmp_path / "out.jsonl")
     assert summary.examples == len(mined) == 4
     alone = next(line for line in mined if line["query"] == "the mill of dorn")
@@ -169,9 +187,9 @@ def test_pairs_are_mined_too(tmp_path: Path) -> None:
 
 
 def test_training_draws_what_was_mined(
-    sources: Sources, tmp_path: Path, passages: Path, renderer: Renderer
+    sources: MiningSources, tmp_path: Path, passages: Path, renderer: Renderer
 ) -> None:
-    mine(sources, Bm25Searcher(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
+    mine(sources, Bm25CandidateRetriever(sources.corpus), MiningSettings(), tmp_path / "out.jsonl")
     data = open_data("transcripts", tmp_path / "out.jsonl", passages)
     collator = Collator(renderer, data.passages, CollatorSettings(num_negatives=4))
     batch = collator([data.examples[0]])
@@ -185,11 +203,11 @@ def test_training_draws_what_was_mined(
 
 
 def test_a_model_searches_with_the_states_at_its_query_tokens(
-    sources: Sources, model: Any, tmp_path: Path, renderer: Renderer
+    sources: MiningSources, model: Any, tmp_path: Path, renderer: Renderer
 ) -> None:
     queries = [query for e in sources.examples for query, _ in mining_queries(e)]
-    searcher = ModelSearcher(model, sources.corpus, tmp_path / "vectors")
-    scores = np.stack([row for row in searcher.score(queries) if row is not None])
+    retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path / "vectors")
+    scores = np.stack([row for row in retriever.score(queries) if row is not None])
     collator = Collator(renderer, sources.corpus.named, CollatorSettings())
     heads = []
     for example in sources.examples:
@@ -207,11 +225,11 @@ def test_both_hops_of_an_example_are_read_in_one_transcript(
     line = transcript(0)
     line["segments"].insert(1, transcript(3)["segments"][0])
     lines = [transcript(1), line]
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
     queries = [query for e in list(sources.examples) for query, _ in mining_queries(e)]
     assert [(query.example.id, query.hop) for query in queries] == [("1", 0), ("0", 0), ("0", 1)]
-    searcher = ModelSearcher(model, sources.corpus, tmp_path / "vectors")
-    found = np.stack([row for row in searcher.score(queries) if row is not None])
+    retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path / "vectors")
+    found = np.stack([row for row in retriever.score(queries) if row is not None])
     rendered = Collator(renderer, sources.corpus.named).render(sources.examples[1])
     heads = [rendered.ids[: at + 1] for at in rendered.query_positions]
     corpus = [renderer.embed_ids(passage) for passage in sources.corpus.passages]
@@ -221,20 +239,20 @@ def test_both_hops_of_an_example_are_read_in_one_transcript(
 
 @pytest.mark.usefixtures("small_blocks")
 def test_vectors_are_kept_and_embedded_again_only_where_damaged(
-    sources: Sources, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: MiningSources, model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "_SHARD", 10)
+    monkeypatch.setattr(candidate_search, "_SHARD", 10)
     embedded: list[int] = []
 
     def counted(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Vector:
         embedded.append(len(rows))
         return embed_ids(network, rows)
 
-    monkeypatch.setattr(searching, "embed_ids", counted)
+    monkeypatch.setattr(candidate_search, "embed_ids", counted)
 
     def run(name: str, model: Any) -> bytes:
-        searcher = ModelSearcher(model, sources.corpus, tmp_path / "vectors")
-        mine(sources, searcher, MiningSettings(), tmp_path / name)
+        retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path / "vectors")
+        mine(sources, retriever, MiningSettings(), tmp_path / name)
         return (tmp_path / name).read_bytes()
 
     first = run("a.jsonl", model)
@@ -255,9 +273,9 @@ def test_a_transcript_too_long_for_the_model_stays_as_it_is(
     long = transcript(0)
     long["question"] = "Which river? " * 300
     lines = [long, transcript(1)]
-    sources = Sources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
-    searcher = ModelSearcher(model, sources.corpus, tmp_path / "vectors")
-    summary = mine(sources, searcher, MiningSettings(), tmp_path / "out.jsonl")
+    sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
+    retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path / "vectors")
+    summary = mine(sources, retriever, MiningSettings(), tmp_path / "out.jsonl")
     mined = read(tmp_path / "out.jsonl")
     assert mined[0] == long
     assert negatives(mined[1]) != ["hull-mill"]

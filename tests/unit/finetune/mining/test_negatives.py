@@ -9,18 +9,18 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.data.collator import content_key
 from onegen_model.finetune.mining.negatives import (
-    Known,
     MiningSettings,
+    QueryLabels,
     Selection,
     holds_answer,
     select_negatives,
 )
 
 RANKED = [ScoredPassage(Passage(str(n), f"text {n}"), 1 - n / 10) for n in range(1, 9)]
-NONE_KNOWN = Known(frozenset(), 10.0)
+NONE_KNOWN = QueryLabels(frozenset(), 10.0)
 
 
-def select(known: Known = NONE_KNOWN, **settings: Any) -> Selection:
+def select(known: QueryLabels = NONE_KNOWN, **settings: Any) -> Selection:
     chosen = MiningSettings(**{"num_negatives": 3, "range_min": 1, "range_max": 8, **settings})
     return select_negatives(RANKED, known, chosen, random.Random(0))
 
@@ -36,7 +36,7 @@ def test_the_best_of_the_ranks_are_taken() -> None:
 
 
 def test_a_positive_is_known_by_its_content_whatever_its_id() -> None:
-    known = Known(frozenset({content_key(Passage("another id", "text 2"))}), 10.0)
+    known = QueryLabels(frozenset({content_key(Passage("another id", "text 2"))}), 10.0)
     assert ids(select(known)) == ["1", "3", "4"]
     assert ids(select(known, range_min=2)) == ["3", "4", "5"], "it holds a rank all the same"
 
@@ -61,7 +61,7 @@ def test_the_same_content_is_taken_once() -> None:
 def test_what_scores_too_near_a_positive_is_left_out(
     settings: dict[str, Any], expected: list[str]
 ) -> None:
-    selection = select(Known(frozenset(), 0.8), **settings)
+    selection = select(QueryLabels(frozenset(), 0.8), **settings)
     assert ids(selection) == expected
     assert selection.scoring_high == int(expected[0]) - 1
 
@@ -71,7 +71,7 @@ def test_a_margin_below_a_negative_score_is_still_below_it() -> None:
 
 
 def test_a_passage_with_the_answer_is_left_out_unless_wanted() -> None:
-    known = Known(frozenset(), 10.0, ("Text 1!", "text  3"))
+    known = QueryLabels(frozenset(), 10.0, ("Text 1!", "text  3"))
     selection = select(known)
     assert ids(selection) == ["2", "4", "5"]
     assert (selection.holding_answer, selection.scoring_high) == (2, 0)
