@@ -1,6 +1,6 @@
 """Make the training files of the default checkpoint from question sets and corpora.
 
-    python training/prepare_data.py --data ../shared/data --out runs/rounds --rounds 5
+    python training/prepare_data.py --data DATA --out runs/rounds --rounds 5
 
 Writes train.jsonl, passages.jsonl and a summary. Paragraphs longer than a passage are split as
 `onegen index` splits documents; the gold passage of a hop is the piece that holds its answer.

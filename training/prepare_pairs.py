@@ -1,6 +1,6 @@
 """Make retrieval-only training files from queries with the paragraphs that answer them.
 
-    python training/prepare_pairs.py --data ../shared/data --out runs/pairs
+    python training/prepare_pairs.py --data DATA --out runs/pairs
 
 Reads embed_pairs_train.jsonl.gz, whose lines name paragraphs of the two corpora, and writes
 train.jsonl (transcripts with "writes": false) and passages.jsonl. Lines of one query become one
