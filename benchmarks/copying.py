@@ -19,7 +19,7 @@ from onegen_model.evaluation.ask.zero_shot import load_base
 from onegen_model.evaluation.score.estimate import Estimate
 from onegen_model.evaluation.score.table import markdown
 
-NAMES = ["Ada", "Olav", "Brekke", "Lindqvist", "Szabó", "Mirza", "Ringo", "Condon", "Rosling"]
+NAMES = ["Ada", "Tobin", "Morwell", "Normane", "Årvik", "Tansy", "Brannoc", "Corsello", "Lanyard"]
 MONTHS = ["January", "March", "May", "June", "August", "October", "December"]
 WORDS = ["river", "film", "harbour", "director", "copper", "born", "album", "in", "the", "of"]
 LENGTH = 40
