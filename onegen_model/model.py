@@ -32,9 +32,9 @@ from onegen_model.options import (
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever
-from onegen_model.runtime import Runtime
+from onegen_model.runtime import Runtime, end_ids
 from onegen_model.transcript.answer import Answer
-from onegen_model.transcript.conversation import Question
+from onegen_model.transcript.conversation import Question, close_opening
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 
@@ -62,7 +62,10 @@ class OneGenModel(PickledByName):
         self.config = checkpoint.config
         self.fingerprint = checkpoint.fingerprint
         self.renderer = Renderer(
-            self.config.template, checkpoint.tokenizer, self.config.max_passage_tokens
+            self.config.template,
+            checkpoint.tokenizer,
+            self.config.max_passage_tokens,
+            end_ids(self.network),
         )
         self._runtime = Runtime(self.network, self.renderer, engine, max_queue)
 
@@ -171,6 +174,8 @@ class OneGenModel(PickledByName):
         check_options(options)
         if isinstance(retrieval, str):
             retrieval = RetrievalParams(mode=retrieval)
+        if sampling is not None and sampling.grammar is not None:
+            question = close_opening(self.renderer, question)
         return self.driver.submit(
             make_prompt(self.renderer, question, history),
             retriever,

@@ -10,7 +10,7 @@ from onegen_model.engine.base import Engine, StepEngine
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import EngineError
-from onegen_model.generation.driver import Driver, control_ids
+from onegen_model.generation.driver import Driver
 from onegen_model.generation.scheduler import MAX_QUEUE
 from onegen_model.transcript.renderer import Renderer
 
@@ -46,8 +46,7 @@ class Runtime:
         self.require_own_process()
         with self._lock:
             if self._engine is None:
-                control = control_ids(self._renderer, self._end_ids())
-                constrain = GrammarCompiler(self._renderer.tokenizer, control)
+                constrain = GrammarCompiler.of(self._renderer)
                 self._engine = TransformersEngine(self._network, constrain=constrain)
             return self._engine
 
@@ -57,9 +56,7 @@ class Runtime:
         engine = self.engine
         with self._lock:
             if self._driver is None:
-                self._driver = Driver(
-                    engine, self._renderer, self._end_ids(), max_queue=self._max_queue
-                )
+                self._driver = Driver(engine, self._renderer, max_queue=self._max_queue)
             return self._driver
 
     def close(self, error: Exception) -> None:
@@ -72,11 +69,6 @@ class Runtime:
             del self._network  # Memory is freed only when nobody refers to it.
         if driver is not None:
             driver.close(error)
-
-    def _end_ids(self) -> list[int]:
-        configured = getattr(self._network.generation_config, "eos_token_id", None)
-        extra = configured if isinstance(configured, list) else [configured]
-        return [i for i in extra if i is not None]
 
     def require_own_process(self) -> None:
         """In a forked child: begin anew with the same weights, or raise EngineError.
@@ -97,3 +89,10 @@ class Runtime:
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._engine = self._driver = None
+
+
+def end_ids(network: "PreTrainedModel") -> list[int]:
+    """Ids that end an answer by the generation config of the network."""
+    configured = getattr(network.generation_config, "eos_token_id", None)
+    found = configured if isinstance(configured, list) else [configured]
+    return [i for i in found if i is not None]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -29,23 +29,14 @@ from onegen_model.retrieval.protocol import (
 )
 from onegen_model.transcript.answer import Span
 from onegen_model.transcript.renderer import Renderer
-from onegen_model.transcript.tool_calls import TAGS
 
 _drivers: "weakref.WeakSet[Driver]" = weakref.WeakSet()
 
 
-def control_ids(renderer: Renderer, end_ids: Collection[int] = ()) -> ControlIds:
-    """What a renderer's tokens mean to a request; `end_ids` end it too."""
-    end = frozenset({renderer.end_id, *end_ids})
-    may_write = {renderer.query_id} | renderer.reflection_ids | _tag_ids(renderer)
-    masked = renderer.control_ids - end - may_write
-    return ControlIds(renderer.query_id, end, masked, renderer.empty_frame)
-
-
-def _tag_ids(renderer: Renderer) -> frozenset[int]:
-    """Added tokens that are text: the model writes them and they are shown."""
-    added = renderer.tokenizer.added_tokens_decoder.items()
-    return frozenset(token_id for token_id, token in added if token.content in TAGS)
+def control_ids(renderer: Renderer) -> ControlIds:
+    """What the tokens of a renderer mean to a request."""
+    roles = renderer.roles
+    return ControlIds(roles.query, roles.end, roles.masked, renderer.empty_frame)
 
 
 class Driver:
@@ -58,12 +49,10 @@ class Driver:
         self,
         engine: Engine | StepEngine,
         renderer: Renderer,
-        end_ids: Collection[int] = (),
         *,
         max_queue: int = MAX_QUEUE,
     ) -> None:
-        self._control = control_ids(renderer, end_ids)
-        self._hidden = renderer.control_ids - _tag_ids(renderer) | self._control.end
+        self._control = control_ids(renderer)
         self._engine: Engine = (
             Scheduler(engine, max_queue=max_queue) if isinstance(engine, StepEngine) else engine
         )
@@ -117,7 +106,7 @@ class Driver:
             sampling=sampling,
             retrieval=retrieval,
         )
-        stream = EventStream(request, retriever, self._renderer.tokenizer, self._hidden)
+        stream = EventStream(request, retriever, self._renderer)
         self._engine.submit(request, partial(self._delivery.take, stream))
         self._streams.add(stream)
         handle = RequestHandle(stream, self._renderer, tuple(opening))

@@ -37,8 +37,15 @@ class RequestHandle:
 
         What an unfinished answer at the end of the prompt began with is part of it.
         """
-        known = self.request.prompt.passage_ids
-        return fold(self.stream.events, self.request.ids, self.renderer, self.opening, known)
+        request = self.request
+        return fold(
+            self.stream.events,
+            request.ids,
+            self.renderer,
+            self.opening,
+            request.prompt.passage_ids,
+            constrained=request.sampling.grammar is not None,
+        )
 
 
 def submitted(handles: Sequence[RequestHandle | Exception]) -> list[RequestHandle]:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from onegen_model.events import (
     Event,
@@ -16,9 +16,7 @@ from onegen_model.events import (
 from onegen_model.request import Request
 from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.transcript.detokenizer import TextStream
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from onegen_model.transcript.renderer import Renderer
 
 Consumer = Literal["thread", "task"]
 
@@ -35,8 +33,7 @@ class EventStream:
         self,
         request: Request,
         retriever: AnyRetriever | None,
-        tokenizer: "PreTrainedTokenizerBase",
-        hidden: frozenset[int],
+        renderer: Renderer,
     ) -> None:
         self.request = request
         self.retriever = retriever
@@ -45,13 +42,13 @@ class EventStream:
         self.query: Query | None = None
         self.consumer: Consumer | None = None
         self.is_wanted = True
-        self._tokenizer = tokenizer
-        self._hidden = hidden
+        self._renderer = renderer
         self._text = self._new_span()
         self._passage_ids = request.prompt.passage_ids
 
     def _new_span(self) -> TextStream:
-        return TextStream(self._tokenizer, self._hidden, self.request.sampling.stop)
+        tokenizer, roles = self._renderer.tokenizer, self._renderer.roles
+        return TextStream(tokenizer, roles, self.request.sampling.stop)
 
     @property
     def has_finished(self) -> bool:
@@ -89,12 +86,11 @@ class EventStream:
         return event
 
     def _form_query(self, event: RetrievalRequested) -> Query:
-        lines = [line.strip() for line in self._text.text.splitlines()]
         question = self.request.prompt.question
         retrieval = self.request.retrieval
         return Query(
             event.query_embedding,
-            next((line for line in reversed(lines) if line), question),
+            self._renderer.template.query_text(self._text.text) or question,
             retrieval.top_k,
             retrieval.filter,
             self._passage_ids,

@@ -1,4 +1,4 @@
-"""One request's events folded into an answer."""
+"""Events of one request, folded into an answer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from onegen_model.transcript.renderer import Renderer
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """One hop: what was searched and what was put into the context."""
+    """One hop: the query text, and the passages that were inserted."""
 
     hop: int
     query: str
@@ -27,11 +27,12 @@ class Retrieval:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`text` is what stands in the answer frame, `steps` the other lines the model wrote.
+    """`text` is the text of the answer frame, `steps` are the other lines that the model wrote.
 
     `ids` is the whole context; as `history` of the next question it is not read again. `written`
-    holds the model's own ids, cut where passages were inserted, without query and end tokens.
-    `passage_ids` name all passages that `ids` hold, those of earlier turns included.
+    holds the ids of the written text, cut where passages were inserted: no query token, end token
+    or reflection token. `passage_ids` name all passages that `ids` hold, those of earlier turns
+    included.
     """
 
     text: str
@@ -46,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Text and ids of what was written between two insertions."""
+    """Text and ids that were written between two insertions."""
 
     text: str = ""
     ids: tuple[int, ...] = ()
@@ -58,20 +59,26 @@ def fold(
     renderer: Renderer,
     opening: Sequence[Span] = (Span(),),
     passage_ids: Sequence[str] = (),
+    *,
+    constrained: bool = False,
 ) -> Answer:
     """The answer that all events of one finished request add up to.
 
     `opening` is the unfinished answer that the request continued; `passage_ids` are the passages
-    that its prompt held.
+    that its prompt held. `constrained`: the request had a grammar, whose text is the answer as it
+    was written.
     """
-    spans = [span.text for span in opening]
+    begun = [span.text for span in opening]
+    spans = [*begun]
     written = [list(span.ids) for span in opening]
     retrievals: list[Retrieval] = []
+    new = ""
     for event in events:
         match event:
             case Token():
                 spans[-1] += event.text
-                written[-1] += [event.token_id] * renderer.is_text(event.token_id)
+                new += event.text
+                written[-1] += [event.token_id] * renderer.roles.is_text(event.token_id)
             case RetrievalRequested():
                 retrievals.append(Retrieval(event.hop, event.text))
             case PassagesInserted():
@@ -80,16 +87,11 @@ def fold(
                 written.append([])
             case Finished():
                 steps, text = renderer.template.parse(spans)
-                return Answer(
-                    text,
-                    steps,
-                    tuple(retrievals),
-                    event.usage,
-                    event.reason,
-                    tuple(ids),
-                    tuple(map(tuple, written)),
-                    (*passage_ids, *_inserted(retrievals)),
-                )
+                if constrained:
+                    steps, text = renderer.template.parse([*begun, ""])[0], new
+                known = (*passage_ids, *_inserted(retrievals))
+                parsed = (text, steps, tuple(retrievals), event.usage, event.reason)
+                return Answer(*parsed, tuple(ids), tuple(map(tuple, written)), known)
     raise ValueError("the events hold no Finished; expected all events of one request")
 
 

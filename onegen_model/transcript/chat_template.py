@@ -1,6 +1,6 @@
-"""A tokenizer's chat template, rendered with sentinels in place of contents and cut there.
+"""Chat template of a tokenizer, rendered with sentinels in place of contents and cut there.
 
-What the template itself says is tokenised with control tokens; contents never are.
+The template's own strings are tokenised with control tokens; contents never are.
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.transcript.tokens import encode
+from onegen_model.transcript.text_guard import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,23 +21,36 @@ Tools: TypeAlias = Sequence[Mapping[str, Any]]
 Parts: TypeAlias = tuple[tuple[int, ...] | str, ...]
 
 _SENTINEL = re.compile("\ue000[a-z0-9]+\ue001")
+_MARK = re.compile("[\ue000\ue001]")
+
+# The tags of a tool's result, where the template has no role for it.
+RESPONSE_TAGS = ("<tool_response>", "</tool_response>")
 
 
 def sentinel(name: str) -> str:
-    """Stands for a content; `name` is of lower-case letters and digits."""
+    """The string that stands for a content; `name` has lower-case letters and digits only."""
     return f"\ue000{name}\ue001"
 
 
 def supports_tools(tokenizer: "PreTrainedTokenizerBase") -> bool:
     """Whether the chat template has a place for tools."""
-    return "tools" in _source(tokenizer, [{}])
+    if not tokenizer.chat_template:
+        return False
+    return "tools" in str(tokenizer.get_chat_template(tools=[{}]))
+
+
+def own_text(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Everything that the chat template can say by itself: its source, and our folded roles."""
+    known = tokenizer.chat_template or ""
+    sources = known.values() if isinstance(known, Mapping) else [known]
+    return "\n".join((*sources, *RESPONSE_TAGS))
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn], tools: Tools = ()) -> str:
-    """The conversation as text, ready for the next reply; raises InvalidInputError.
+    """The conversation as text, up to where the next reply begins; raises InvalidInputError.
 
-    A template that refuses a system turn gets it in front of the first question; one that
-    refuses tool turns gets them as the user's.
+    Where a template refuses a system turn, its text is put in front of the first question; where
+    it refuses tool turns, they become turns of the user.
     """
     contents = [content for _, content in turns]
     for attempt in (turns, _fold_tools(turns), _fold_system(turns), _fold_all(turns)):
@@ -78,12 +91,12 @@ def _try(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn], tools: Too
                 add_generation_prompt=True,
             )
         )
-    except Exception:  # A chat template is foreign code and may refuse with any error.
+    except Exception:  # A chat template is foreign code, which may raise any error.
         return ""
 
 
 def _plain(tokenizer: "PreTrainedTokenizerBase", turns: Sequence[Turn]) -> str:
-    """What a base model without a chat template reads."""
+    """The prompt of a base model, which has no chat template."""
     end = tokenizer.eos_token or ""
     forms = {"system": "{}\n", "user": "Question: {}\n", "assistant": f"Answer:{{}}{end}\n"}
     body = "".join(forms.get(role, "{}\n").format(content) for role, content in turns)
@@ -98,9 +111,10 @@ def _fold_system(turns: Sequence[Turn]) -> list[Turn]:
 
 def _fold_tools(turns: Sequence[Turn]) -> list[Turn]:
     folded: list[Turn] = []
+    start, end = RESPONSE_TAGS
     for role, content in turns:
         if role == "tool":
-            role, content = "user", f"<tool_response>\n{content}\n</tool_response>"
+            role, content = "user", f"{start}\n{content}\n{end}"
         if folded and role == folded[-1][0] == "user":
             content = f"{folded.pop()[1]}\n\n{content}"
         folded.append((role, content))
@@ -111,14 +125,10 @@ def _fold_all(turns: Sequence[Turn]) -> list[Turn]:
     return _fold_system(_fold_tools(turns))
 
 
-def _source(tokenizer: "PreTrainedTokenizerBase", tools: list[dict[str, Any]] | None) -> str:
-    return str(tokenizer.get_chat_template(tools=tools)) if tokenizer.chat_template else ""
-
-
 def hide(value: Any, is_control: "re.Pattern[str]", found: dict[str, str]) -> Any:
-    """`value` with a sentinel for each of its strings that holds a control token.
+    """`value` with a sentinel for each of its strings that holds a control token or a sentinel.
 
-    `found` maps each sentinel to what it stands for, as JSON shows it.
+    Adds to `found` what each sentinel stands for, as JSON shows it.
     """
     if isinstance(value, Mapping):
         return {
@@ -127,7 +137,7 @@ def hide(value: Any, is_control: "re.Pattern[str]", found: dict[str, str]) -> An
         }
     if isinstance(value, list | tuple):
         return [hide(item, is_control, found) for item in value]
-    if isinstance(value, str) and is_control.search(value):
+    if isinstance(value, str) and (is_control.search(value) or _MARK.search(value)):
         mark = sentinel(f"t{len(found)}")
         found[mark] = json.dumps(value, ensure_ascii=False)[1:-1]
         return mark

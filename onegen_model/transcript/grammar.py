@@ -1,4 +1,4 @@
-"""What a constrained request may write, for the library llguidance."""
+"""Grammars of constrained requests, in the language of the library llguidance."""
 
 import json
 import re
@@ -31,14 +31,14 @@ _NAMED = {"$defs", "definitions", "patternProperties", "properties"}
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The `text` of an llguidance (Lark) grammar; raises InvalidInputError if it is none."""
+    """A grammar in llguidance's form of Lark; raises InvalidInputError where `text` is not one."""
 
     text: str
 
     def __post_init__(self) -> None:
         failed, messages = import_llguidance().LLMatcher.validate_grammar_with_warnings(self.text)
         if failed:
-            # What follows shows the place, a line that may be a whole schema.
+            # The rest of the message quotes the line, which may be a whole schema.
             problem = re.split(r"\n\s*\d+ \| ", messages[0])[0]
             raise InvalidInputError(
                 f"The grammar cannot constrain a model ({problem}); expected what llguidance "
@@ -49,12 +49,12 @@ class Grammar:
     def json_schema(cls, schema: Mapping[str, Any]) -> "Grammar":
         """JSON on one line that `schema` accepts, its properties in the schema's order.
 
-        A small model may never close what has no bound, so where the schema sets none: strings
+        A small model may never end a value without a bound, so these are the defaults: strings
         have at most 512 characters, keys of maps 64, arrays and maps 32 items; numbers lie within
         ±10^15 and have at most 9 decimals; values of no declared type nest 4 deep; an object with
-        declared properties takes no others. Only recursion by `$ref`, and additional properties
-        beside declared ones, stay as endless as the schema says. Formats that llguidance does not
-        know are read as no format; whatever else it does not know is refused.
+        declared properties has no others. Recursion by `$ref`, and additional properties beside
+        declared ones, have no bound but the schema's. Formats that llguidance does not know are
+        ignored; any other keyword that it does not know is refused.
         """
         return cls(f"start: {_json(schema)}")
 
@@ -115,7 +115,7 @@ def _json(schema: Mapping[str, Any]) -> str:
 def _intersects(schema: Any) -> bool:
     """Whether an object's properties may come from several places of the schema.
 
-    Then no single place can tell that it names them all.
+    No single place then names all of them.
     """
     if isinstance(schema, list | tuple):
         return any(map(_intersects, schema))
@@ -128,7 +128,7 @@ def _intersects(schema: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Writes the default bounds into a schema. `closes`: objects too, see `_intersects`."""
+    """Adds the default bounds to a schema. `closes`: to objects as well, see `_intersects`."""
 
     closes: bool
 

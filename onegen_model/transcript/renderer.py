@@ -1,19 +1,23 @@
-"""The only place where text becomes ids: one `Template` bound to one tokenizer.
+"""Text to ids: one `Template` bound to one tokenizer, the same for training and inference.
 
-Training and inference use the same functions. Each piece is tokenised on its own, so that no token
-spans the border between written and inserted text.
+Each piece is tokenised by itself, so that no token spans the border between written and inserted
+text.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.transcript import chat_template
+from onegen_model.transcript.answer_frame import FrameSplitter
 from onegen_model.transcript.template import Segment, Template
-from onegen_model.transcript.tokens import TextGuard, token_id
+from onegen_model.transcript.text_checks import require_text
+from onegen_model.transcript.text_guard import TextGuard
+from onegen_model.transcript.tokens import TokenRoles, control_token_ids, token_id
+from onegen_model.transcript.tool_calls import TAGS, split_calls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,7 +27,7 @@ _SYSTEM, _USER, _REPLY, _NEXT = map(chat_template.sentinel, ("system", "q1", "a1
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Ids of a transcript; `written[i]` tells whether id `i` is the model's own."""
+    """Ids of a transcript; `written[i]` says whether the model writes id `i`."""
 
     ids: tuple[int, ...]
     written: tuple[bool, ...]
@@ -39,56 +43,69 @@ class _Turns:
 
 
 class Renderer:
-    """A `Template` bound to a tokenizer and to the longest passage of a checkpoint, in tokens."""
+    """A `Template` bound to a tokenizer and to the longest passage of a checkpoint, in tokens.
+
+    `end_ids` end an answer beside the template's own end token, for example those of the
+    generation config. Raises CheckpointError for a tokenizer that lacks a token of the template,
+    or whose control tokens cannot be kept out of data.
+    """
 
     def __init__(
-        self, template: Template, tokenizer: "PreTrainedTokenizerBase", max_passage_tokens: int
+        self,
+        template: Template,
+        tokenizer: "PreTrainedTokenizerBase",
+        max_passage_tokens: int,
+        end_ids: Collection[int] = (),
     ) -> None:
         self.template = template
         self.tokenizer = tokenizer
         self.max_passage_tokens = max_passage_tokens
-        tokens = template.tokens
-        self.query_id = token_id(tokenizer, tokens.query)
-        self.passage_id = token_id(tokenizer, tokens.passage)
-        self._start_id = token_id(tokenizer, tokens.passage_start)
-        self._end_id = token_id(tokenizer, tokens.passage_end)
-        self.reflection_ids = frozenset(token_id(tokenizer, one) for one in template.reflection)
+        self._turns = None if template.prompt else _render_turns(template, tokenizer)
+        forms = (template.prompt, template.embedded, template.before_query)
+        emitted = "\n".join((chat_template.own_text(tokenizer), *forms))
+        self.end_id = self._find_end_id(control_token_ids(tokenizer, emitted))
+        self.roles = TokenRoles.of(
+            tokenizer,
+            template.tokens,
+            end={self.end_id, *end_ids},
+            reflection=template.reflection,
+            tags=TAGS,
+            emitted=emitted,
+        )
+        self.query_id, self.passage_id = self.roles.query, self.roles.passage
         before = template.before_query
         self.before_query = [token_id(tokenizer, before)] if before else []
-        self._guard = TextGuard(tokenizer)
-        self._turns = None if template.prompt else _render_turns(template, tokenizer)
-        self.end_id = self._find_end_id()
+        self._guard = TextGuard(tokenizer, self.roles.control)
         bos = tokenizer("", add_special_tokens=True).input_ids[:1]
         self._bos = [i for i in bos if i == tokenizer.bos_token_id]
 
-    def _find_end_id(self) -> int:
+    def _find_end_id(self, control: Collection[int]) -> int:
         first = self._turns.following[0] if self._turns else None
-        if isinstance(first, tuple) and first and first[0] in self.control_ids:
+        if isinstance(first, tuple) and first and first[0] in control:
             return first[0]
         return int(self.tokenizer.eos_token_id)
 
     @property
     def control_ids(self) -> frozenset[int]:
-        """All added tokens of the tokenizer: no text of a user or a passage becomes one."""
-        return self._guard.control_ids
-
-    def is_text(self, token_id: int) -> bool:
-        """Whether a written token shows in the text."""
-        return token_id not in self.control_ids and token_id != self.end_id
+        """Ids that no text of a user or a passage becomes; see `TokenRoles.control`."""
+        return self.roles.control
 
     @property
     def forced_query(self) -> tuple[int, ...]:
-        """What retrieval "always" writes right after the prompt."""
+        """Ids that retrieval "always" writes right after the prompt."""
         return (*self.before_query, self.query_id)
 
     @property
     def empty_frame(self) -> tuple[int, ...]:
-        """What is inserted when nothing was found."""
-        return (self._start_id, self._end_id)
+        """Ids that are inserted when nothing was found."""
+        return (self.roles.frame_start, self.roles.frame_end)
 
-    def text_ids(self, text: str) -> list[int]:
-        """Ids of plain text."""
-        return self._guard.encode(text)
+    def text_ids(self, text: str, *, continues: bool = False) -> list[int]:
+        """Ids of plain text; raises InvalidInputError for anything else.
+
+        `continues`: the text comes after other text, and gets no space in front that is not in it.
+        """
+        return self._guard.encode(require_text(text, "The text"), continues=continues)
 
     def question_ids(self, question: str) -> list[int]:
         """The prompt of a first turn."""
@@ -98,32 +115,33 @@ class Renderer:
         return self._fill(self._turns.opening, question)
 
     def next_question_ids(self, question: str, previous: Sequence[int]) -> list[int]:
-        """What follows the ids of an earlier answer when the user asks on."""
+        """Ids of a further question, to be put behind those of an earlier answer."""
         ids = self._fill(self.require_turns().following, question)
         if ids[0] == self.end_id == previous[-1]:
             return ids[1:]
         return ids
 
     def require_turns(self) -> _Turns:
-        """Raise InvalidInputError where the template has a place for one question and no more."""
+        """The chat template's turns; raises InvalidInputError for a format of one question."""
         if self._turns is None:
             raise InvalidInputError(
-                "The format of this checkpoint has a place for one question and no more; expected "
-                "no history, no further message and no tools; ask the question alone"
+                "The format of this checkpoint has a place for one question and no more; "
+                "expected no history, no further message and no tools; ask the question alone"
             )
         return self._turns
 
     def _around(self, form: str, place: str, text: str) -> list[int]:
         """Ids of a form of the template with plain `text` in its place.
 
-        What stands between two control tokens is tokenised as one text, as the original does.
+        Text between two control tokens is tokenised as one piece, as the original does.
         """
-        added = {token.content: at for at, token in self.tokenizer.added_tokens_decoder.items()}
-        longest_first = sorted(map(re.escape, added), key=len, reverse=True)
+        added = self.tokenizer.added_tokens_decoder
+        control = {added[at].content: at for at in self.roles.control & added.keys()}
+        longest_first = sorted(map(re.escape, control), key=len, reverse=True)
         ids: list[int] = []
         for piece in re.split(f"({'|'.join(longest_first)})", form):
             plain = piece.replace(place, text)
-            ids += [added[piece]] if piece in added else self.text_ids(plain)
+            ids += [control[piece]] if piece in control else self.text_ids(plain)
         return ids
 
     def _fill(self, parts: chat_template.Parts, question: str) -> list[int]:
@@ -135,16 +153,31 @@ class Renderer:
         return ids
 
     def own_ids(self, segment: Segment) -> list[int]:
-        """Ids of what was written: those it carries while they say its text, else its text's.
+        """Ids of written text: those it carries if they mean the same text, else the text's.
 
-        A text may have been written in other tokens than it is tokenised in; whoever hands it
-        back may have changed it.
+        The model may have written the text in other tokens than it is tokenised in; the caller may
+        have changed it since.
         """
-        if segment.ids is not None and self.control_ids.isdisjoint(segment.ids):
-            text = self.tokenizer.decode(list(segment.ids), clean_up_tokenization_spaces=False)
-            if self.template.parse([str(text)]) == self.template.parse([segment.text]):
-                return list(segment.ids)
+        ids = segment.ids
+        if ids is not None and self._may_be_text(ids):
+            written = self.tokenizer.decode([*ids], clean_up_tokenization_spaces=False)
+            if self._meaning(str(written)) == self._meaning(require_text(segment.text, "The text")):
+                return [*ids]
         return self.text_ids(segment.text)
+
+    def _may_be_text(self, ids: Sequence[int]) -> bool:
+        size = len(self.tokenizer)
+        return all(
+            isinstance(one, int) and 0 <= one < size and self.roles.is_text(one) for one in ids
+        )
+
+    def _meaning(self, text: str) -> object:
+        """Equal for texts that differ only in the white space around their parts."""
+        texts, calls = split_calls(text)
+        plain = "\n".join(texts)
+        frame = FrameSplitter(self.template.answer_start, self.template.answer_end)
+        frame.feed(plain)
+        return self.template.parse([plain]), frame.has_frame, frame.held, calls
 
     def inserted_ids(self, segment: Segment) -> list[int]:
         """Ids of the frames behind a query token; an empty one where nothing was found."""
@@ -152,11 +185,8 @@ class Renderer:
         return frames or list(self.empty_frame)
 
     def _body_ids(self, passage: Passage) -> list[int]:
+        require_passage(passage)
         ids = self.text_ids(self.template.passage_text(passage))
-        if not passage.text.strip():
-            raise InvalidInputError(
-                f"Passage {passage.id!r} is empty; expected some text; leave it out"
-            )
         if len(ids) > self.max_passage_tokens:
             raise PassageTooLongError(
                 f"Passage {passage.id!r} has {len(ids)} tokens; expected at most "
@@ -165,11 +195,12 @@ class Renderer:
         return ids
 
     def frame_ids(self, passage: Passage) -> tuple[int, ...]:
-        """A passage as it stands in the context."""
-        return (self._start_id, *self._body_ids(passage), self._end_id)
+        """Ids of a passage in its frame, as they are inserted."""
+        start, end = self.empty_frame
+        return (start, *self._body_ids(passage), end)
 
     def embed_ids(self, passage: Passage) -> list[int]:
-        """A passage as it is embedded: the vector is read at the last id."""
+        """Ids of a passage for its embedding, which is read at the last id."""
         ids = self._body_ids(passage)
         if self.template.embedded != "{passage}":
             text = self.template.passage_text(passage)
@@ -183,9 +214,10 @@ class Renderer:
     def transcript(
         self, question: str, segments: Sequence[Segment], prompt: Sequence[int] | None = None
     ) -> Rendered:
-        """A whole, finished transcript, as training sees it and inference produces it.
+        """A whole, finished transcript, as training reads it and inference produces it.
 
-        `prompt` stands for the question where more than it is asked, see `conversation_ids`.
+        `prompt` replaces the ids of the question where a conversation comes before the answer, see
+        `conversation_ids`.
         """
         ids = self.question_ids(question) if prompt is None else list(prompt)
         written = [False] * len(ids)
@@ -202,10 +234,29 @@ class Renderer:
         return Rendered((*ids, self.end_id), (*written, True), tuple(queries))
 
 
-def require_question(question: str) -> None:
-    """Raise InvalidInputError where there is nothing to answer."""
-    if not question.strip():
-        raise InvalidInputError("The question is empty; expected some text; write one")
+def require_question(question: object, name: str = "The question") -> str:
+    """`question` itself; raises InvalidInputError where it is not text or empty."""
+    text = require_text(question, name)
+    if not text.strip():
+        raise InvalidInputError(f"{name} is empty; expected some text; write one")
+    return text
+
+
+def require_passage(passage: object) -> Passage:
+    """`passage` itself; raises InvalidInputError where a field is not text or the text is empty."""
+    if not isinstance(passage, Passage):
+        raise InvalidInputError(
+            f"A passage is of type {type(passage).__name__}; expected a Passage; make one with "
+            "Passage(id, text, title)"
+        )
+    require_text(passage.id, "The id of a passage")
+    text = require_text(passage.text, f"The text of passage {passage.id!r}")
+    require_text(passage.title, f"The title of passage {passage.id!r}")
+    if not text.strip():
+        raise InvalidInputError(
+            f"Passage {passage.id!r} is empty; expected some text; leave it out"
+        )
+    return passage
 
 
 def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _Turns:

@@ -1,4 +1,4 @@
-"""The strings of the transcript, and how written text is parsed.
+"""Strings of the transcript, and the parser of written text.
 
     {prompt by the tokenizer's chat template}
     {sub-question}[RQ]<paragraph>title\\ntext</paragraph>…{short answer}\\n     one line per hop
@@ -7,19 +7,18 @@
 A `Template` holds every string; `renderer` turns text into ids with it.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from onegen_model.events import Passage
+from onegen_model.transcript.answer_frame import FrameSplitter, split_frame
 from onegen_model.transcript.tokens import ControlTokens
 
-if TYPE_CHECKING:
-    pass
+FrameState = Literal["none", "open", "closed"]
 
-# Fields that came later stand in the JSON form only where they say something else than this, so
-# that the fingerprints from before stay what they were.
+# Fields added later are in the JSON form only where they differ from these values, so that older
+# fingerprints stay the same.
 _LATER: Mapping[str, object] = {
     "prompt": "",
     "titled": "{title}\n{text}",
@@ -33,11 +32,12 @@ _LATER: Mapping[str, object] = {
 class Template:
     """Every string of the transcript. Published formats are other instances of this class.
 
-    `prompt` stands around the question (`{question}`) in place of the tokenizer's chat template;
-    then a conversation has one question, and `system` is not used. `titled` is a passage with a
-    title, `embedded` what stands around any passage (`{passage}`) when it is embedded. Control
-    tokens in `prompt` and `embedded` are control tokens. `reflection` are more tokens that the
-    model may write, which are no text; `before_query` is the one before a forced query token.
+    `prompt` surrounds the question (`{question}`) in place of the tokenizer's chat template; a
+    conversation then has one question, and `system` is not used. `titled` is a passage with a
+    title, `embedded` surrounds any passage (`{passage}`) that is embedded. The strings of control
+    tokens in `prompt` and `embedded` become control tokens. `reflection` are further tokens that
+    the model may write and that are not text; `before_query` is the one before a forced query
+    token.
     """
 
     tokens: ControlTokens = field(default_factory=ControlTokens)
@@ -68,33 +68,63 @@ class Template:
         tokens = ControlTokens(**plain["tokens"])
         return cls(**{**plain, "tokens": tokens, "reflection": reflection})
 
+    @property
+    def control_strings(self) -> tuple[str, ...]:
+        """Strings that are markup wherever the model writes them."""
+        frame = (self.answer_start, self.answer_end)
+        return tuple(filter(None, (*frame, *self.tokens, *self.reflection)))
+
     def parse(self, spans: Sequence[str]) -> tuple[tuple[str, ...], str]:
         """(steps, answer) of the written spans, which are cut where passages were inserted.
 
-        The first answer frame holds the answer; without one it is what was written after the last
-        insertion.
+        The first answer frame holds the answer; without one it is the text written after the last
+        insertion. Neither holds markup: ends of frames, and the beginning of one at the end of a
+        span, are removed.
         """
-        frame = re.escape(self.answer_start) + r"(.*?)(?:" + re.escape(self.answer_end) + r"|\Z)"
-        others = list(spans) or [""]
-        for at, span in enumerate(others):
-            if found := re.search(frame, span, re.DOTALL):
-                answer = found.group(1)
-                others[at] = f"{span[: found.start()]}\n{span[found.end() :]}"
-                break
-        else:
-            answer = others.pop()
-        lines = [line.strip() for span in others for line in span.splitlines()]
+        outside, answer = split_frame(self.answer_start, self.answer_end, spans or [""])
+        if answer is None:
+            answer = outside.pop()
+        lines = [line.strip() for span in outside for line in span.splitlines()]
         return tuple(line for line in lines if line), answer.strip()
+
+    def framed(self, answer: str) -> str:
+        """An answer in its frame."""
+        return f"{self.answer_start}{answer}{self.answer_end}"
+
+    def frame_state(self, span: str) -> FrameState:
+        """Whether a written span has an answer frame, and whether that frame is closed."""
+        splitter = FrameSplitter(self.answer_start, self.answer_end)
+        splitter.feed(span)
+        if splitter.is_open:
+            return "open"
+        return "closed" if splitter.has_frame else "none"
+
+    def query_text(self, span: str) -> str:
+        """Text of a query whose token comes right after `span`: its last line, without markup."""
+        (outside,), answer = split_frame(self.answer_start, self.answer_end, [span])
+        return last_line(outside) or last_line(answer or "")
+
+    def unframed(self, span: str) -> str:
+        """A written span without markup, its answer on a line of its own."""
+        outside, answer = split_frame(self.answer_start, self.answer_end, [span])
+        return "\n".join(filter(None, (outside[0].rstrip(), answer)))
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of transcript: written text, then (if `retrieves`) a query token and passages.
 
-    `ids` are the very tokens of the text where they are known; see `Renderer.own_ids`.
+    `ids` are the tokens that the text was written in, where they are known; see
+    `Renderer.own_ids`.
     """
 
     text: str
     retrieves: bool = False
     passages: tuple[Passage, ...] = ()
     ids: tuple[int, ...] | None = None
+
+
+def last_line(text: str) -> str:
+    """The last line that is not blank, without the white space around it; "" without one."""
+    lines = (line.strip() for line in reversed(text.splitlines()))
+    return next((line for line in lines if line), "")

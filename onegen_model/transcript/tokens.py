@@ -1,12 +1,9 @@
-"""Control tokens: their strings, their ids, their first embedding rows, and the guard that keeps
-data from ever producing one.
-"""
+"""Control tokens: their strings, the role of every id, and their first embedding rows."""
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from onegen_model.errors import CheckpointError
 
@@ -62,69 +59,6 @@ def initialise_rows(
             module.weight.data[row] = module.weight.data[words].mean(dim=0)
 
 
-class TextGuard:
-    """Turns text into ids that never contain a token with a meaning in the control flow.
-
-    Works on what comes out, not on what goes in: `split_special_tokens` does not cover added
-    tokens that are not special, and normalisers can build a control string from harmless text.
-    `control_ids` are all added tokens unless others are given.
-    """
-
-    def __init__(
-        self, tokenizer: "PreTrainedTokenizerBase", control_ids: frozenset[int] | None = None
-    ) -> None:
-        if not tokenizer.is_fast:
-            raise CheckpointError(
-                f"{type(tokenizer).__name__} has no offsets; expected a fast tokenizer; load the "
-                "checkpoint with a tokenizer.json"
-            )
-        self._tokenizer = tokenizer
-        added = frozenset(tokenizer.added_tokens_decoder)
-        self.control_ids = added if control_ids is None else control_ids
-
-    def encode(self, text: str) -> list[int]:
-        """Ids of `text` as plain text, without BOS or EOS."""
-        ids: list[int] = []
-        pieces = [text]
-        while pieces:
-            piece = pieces.pop()
-            plain, cuts = self._try(piece)
-            if cuts:
-                # Cut the text inside the offending tokens and let each piece be plain text.
-                edges = pairwise([0, *cuts, len(piece)])
-                pieces += reversed([piece[start:end] for start, end in edges])
-            else:
-                ids += plain
-        return ids
-
-    def _try(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids of `text` without control tokens, and where it has to be cut for them to be all."""
-        encoded = encode(
-            self._tokenizer, text, return_offsets_mapping=True, split_special_tokens=True
-        )
-        ids, cuts = [], set()
-        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        for token_id, (start, end) in spans:
-            if token_id not in self.control_ids or token_id == self._tokenizer.unk_token_id != (
-                self._tokenizer.eos_token_id
-            ):
-                ids.append(token_id)
-            elif end - start > 1:
-                cuts.add(start + 1)
-        return ids, sorted(cuts)
-
-
-_encoding = threading.Lock()
-
-
-def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:
-    """What `tokenizer` makes of `text`, without BOS and EOS; safe to call from many threads."""
-    # Options are switches of the tokenizer: another thread's would hold for this text too.
-    with _encoding:
-        encoded: Mapping[str, Any] = tokenizer(text, add_special_tokens=False, **options)
-    return encoded
-
-
 def token_id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
     """The one id of `token`; raises CheckpointError when the tokenizer does not have it."""
     ids: Sequence[int] = tokenizer(token, add_special_tokens=False).input_ids
@@ -134,3 +68,128 @@ def token_id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
             "model first (see training/), or name the checkpoint's own tokens"
         )
     return ids[0]
+
+
+class Role(Enum):
+    """What a token id means in the control flow."""
+
+    QUERY = "query"
+    PASSAGE = "passage"
+    FRAME_START = "frame start"
+    FRAME_END = "frame end"
+    END = "end"
+    REFLECTION = "reflection"
+    TEXT_TAG = "text tag"
+    OTHER_CONTROL = "other control"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRoles:
+    """Role of every token id, for one tokenizer and one template; an id without a role is text.
+
+    `text_tags` are added tokens that are text when the model writes them (the tags of tool calls)
+    and that no data may produce.
+    """
+
+    query: int
+    passage: int
+    frame_start: int
+    frame_end: int
+    end: frozenset[int]
+    reflection: frozenset[int] = frozenset()
+    text_tags: frozenset[int] = frozenset()
+    other_control: frozenset[int] = frozenset()
+    # End ids that are ordinary words of the vocabulary: data has to be able to produce them.
+    shared_end: frozenset[int] = frozenset()
+    control: frozenset[int] = field(init=False, repr=False)
+    """Ids that no text of a user, a passage, a tool or a history may become."""
+    masked: frozenset[int] = field(init=False, repr=False)
+    """Ids that the model may never write."""
+    hidden: frozenset[int] = field(init=False, repr=False)
+    """Ids that are not shown in a text."""
+
+    def __post_init__(self) -> None:
+        frame = {self.passage, self.frame_start, self.frame_end}
+        written = {self.query} | self.end | self.reflection
+        every = frame | written | self.other_control
+        object.__setattr__(self, "control", frozenset(every | self.text_tags) - self.shared_end)
+        masked = frozenset(frame | self.other_control) - written - self.text_tags
+        object.__setattr__(self, "masked", masked)
+        object.__setattr__(self, "hidden", frozenset(every) - self.text_tags)
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: "PreTrainedTokenizerBase",
+        tokens: ControlTokens,
+        *,
+        end: Collection[int],
+        reflection: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        emitted: str = "",
+    ) -> "TokenRoles":
+        """Roles of the tokens of `tokenizer`; raises CheckpointError where one is missing.
+
+        `emitted` is everything that templates can say by themselves: the added tokens in it are
+        control tokens. `tags` are text tags where the tokenizer has them as added tokens.
+        """
+        added = tokenizer.added_tokens_decoder
+        return cls(
+            query=token_id(tokenizer, tokens.query),
+            passage=token_id(tokenizer, tokens.passage),
+            frame_start=token_id(tokenizer, tokens.passage_start),
+            frame_end=token_id(tokenizer, tokens.passage_end),
+            end=frozenset(end),
+            reflection=frozenset(token_id(tokenizer, token) for token in reflection),
+            text_tags=frozenset(at for at, token in added.items() if token.content in tags),
+            other_control=control_token_ids(tokenizer, emitted),
+            shared_end=frozenset(end) - added.keys(),
+        )
+
+    def is_text(self, token_id: int) -> bool:
+        """Whether a written token shows in the text."""
+        return token_id not in self.hidden
+
+    def role(self, token_id: int) -> Role:
+        """Role of any id."""
+        named = {
+            self.query: Role.QUERY,
+            self.passage: Role.PASSAGE,
+            self.frame_start: Role.FRAME_START,
+            self.frame_end: Role.FRAME_END,
+        }
+        if token_id in named:
+            return named[token_id]
+        groups = (
+            (self.end, Role.END),
+            (self.reflection, Role.REFLECTION),
+            (self.text_tags, Role.TEXT_TAG),
+            (self.other_control, Role.OTHER_CONTROL),
+        )
+        return next((role for ids, role in groups if token_id in ids), Role.TEXT)
+
+
+def control_token_ids(tokenizer: "PreTrainedTokenizerBase", emitted: str) -> frozenset[int]:
+    """Added tokens that are no text: special ones, and markup that a template emits.
+
+    Tokenizers also add tokens that are plain text (line breaks and HTML tags in Gemma, words of a
+    domain); these may come from data.
+    """
+    special = {*tokenizer.all_special_ids}
+    return frozenset(
+        at
+        for at, token in tokenizer.added_tokens_decoder.items()
+        if at in special
+        or token.special
+        # One that swallows the spaces around it would change a text.
+        or token.lstrip
+        or token.rstrip
+        or (_is_markup(token.content) and token.content in emitted)
+    )
+
+
+def _is_markup(content: str) -> bool:
+    """Whether an added token looks like markup: no word, no white space, no single character."""
+    is_word = all(char.isalnum() or char.isspace() or char in "_\u2581" for char in content)
+    return len(content) > 1 and not is_word

@@ -1,4 +1,4 @@
-"""Tool calls as text, by the Hermes convention: asked for, written and read here.
+"""Tool calls as text, by the Hermes convention: how a model is asked for one, writer and parser.
 
     <tool_call>
     {"name": "search", "arguments": {"query": "Ada Wrenfield"}}
@@ -29,7 +29,7 @@ _BROKEN = re.compile(r'[\[\s]*\{\s*"name"\s*:\s*"[^"]+"\s*,\s*"(arguments|parame
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """What the model wants called."""
+    """A call of a tool that the model wrote."""
 
     name: str
     arguments: dict[str, Any]
@@ -37,7 +37,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
-    """What stood where a call was expected, and why it is none, in words for the model."""
+    """Text in the place of a call that is not one, and why, in words for the model."""
 
     text: str
     error: str
@@ -47,10 +47,10 @@ Piece = str | ToolCall | InvalidToolCall
 
 
 class ToolCallParser:
-    """Written text in, text and calls out, as soon as each is certain.
+    """Written text in, text and calls out, as soon as each is certain. One parser per message.
 
-    A call stands between tags, or it (or a list of calls) is the whole text. A text that begins
-    like the latter is held back until `flush`. One parser per message.
+    A call is between tags, or it (or a list of calls) is the whole text. A text that begins like
+    the latter is held back until `flush`.
     """
 
     def __init__(self) -> None:
@@ -59,20 +59,20 @@ class ToolCallParser:
         self._may_be_bare = True
 
     def feed(self, text: str) -> list[Piece]:
-        """What became certain with `text`."""
+        """Pieces that became certain with `text`."""
         self._held += text
         self._may_be_bare = self._may_be_bare and _begins_bare(self._held)
         return [] if self._may_be_bare else self._drain()
 
     def flush(self) -> list[Piece]:
-        """The rest, at the end of the message. A whole call counts without its closing tag too."""
+        """The rest, at the end of the message. A whole call needs no closing tag there."""
         if self._may_be_bare and (calls := _read_bare(self._held)):
             self._held = ""
             return calls
         self._may_be_bare = False
         pieces = self._drain()
         while self._is_in_call:
-            # Without an end outside its strings it is broken: it ends where it seems to.
+            # A call with no closing tag outside its strings is broken: the next tag ends it.
             body, _, self._held = self._held.partition(CLOSE)
             self._is_in_call = False
             pieces += [_read_call(body), *self._drain()]
@@ -95,8 +95,16 @@ class ToolCallParser:
                 if found is None:
                     self._held = self._held[end:]
                     return pieces
-                self._is_in_call = found[0] == OPEN  # A closing tag alone says nothing.
+                self._is_in_call = found[0] == OPEN  # A closing tag alone means nothing.
             self._held = self._held[found.end() :]
+
+
+def split_calls(text: str) -> tuple[list[str], list[ToolCall | InvalidToolCall]]:
+    """(texts, calls) of a whole message."""
+    parser = ToolCallParser()
+    pieces = [*parser.feed(text), *parser.flush()]
+    calls = [piece for piece in pieces if not isinstance(piece, str)]
+    return [piece for piece in pieces if isinstance(piece, str)], calls
 
 
 def render_tool_call(call: ToolCall) -> str:
@@ -106,7 +114,7 @@ def render_tool_call(call: ToolCall) -> str:
 
 
 def tools_text(tools: Sequence[Mapping[str, Any]]) -> str:
-    """What a system message says of `tools` when the chat template has no place for them."""
+    """Text for the system message where the chat template has no place for `tools`."""
     listed = "\n".join(json.dumps(one, ensure_ascii=False, default=dict) for one in tools)
     example = '{"name": "<function>", "arguments": {"<parameter>": "<value>"}}'
     return (
@@ -120,7 +128,7 @@ def tools_text(tools: Sequence[Mapping[str, Any]]) -> str:
 
 
 def tool_function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a tool says of its function; raises InvalidInputError if it is none with a name."""
+    """The function of a tool; raises InvalidInputError where it has no name."""
     function = tool.get("function")
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidInputError(
@@ -141,7 +149,7 @@ def _read_call(text: str) -> ToolCall | InvalidToolCall:
 
 
 def _read_bare(text: str) -> list[Piece] | None:
-    """The calls that `text` as a whole is; None if it is something else."""
+    """The calls that make up the whole of `text`; None if it is something else."""
     text = text.strip()
     try:
         value, end = json.JSONDecoder().raw_decode(text)
@@ -162,7 +170,7 @@ def _to_call(value: Any) -> ToolCall:
         if isinstance(arguments, dict):
             return ToolCall(name, arguments)
     raise InvalidInputError(
-        'The JSON is no call; expected an object with a "name" and an object of "arguments"; '
+        'The JSON is not a call; expected an object with a "name" and an object of "arguments"; '
         "write both"
     )
 

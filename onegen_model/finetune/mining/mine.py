@@ -48,8 +48,7 @@ def mining_queries(example: TrainingExample) -> Iterator[tuple[MiningQuery, tupl
         if segment.target is None:
             continue
         if segment.target.positives:
-            lines = [line.strip() for line in segment.text.splitlines()]
-            own = next((line for line in reversed(lines) if line), "")
+            own = Template().query_text(segment.text)
             later = example.segments[number + 1 :]
             texts = [one.text for one in (later[:1] if own else later)]
             answers = tuple(filter(None, map(short_answer, texts)))

@@ -99,7 +99,8 @@ def test_without_a_retriever_no_query_token_is_written(stage: Stage) -> None:
 def test_extra_end_tokens_end_a_request(renderer: Renderer) -> None:
     stage = Stage(renderer)
     (comma,) = renderer.text_ids(",")
-    stage.driver = Driver(stage.engine, renderer, [comma])
+    ending = Renderer(renderer.template, renderer.tokenizer, 64, [comma])
+    stage.driver = Driver(stage.engine, ending)
     events = stage.run("a,b")
     assert (spans(events), reason(events)) == (["a"], "end")
 

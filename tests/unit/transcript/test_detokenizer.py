@@ -9,12 +9,28 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from onegen_model.transcript.detokenizer import TextStream
+from onegen_model.transcript.tokens import TokenRoles
+from tests.conftest import make_tokenizer
 
 HELLO = "Jørn Tolvær, 東京 and 🙂 in the house"
 
 
+def roles(tokenizer: PreTrainedTokenizerFast, *reflection: str) -> TokenRoles:
+    added = tokenizer.get_added_vocab()
+    shown = frozenset(added[token] for token in reflection)
+    return TokenRoles(
+        query=added.get("[RQ]", -1),
+        passage=-1,
+        frame_start=-1,
+        frame_end=-1,
+        end=frozenset({tokenizer.eos_token_id} - {None}),
+        reflection=shown,
+        other_control=frozenset(added.values()) - shown,
+    )
+
+
 def stream(tokenizer: PreTrainedTokenizerFast, *stop: str) -> TextStream:
-    return TextStream(tokenizer, frozenset(tokenizer.added_tokens_decoder), stop)
+    return TextStream(tokenizer, roles(tokenizer), stop)
 
 
 def ids_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -75,7 +91,18 @@ def test_what_is_held_back_comes_with_the_flush(tiny_tokenizer: PreTrainedTokeni
     assert not texts.stopped
 
 
-def test_a_control_token_has_no_text_but_flushes(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("before", ["[Relevant]the mi", "the [Relevant]mi", "the mi[Relevant]"])
+def test_a_hidden_token_inside_a_span_does_not_switch_stop_strings_off(before: str) -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens(["[Relevant]"], special_tokens=True)
+    texts = TextStream(tokenizer, roles(tokenizer, "[Relevant]"), ("mill",))
+    written = f"{before}ll and the river"
+    parts = pieces(texts, tokenizer(written, add_special_tokens=False).input_ids)
+    assert texts.stopped
+    assert "".join(parts) == texts.text == "the "
+
+
+def test_a_query_token_has_no_text_but_flushes(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     texts = stream(tiny_tokenizer, "stop")
     shown = "".join(map(texts.push, ids_of(tiny_tokenizer, "st")))
     query = tiny_tokenizer.convert_tokens_to_ids("[RQ]")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
-from onegen_model.transcript.tokens import TextGuard
+from onegen_model.transcript.text_guard import TextGuard
 from tests.conftest import make_tokenizer
 
 # Tokens that are not special, and so are found in any text; some overlap.
@@ -30,7 +30,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def test_text_becomes_ids_that_say_it_and_control_nothing(
     tokenizer: PreTrainedTokenizerFast, text: str
 ) -> None:
-    guard = TextGuard(tokenizer)
+    guard = TextGuard(tokenizer, frozenset(tokenizer.added_tokens_decoder))
     ids = guard.encode(text)
     assert guard.control_ids.isdisjoint(ids)
     assert tokenizer.decode(ids) == text
@@ -41,6 +41,7 @@ def test_many_control_tokens_in_a_text_take_no_longer_than_other_text(
 ) -> None:
     text = "<tool_call>" * 3000
     started = time.perf_counter()
-    ids = TextGuard(tokenizer).encode(text)
+    guard = TextGuard(tokenizer, frozenset(tokenizer.added_tokens_decoder))
+    ids = guard.encode(text)
     assert time.perf_counter() - started < 5
     assert tokenizer.decode(ids) == text

@@ -70,9 +70,9 @@ def test_a_closing_tag_inside_a_string_closes_nothing() -> None:
     ("text", "broken", "problem"),
     [
         ('<tool_call>{"name": "a", }</tool_call>', '{"name": "a", }', "not JSON"),
-        ('<tool_call>{"name": "a"}</tool_call>', '{"name": "a"}', "no call"),
-        ('<tool_call>{"arguments": {}}</tool_call>', '{"arguments": {}}', "no call"),
-        ("<tool_call>3</tool_call>", "3", "no call"),
+        ('<tool_call>{"name": "a"}</tool_call>', '{"name": "a"}', "not a call"),
+        ('<tool_call>{"arguments": {}}</tool_call>', '{"arguments": {}}', "not a call"),
+        ("<tool_call>3</tool_call>", "3", "not a call"),
         ('<tool_call>{"name": "a', '{"name": "a', "not JSON"),
         ('{"name": "a", "arguments": {"b"', '{"name": "a", "arguments": {"b"', "not JSON"),
     ],

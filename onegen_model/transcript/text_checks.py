@@ -1,0 +1,44 @@
+"""Check of every text that enters: a `str` that can be written as UTF-8."""
+
+from collections.abc import Mapping
+
+from onegen_model.errors import InvalidInputError
+
+
+def require_text(value: object, name: str) -> str:
+    """`value` itself; raises InvalidInputError, whose message begins with `name`.
+
+    A NUL character is text like any other; half a surrogate pair is not.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(
+            f"{name} is {_shortened(value)} of type {type(value).__name__}; expected text (str); "
+            "convert it, or leave it out"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{name} holds the lone surrogate {value[error.start]!a} at character {error.start}; "
+            "expected text that can be written as UTF-8; decode its source with "
+            'errors="replace", or remove the character'
+        ) from None
+    return value
+
+
+def require_texts_in(value: object, name: str) -> None:
+    """Check every string of a nested value, for example of a tool; raises InvalidInputError."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            require_texts_in(key, name)
+            require_texts_in(item, name)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            require_texts_in(item, name)
+    elif isinstance(value, str):
+        require_text(value, name)
+
+
+def _shortened(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
