@@ -23,12 +23,7 @@ from onegen_model.generation.driver import Driver
 from onegen_model.generation.handle import RequestHandle, outcomes, submitted
 from onegen_model.generation.prompts import make_prompt, opening_spans
 from onegen_model.generation.scheduler import MAX_QUEUE
-from onegen_model.options import (
-    Options,
-    as_batch,
-    check_options,
-    require_question,
-)
+from onegen_model.options import Options, as_batch, check_options, require_question
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever

@@ -4,12 +4,11 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-import torch
-
 from onegen_model.engine.base import Engine, StepEngine
 from onegen_model.engine.constraint import GrammarCompiler
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import EngineError
+from onegen_model.forking import mark_computing, require_own_threads
 from onegen_model.generation.driver import Driver
 from onegen_model.generation.scheduler import MAX_QUEUE
 from onegen_model.transcript.renderer import Renderer
@@ -78,13 +77,14 @@ class Runtime:
         """
         if self._closed is not None:
             raise self._closed
+        mark_computing()
         if os.getpid() == self._process:
             return
-        if torch.get_num_threads() > 1 or self._network.device.type != "cpu":
+        require_own_threads()
+        if self._network.device.type != "cpu":
             raise EngineError(
-                "This model was loaded before the process was forked; expected a model of the "
-                "child's own, because threads of torch do not survive a fork; load it in each "
-                'worker, start workers by "spawn", or call torch.set_num_threads(1) before forking'
+                "This model was loaded on a GPU before the process was forked; expected a model of "
+                'the child\'s own; start workers by "spawn" and load it there'
             )
         self._process = os.getpid()
         self._lock = threading.RLock()

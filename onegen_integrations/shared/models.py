@@ -3,6 +3,7 @@
 Frameworks copy, pickle and rebuild their objects freely; what they hold is a `SharedModel`.
 """
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ class _Key:
 
 _models: dict[_Key, OneGenModel] = {}
 _locks: dict[_Key, threading.Lock] = {}
+if hasattr(os, "register_at_fork"):
+    # In a child another thread of the parent may hold a lock, and the models are the parent's.
+    os.register_at_fork(after_in_child=_locks.clear)
+    os.register_at_fork(after_in_child=_models.clear)
 
 
 def shared_model(

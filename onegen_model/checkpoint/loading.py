@@ -31,6 +31,7 @@ from onegen_model.checkpoint.placement import (
 from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
 from onegen_model.checkpoint.weights import apply_adapter, find_base, load_tokenizer, load_weights
 from onegen_model.errors import InvalidInputError
+from onegen_model.forking import mark_computing, require_own_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,6 +74,8 @@ def load_checkpoint(
     its tokens. `options`: see `LoadOptions`.
     """
     settings = settings_of(dtype, device, options)
+    require_own_threads()
+    mark_computing()
     if preset is not None:
         require_preset(preset)  # before a long download
     folder = _find_checkpoint(path_or_id, settings)

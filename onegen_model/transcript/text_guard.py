@@ -1,5 +1,6 @@
 """Text to ids, such that no data ever becomes a control token and no character is lost."""
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 _JOIN = "\x02"
 
 _encoding = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: another thread of the parent may have held the lock."""
+    global _encoding
+    _encoding = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:

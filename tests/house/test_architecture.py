@@ -24,6 +24,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 40, 6
 CORE = {
     "errors": "",
     "events": "",
+    "forking": "errors",
     "jsonl": "errors",
     "params": "errors transcript.grammar",
     "inputs": "events",
@@ -33,9 +34,9 @@ CORE = {
     "engine": "errors events inputs network params request transcript",
     "retrieval": "errors events network",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",
-    "checkpoint": "errors transcript",
+    "checkpoint": "errors forking transcript",
     "options": "errors params retrieval.protocol transcript",
-    "runtime": "engine errors generation transcript",
+    "runtime": "engine errors forking generation transcript",
     "model": "checkpoint engine.base errors events generation options params retrieval runtime "
     "transcript",
     "finetune": "",
