@@ -1,0 +1,81 @@
+"""Both retrievers of the core over the search of a framework."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from array import array
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from onegen_model import Query, ScoredPassage
+
+_MAX_ERRORS = 1024
+
+
+class SearchErrors:
+    """Why searches failed, until the requests that asked for them ask for the reason.
+
+    A reason is found by the query embedding, which the `RetrievalRequested` event of the request
+    holds as well. Those that are never asked for, because their request was cancelled, make room
+    for later ones.
+    """
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
+
+    def add(self, query: Query, error: Exception) -> None:
+        self._texts[query.embedding.tobytes()] = f"{type(error).__name__}: {error}"
+        if len(self._texts) > _MAX_ERRORS:
+            self._texts.popitem(last=False)
+
+    def take(self, embedding: "array[float]") -> str:
+        """The reason as text, once; "" where the search did not fail."""
+        return self._texts.pop(embedding.tobytes(), "")
+
+
+class SearchAdapter(ABC):
+    """A retriever of the core whose subclass searches for one query.
+
+    One object serves all requests of a component: the scheduler then hands it their queries
+    together, and asynchronous searches run at the same time. What belongs to one request comes
+    with its events: `errors` has the reason of a failed search where `skips_errors` is set.
+    """
+
+    def __init__(self, *, skips_errors: bool = False) -> None:
+        self.skips_errors = skips_errors
+        self.errors = SearchErrors()
+
+    @abstractmethod
+    def search(self, query: Query) -> list[ScoredPassage]:
+        """The passages for one query, best first."""
+
+    @abstractmethod
+    async def asearch(self, query: Query) -> list[ScoredPassage]:
+        """The same without blocking the event loop."""
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        return [self._search(query) for query in queries]
+
+    async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        found = await asyncio.gather(*map(self._asearch, queries), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in found if not isinstance(one, BaseException)]
+
+    def _search(self, query: Query) -> list[ScoredPassage]:
+        try:
+            return self.search(query)
+        except Exception as error:
+            return self._fail(query, error)
+
+    async def _asearch(self, query: Query) -> list[ScoredPassage]:
+        try:
+            return await self.asearch(query)
+        except Exception as error:
+            return self._fail(query, error)
+
+    def _fail(self, query: Query, error: Exception) -> list[ScoredPassage]:
+        if not self.skips_errors:
+            raise error
+        self.errors.add(query, error)
+        return []
