@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.strict_fields import StrictFields
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 
 _UNNAMED = "SharedModel("  # how a model is written that no name leads back to
 
 
-class ModelFields(BaseModel):
+class ModelFields(StrictFields):
     """`model` is a path, a hub id, a model that is already loaded, or None for the default one.
 
     It is loaded when first used, once per process. `ONEGEN_MODEL` in the environment names the
