@@ -145,6 +145,10 @@ class OneGenModel:
         """Tokens of plain text, as `max_passage_tokens` counts them."""
         return len(self.renderer.text_ids(text))
 
+    def count_prompt(self, question: Question) -> int:
+        """Tokens of a question's prompt, as `Usage.prompt` counts them."""
+        return len(self._prompt(question, None))
+
     def submit(
         self,
         question: Question,

@@ -23,10 +23,10 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 
 from onegen_integrations.langchain.blocks import RETRIEVE
+from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
-from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.search_adapter import SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages

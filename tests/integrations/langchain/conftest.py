@@ -48,6 +48,16 @@ def forwards(folder: Path) -> Iterator[list[object]]:
 
 
 @pytest.fixture
+def wide_forwards(wide_folder: Path) -> Iterator[list[object]]:
+    """Grows with each forward of the model of `wide_folder`."""
+    seen: list[object] = []
+    network = shared_model(wide_folder).network
+    hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
+    yield seen
+    hook.remove()
+
+
+@pytest.fixture
 def tiny(wide_folder: Path) -> OneGenModel:
     """The model of `wide_folder`, which remembers nothing of other tests."""
     model = shared_model(wide_folder)
