@@ -82,6 +82,7 @@ class MessageStream:
         self._num_calls = 0
         self._num_repeated = 0
         self._has_ended = False
+        self._is_bare = False
         self._content = ""
         # Start and end of the answer in a string, if it has a frame; blocks need none.
         self._frame: list[int] | None = [] if plain else None
@@ -115,9 +116,14 @@ class MessageStream:
         self._has_ended = True
         return self._show(self._parts.end_span())
 
-    def resume(self, opening: str) -> None:
-        """The model continues the turn behind `opening`, which is not shown."""
+    def resume(self, opening: str = "", *, is_written: bool = True) -> None:
+        """The model continues the turn behind `opening`, which is not shown.
+
+        With `is_written=False`, `opening` only makes what follows the answer: the model has not
+        read it.
+        """
         self._has_ended = False
+        self._is_bare = not is_written
         self._parts.feed(opening)
 
     def close(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
@@ -168,11 +174,15 @@ class MessageStream:
 
     def _grow(self, kind: str, text: str) -> AIMessageChunk:
         """Adds text to the last block if it is of this kind, else opens a block."""
+        about: Block = {}
         if not self._blocks or self._blocks[-1]["type"] != kind:
             self._blocks.append({"type": kind, kind: "", "index": len(self._blocks)})
+            if kind == "text" and self._is_bare:
+                about = {"extras": {"bare": True}}
         block = self._blocks[-1]
         block[kind] += text
-        return AIMessageChunk(content=[{"type": kind, kind: text, "index": block["index"]}])
+        shown = {"type": kind, kind: text, **about, "index": block["index"]}
+        return AIMessageChunk(content=[shown])
 
     def _block(self, block: Block) -> AIMessageChunk:
         self._blocks.append({**block, "index": len(self._blocks)})

@@ -88,7 +88,7 @@ class ChatTurn:
     """One call in progress; while it `is_open`, the core answers `conversation` with `options`.
 
     A turn takes a second request of the core in two cases, and remains one message. Structured
-    output is written after the retrievals, inside the answer frame. And a model that repeats an
+    output is written after the retrievals, on a line of its own. And a model that repeats an
     answered tool call and writes nothing else continues without that call, inside the answer frame
     (or, where a call is forced, with another tool).
     """
@@ -123,8 +123,7 @@ class ChatTurn:
         if grammar:
             # All that is written is parsed, and the turn that it follows is left alone.
             told = MessageStream(None, plain=True, tools=tools.rules)
-            opening = "" if tools.forced else template.answer_start
-            conversation = _on_a_new_line(conversation, opening)
+            conversation = _on_a_new_line(conversation, template)
             return cls(conversation, requested, template, told, lookup, tools, sampling)
         earlier = earlier_blocks(messages[-1])
         told = MessageStream(
@@ -161,7 +160,7 @@ class ChatTurn:
         is_first = not self._requests
         self._requests.append(answer.usage)
         if is_first and self.lookup is not None and self.tools.response:
-            self._continue_in_the_frame(self.tools.response)
+            self._continue_with_the_answer(self.tools.response)
             return chunks
         if is_first and self.messages.only_repeats:
             self._continue_without_the_call()
@@ -179,14 +178,16 @@ class ChatTurn:
         self._span, _, _ = self._span.partition(_CALL_START)
         if self._span.lstrip().startswith(("{", "[")):  # A call without tags.
             self._span = ""
-        self._continue_in_the_frame(None)
+        self._continue_with_the_answer(None)
 
-    def _continue_in_the_frame(self, grammar: Grammar | None) -> None:
+    def _continue_with_the_answer(self, grammar: Grammar | None) -> None:
         """What was written stays; the model writes its answer and retrieves nothing more."""
-        self.messages.resume(self.template.answer_start)
-        steps = self._span.rstrip()
-        opening = Segment(f"{steps}\n{self.template.answer_start}".lstrip("\n"))
-        segments = (*self.conversation.opening, *self._segments, opening)
+        frame = self.template.answer_start
+        # JSON in the frame would be written as if it were the answer's text.
+        self.messages.resume(frame, is_written=grammar is None)
+        steps, opening = self._span.rstrip(), "" if grammar else frame
+        last = Segment(f"{steps}\n{opening}" if steps else opening)
+        segments = (*self.conversation.opening, *self._segments, last)
         messages = list(self.conversation.messages)
         while messages[-1].role == "assistant":
             messages.pop()
@@ -195,16 +196,16 @@ class ChatTurn:
         self.options = {"sampling": replace(self.sampling, grammar=grammar)}
 
 
-def _on_a_new_line(conversation: Conversation, opening: str) -> Conversation:
-    """An unfinished answer ends its line before a grammar starts, and gets `opening`."""
+def _on_a_new_line(conversation: Conversation, template: Template) -> Conversation:
+    """An unfinished answer at the end without its open frame, and with its last line ended."""
     *messages, last = conversation.messages
-    if last.role != "assistant":
+    if last.role != "assistant" or not last.segments or last.segments[-1].retrieves:
         return conversation
-    *segments, text = last.segments or (Segment(""),)
-    gap = "\n" if text.text and not text.text.endswith("\n") else ""
-    if text.retrieves:
-        segments, text = [*segments, text], Segment("")
-    ended = replace(last, segments=(*segments, Segment(text.text + gap + opening)))
+    *segments, open_segment = last.segments
+    text = open_segment.text.removesuffix(template.answer_start)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    ended = replace(last, segments=(*segments, Segment(text)))
     return replace(conversation, messages=(*messages, ended))
 
 

@@ -132,8 +132,7 @@ def _pieces(
                 last, found = segments.pop(), tuple(map(_passage, block["output"]))
                 segments.append(Segment(last.text, True, found))
         elif isinstance(block, dict) and block.get("type") == "text" and has_steps:
-            repeats = (block.get("extras") or {}).get("repeats")
-            text += "" if repeats else _framed(template, block.get("text", ""))
+            text += _answer_text(block, template)
         else:
             text += _text_of(block)
     return [*segments, Segment(text + calls)]
@@ -160,6 +159,14 @@ def open_text(conversation: Conversation, template: Template) -> str:
             "human message"
         )
     return text
+
+
+def _answer_text(block: Block, template: Template) -> str:
+    """A text block as it was written; `blocks` notes where that was not in the answer frame."""
+    extras, text = block.get("extras") or {}, str(block.get("text", ""))
+    if extras.get("repeats"):
+        return ""
+    return text if extras.get("bare") else _framed(template, text)
 
 
 def _framed(template: Template, answer: str) -> str:
