@@ -147,7 +147,7 @@ class OneGenModel:
 
     def count_prompt(self, question: Question) -> int:
         """Tokens of a question's prompt, as `Usage.prompt` counts them."""
-        return len(self._prompt(question, None))
+        return len(make_prompt(self.renderer, question, None).ids)
 
     def submit(
         self,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -129,7 +129,7 @@ class OneGenChatModel(WritingFields, BaseChatModel):
         turn = self._turn(messages, stop, tracing.current_run(run_manager), kwargs)
         yield from map(_chunk, turn.messages.open())
         while turn.is_open:
-            with closing(self.shared.model.stream(turn.conversation, **turn.options)) as stream:
+            with self.shared.model.stream(turn.conversation, **turn.options) as stream:
                 for event in stream:
                     yield from map(_chunk, turn.feed(event))
             yield from map(_chunk, turn.end(stream.answer, self.model_label))
@@ -147,10 +147,7 @@ class OneGenChatModel(WritingFields, BaseChatModel):
         for first in turn.messages.open():
             yield _chunk(first)
         while turn.is_open:
-            events = await asyncio.to_thread(
-                self.shared.model.astream, turn.conversation, **turn.options
-            )
-            async with aclosing(events) as stream:
+            async with self.shared.model.astream(turn.conversation, **turn.options) as stream:
                 async for event in stream:
                     for chunk in turn.feed(event):
                         yield _chunk(chunk)

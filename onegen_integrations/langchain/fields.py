@@ -139,7 +139,7 @@ class WritingFields(NamedModelFields, SamplingFields, RetrievalFields):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Ids of plain text in the model's own tokenizer."""
-        return self.shared.model.renderer.text_ids(text)
+        return self.shared.model.token_ids(text)
 
 
 def _require_k(k: int | None) -> int | None:

@@ -28,26 +28,24 @@ from onegen_integrations.langchain.calls import calling, current_call, read_opti
 from onegen_integrations.langchain.fields import CONFIG, WritingFields, option_names
 from onegen_integrations.langchain.tracing import current_run
 from onegen_integrations.langchain.turns import Lookup
-from onegen_model import Event, PassagesInserted, RequestHandle
+from onegen_model import Event, Options, PassagesInserted, RequestHandle
 
 
 @dataclass(slots=True)
 class _Text:
-    """One prompt in progress: its request, its events and its chunks so far."""
+    """One prompt in progress: its request and its chunks so far."""
 
-    prompt: str
-    ticket: RequestHandle
+    handle: RequestHandle
     messages: MessageStream
     lookup: Lookup | None
-    events: list[Event] = field(default_factory=list)
+    num_inserted: int = 0
     chunks: list[GenerationChunk] = field(default_factory=list)
 
     def feed(self, event: Event) -> list[GenerationChunk]:
-        self.events.append(event)
         error = ""
         if self.lookup is not None and isinstance(event, PassagesInserted):
-            at = sum(isinstance(one, PassagesInserted) for one in self.events)
-            error = self.lookup.errors[at - 1]
+            error = self.lookup.errors[self.num_inserted]
+            self.num_inserted += 1
         new = [chunk for one in self.messages.feed(event, error=error) if (chunk := _chunk(one))]
         self.chunks += new
         return new
@@ -103,6 +101,15 @@ class OneGenLLM(WritingFields, BaseLLM):
         """This model without a cache where it may retrieve: a store's documents change."""
         return self.model_copy(update={"cache": False}) if self.is_searching(called) else self
 
+    def _ask(
+        self, stop: Sequence[str] | None, manager: BaseRunManager | None, called: Mapping[str, Any]
+    ) -> tuple[Lookup | None, Options]:
+        """The retrievals and the options of one prompt."""
+        called = read_options(called, option_names())
+        lookup, options = self.begin_lookup(self.shared, current_run(manager), called)
+        options["sampling"] = self.sampling(called, stop=stop)
+        return lookup, options
+
     def _begin(
         self,
         prompts: Sequence[str],
@@ -111,20 +118,33 @@ class OneGenLLM(WritingFields, BaseLLM):
         called: Mapping[str, Any],
     ) -> dict[int, _Text]:
         """All prompts as requests of one batch, by request id."""
-        called = read_options(called, option_names())
-        model, run = self.shared.model, current_run(manager)
-        texts = {}
+        model, texts = self.shared.model, {}
         for prompt in prompts:
-            lookup, options = self.begin_lookup(self.shared, run, called)
-            options["sampling"] = self.sampling(called, stop=stop)
-            ticket = model.submit(prompt, **options)
+            lookup, options = self._ask(stop, manager, called)
+            model.driver.wait_for_room()
+            handle = model.submit(prompt, **options)
             told = MessageStream(model.template, plain=lookup is None)
-            texts[ticket.request.id] = _Text(prompt, ticket, told, lookup)
+            texts[handle.request.id] = _Text(handle, told, lookup)
+        return texts
+
+    async def _abegin(
+        self,
+        prompts: Sequence[str],
+        stop: Sequence[str] | None,
+        manager: BaseRunManager | None,
+        called: Mapping[str, Any],
+    ) -> dict[int, _Text]:
+        # Loading the model would block the event loop.
+        model, texts = await asyncio.to_thread(lambda: self.shared.model), {}
+        for prompt in prompts:
+            lookup, options = self._ask(stop, manager, called)
+            handle = await model.asubmit(prompt, **options)
+            told = MessageStream(model.template, plain=lookup is None)
+            texts[handle.request.id] = _Text(handle, told, lookup)
         return texts
 
     def _end(self, text: _Text) -> GenerationChunk:
-        answer = text.ticket.answer()
-        chunks = text.messages.close(answer, self.model_label)
+        chunks = text.messages.close(text.handle.answer(), self.model_label)
         told = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
         info = {"usage_metadata": chunks[-1].usage_metadata, **chunks[-1].response_metadata}
         text.chunks.append(GenerationChunk(text=told, generation_info=info))
@@ -146,8 +166,8 @@ class OneGenLLM(WritingFields, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         texts = self._begin(prompts, stop, run_manager, kwargs)
-        tickets = [text.ticket for text in texts.values()]
-        for event in self.shared.model.driver.drive(*tickets):
+        handles = [text.handle for text in texts.values()]
+        for event in self.shared.model.driver.drive(*handles):
             texts[event.request_id].feed(event)
         return self._collect(texts)
 
@@ -158,9 +178,9 @@ class OneGenLLM(WritingFields, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        texts = await asyncio.to_thread(self._begin, prompts, stop, run_manager, kwargs)
-        tickets = [text.ticket for text in texts.values()]
-        async with aclosing(self.shared.model.driver.adrive(*tickets)) as events:
+        texts = await self._abegin(prompts, stop, run_manager, kwargs)
+        handles = [text.handle for text in texts.values()]
+        async with aclosing(self.shared.model.driver.adrive(*handles)) as events:
             async for event in events:
                 texts[event.request_id].feed(event)
         return self._collect(texts)
@@ -173,7 +193,7 @@ class OneGenLLM(WritingFields, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         (text,) = self._begin([prompt], stop, run_manager, kwargs).values()
-        with closing(self.shared.model.driver.drive(text.ticket)) as events:
+        with closing(self.shared.model.driver.drive(text.handle)) as events:
             for event in events:
                 for chunk in text.feed(event):
                     if run_manager:
@@ -191,9 +211,8 @@ class OneGenLLM(WritingFields, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
-        begun = await asyncio.to_thread(self._begin, [prompt], stop, run_manager, kwargs)
-        (text,) = begun.values()
-        async with aclosing(self.shared.model.driver.adrive(text.ticket)) as events:
+        (text,) = (await self._abegin([prompt], stop, run_manager, kwargs)).values()
+        async with aclosing(self.shared.model.driver.adrive(text.handle)) as events:
             async for event in events:
                 for chunk in text.feed(event):
                     if run_manager:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -44,7 +43,7 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **called: Any
     ) -> list[Document]:
         lookup, options = self._options(Run(run_manager.run_id, run_manager), called)
-        with closing(self.shared.model.stream(query, **options)) as stream:
+        with self.shared.model.stream(query, **options) as stream:
             events = list(stream)
         return self._documents(query, events, stream.answer, lookup)
 
@@ -54,7 +53,7 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
         run = Run(run_manager.run_id, run_manager)
         # Loading the model would block the event loop.
         lookup, options = await asyncio.to_thread(self._options, run, called)
-        async with aclosing(self.shared.model.astream(query, **options)) as stream:
+        async with self.shared.model.astream(query, **options) as stream:
             events = [event async for event in stream]
         return self._documents(query, events, stream.answer, lookup)
 
