@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.chains import create_retrieval_chain
+from langchain_classic.chains.combine_documents import create_stuff_documents_chain
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -143,6 +145,32 @@ def test_an_evicted_cache_is_filled_again(
     assert message.text == expected.text
     assert told(message)["reused"] == 0
     assert told(message)["forwarded"] == message.usage_metadata["total_tokens"] - 1
+
+
+def test_constructors_of_chains_accept_the_prompt(
+    retriever: OneGenRetriever, chat: OneGenChatModel
+) -> None:
+    chat.vectorstore = None
+    documents = create_stuff_documents_chain(chat, onegen_rag_prompt)  # type: ignore[arg-type]
+    found = [Document("Ann founded Alba."), Document("Bob founded Brig.")]
+    assert documents.invoke({"context": found, "question": OTHER}) == "Eve"
+    whole = create_retrieval_chain(retriever, documents)
+    told = whole.invoke({"input": QUESTION})
+    assert told["answer"].endswith("founded by Ann")
+    assert {one.id for one in told["context"]} == {"Alba", "Brig"}
+
+
+def test_a_prompt_without_a_question_is_one_error() -> None:
+    with pytest.raises(InvalidInputError, match=r"expected 'question' \(or 'input'\)"):
+        onegen_rag_prompt.invoke({"context": []})
+
+
+def test_a_run_that_is_forgotten_is_read_as_text(retriever: OneGenRetriever) -> None:
+    documents = retriever.invoke(QUESTION)
+    for document in documents:
+        document.metadata["onegen_run"] = "unknown"
+    prompt = onegen_rag_prompt.invoke({"context": documents, "question": QUESTION})
+    assert [message.type for message in prompt.to_messages()] == ["human"]
 
 
 REWORKED: dict[str, Any] = {
