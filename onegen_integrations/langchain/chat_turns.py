@@ -122,11 +122,11 @@ class ChatTurn:
         requested: Options = {**options, "sampling": replace(sampling, grammar=grammar)}
         if grammar:
             # All that is written is parsed, and the turn that it follows is left alone.
-            told = MessageStream(None, plain=True, tools=tools.rules)
+            shown = MessageStream(None, plain=True, tools=tools.rules)
             conversation = _on_a_new_line(conversation, template)
-            return cls(conversation, requested, template, told, lookup, tools, sampling)
+            return cls(conversation, requested, template, shown, lookup, tools, sampling)
         earlier = earlier_blocks(messages[-1])
-        told = MessageStream(
+        shown = MessageStream(
             template,
             plain=lookup is None and not earlier,
             tools=tools.rules,
@@ -139,7 +139,7 @@ class ChatTurn:
                 stop=(*sampling.stop, template.answer_start),
                 max_new_tokens=min(sampling.max_new_tokens, _MAX_STEP_TOKENS),
             )
-        return cls(conversation, requested, template, told, lookup, tools, sampling)
+        return cls(conversation, requested, template, shown, lookup, tools, sampling)
 
     def feed(self, event: Event) -> list[AIMessageChunk]:
         """Chunks for an event."""

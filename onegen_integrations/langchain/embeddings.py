@@ -44,7 +44,7 @@ class OneGenEmbeddings(EmbeddingFields, Embeddings):
         return self._embed_texts(texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """A unit vector; for the text of a `handle`, the vector it stands for."""
+        """A unit vector; for the text of a `handle`, the vector of that handle."""
         return self._look_up(text) if text.startswith(_HANDLE) else self._embed_query(text)
 
     @contextmanager

@@ -123,8 +123,8 @@ class OneGenLLM(WritingFields, BaseLLM):
             lookup, options = self._ask(stop, manager, called)
             model.driver.wait_for_room()
             handle = model.submit(prompt, **options)
-            told = MessageStream(model.template, plain=lookup is None)
-            texts[handle.request.id] = _Text(handle, told, lookup)
+            chunked = MessageStream(model.template, plain=lookup is None)
+            texts[handle.request.id] = _Text(handle, chunked, lookup)
         return texts
 
     async def _abegin(
@@ -139,15 +139,15 @@ class OneGenLLM(WritingFields, BaseLLM):
         for prompt in prompts:
             lookup, options = self._ask(stop, manager, called)
             handle = await model.asubmit(prompt, **options)
-            told = MessageStream(model.template, plain=lookup is None)
-            texts[handle.request.id] = _Text(handle, told, lookup)
+            chunked = MessageStream(model.template, plain=lookup is None)
+            texts[handle.request.id] = _Text(handle, chunked, lookup)
         return texts
 
     def _end(self, text: _Text) -> GenerationChunk:
         chunks = text.messages.close(text.handle.answer(), self.model_label)
-        told = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
+        written = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
         info = {"usage_metadata": chunks[-1].usage_metadata, **chunks[-1].response_metadata}
-        text.chunks.append(GenerationChunk(text=told, generation_info=info))
+        text.chunks.append(GenerationChunk(text=written, generation_info=info))
         return text.chunks[-1]
 
     def _collect(self, texts: Mapping[int, _Text]) -> LLMResult:

@@ -74,12 +74,12 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
     def _documents(
         self, question: str, events: Sequence[Event], answer: Answer, lookup: Lookup
     ) -> list[Document]:
-        told = MessageStream(self.shared.model.template, plain=False)
+        chunked = MessageStream(self.shared.model.template, plain=False)
         errors = iter(lookup.errors)
         chunks = [
             chunk
             for event in events
-            for chunk in told.feed(
+            for chunk in chunked.feed(
                 event, error=next(errors) if isinstance(event, PassagesInserted) else ""
             )
         ]

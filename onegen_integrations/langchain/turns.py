@@ -1,4 +1,4 @@
-"""Retrievals of one request: asked by the core, seen as runs by LangChain.
+"""Retrievals of requests: queries of the core, which LangChain traces as runs.
 
 Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
 their queries at once. What differs between them (the search, callbacks, what becomes of errors) is
@@ -37,7 +37,7 @@ _MAX_THREADS = 16
 
 
 class _SearchRun(BaseRetriever):
-    """One search as a run of its own; `hits` keep the scores, which documents have no place for."""
+    """One search as a run of its own; `hits` keep the scores, which documents do not have."""
 
     search: Any
     asked: Any

@@ -57,7 +57,7 @@ def open_search(
     score_threshold: float | None = None,
     search_kwargs: Mapping[str, Any] | None = None,
 ) -> "Search":
-    """One search over `source`; raises InvalidInputError if it cannot be asked.
+    """One search over `source`; raises InvalidInputError if it cannot be searched.
 
     `search_kwargs` go to the store as they are and take precedence over those of a
     VectorStoreRetriever, but for two: `score_threshold` is the least cosine, and `k` becomes
@@ -79,7 +79,7 @@ def open_search(
     method, asked_by = _find_way(source, search_type)
     if asked_by == "text" and options:
         raise InvalidInputError(
-            f"search_kwargs {sorted(options)} for {_name(source)}, which is asked with text alone; "
+            f"search_kwargs {sorted(options)} for {_name(source)}, which is searched by text alone; "
             "expected a vector store; configure the retriever itself"
         )
     search = Search(source, method, asked_by, options, model, own_k if k is None else k, least)
@@ -192,7 +192,7 @@ class Search:
         """Raises an error for a store that is empty or of another model, until it passes once."""
         if self.asked_by == "text" and query.filter:
             raise InvalidInputError(
-                f"A filter for {_name(self.source)}, which is asked with text alone; expected a "
+                f"A filter for {_name(self.source)}, which is searched by text alone; expected a "
                 "vector store; filter inside the retriever"
             )
         if self._checked or self.asked_by == "text":
@@ -222,7 +222,7 @@ def _require_ours(store: Any) -> None:
     if theirs is not None and _embeddings(store) is None:
         raise PassageIndexError(
             f"{_name(store)} embeds with {_name(theirs)}; expected OneGenEmbeddings, because the "
-            "model asks with its own vectors; fill a new store with OneGenEmbeddings"
+            "model searches with its own vectors; fill a new store with OneGenEmbeddings"
         )
 
 

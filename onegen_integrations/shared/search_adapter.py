@@ -1,35 +1,37 @@
 """Both retrievers of the core over the search of a framework."""
 
 import asyncio
+import weakref
 from abc import ABC, abstractmethod
 from array import array
-from collections import OrderedDict
 from collections.abc import Sequence
 
 from onegen_model import Query, ScoredPassage
 
-_MAX_ERRORS = 1024
-
 
 class SearchErrors:
-    """Why searches failed, until the requests that asked for them ask for the reason.
+    """Why searches failed, for the requests whose events tell nothing of it.
 
-    A reason is found by the query embedding, which the `RetrievalRequested` event of the request
-    holds as well. Those that are never asked for, because their request was cancelled, make room
-    for later ones.
+    A reason belongs to the very object of the query embedding, which the request's event
+    `RetrievalRequested` holds as well, and is forgotten with it. By its values it would be that of
+    another request with the same question.
     """
 
     def __init__(self) -> None:
-        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._texts: dict[int, str] = {}
+
+    def __reduce__(self) -> tuple[type["SearchErrors"], tuple[()]]:
+        return SearchErrors, ()
 
     def add(self, query: Query, error: Exception) -> None:
-        self._texts[query.embedding.tobytes()] = f"{type(error).__name__}: {error}"
-        if len(self._texts) > _MAX_ERRORS:
-            self._texts.popitem(last=False)
+        key = id(query.embedding)
+        if key not in self._texts:
+            weakref.finalize(query.embedding, self._texts.pop, key, None).atexit = False
+        self._texts[key] = f"{type(error).__name__}: {error}"
 
     def take(self, embedding: "array[float]") -> str:
         """The reason as text, once; "" where the search did not fail."""
-        return self._texts.pop(embedding.tobytes(), "")
+        return self._texts.pop(id(embedding), "")
 
 
 class SearchAdapter(ABC):

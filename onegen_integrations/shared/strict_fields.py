@@ -34,8 +34,9 @@ class StrictFields(BaseModel):
 
     Fields inherited from a framework count like our own. `usual_names` maps a name that users
     know from other components to the field it means; an entry for a field that the class does not
-    have is inert. `ignored_names` are accepted with a warning and dropped. Where such a name is also a field of the framework (`model_name` of LlamaIndex's
+    have is inert. Where such a name is also a field of the framework (`model_name` of LlamaIndex's
     embeddings), it is copied to the field it means only if that one is not given itself.
+    `ignored_names` are accepted with a warning and dropped.
     """
 
     usual_names: ClassVar[Mapping[str, str]] = MappingProxyType(_USUAL_NAMES)

@@ -1,6 +1,8 @@
 """One retriever for all requests of a component: batches, and the reason of a failed search."""
 
 import asyncio
+import gc
+import pickle
 from array import array
 
 import pytest
@@ -27,10 +29,12 @@ class Numbered(SearchAdapter):
         return self.search(query)
 
 
-def found_by(adapter: SearchAdapter, asynchronous: bool, *numbers: int) -> list[list[str]]:
+def found_by(
+    adapter: SearchAdapter, asynchronous: bool, *numbers: int
+) -> tuple[list[list[str]], list[Query]]:
     queries = [query(number) for number in numbers]
     found = asyncio.run(adapter.aretrieve(queries)) if asynchronous else adapter.retrieve(queries)
-    return [[one.passage.id for one in hits] for hits in found]
+    return [[one.passage.id for one in hits] for hits in found], queries
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -38,10 +42,11 @@ def test_a_failed_search_is_told_to_its_own_request_alone(asynchronous: bool) ->
     adapter = Numbered(skips_errors=True)
     assert isinstance(adapter, Retriever)
     assert isinstance(adapter, AsyncRetriever)
-    assert found_by(adapter, asynchronous, 0, 1, 2) == [["0"], [], ["2"]]
-    assert adapter.errors.take(query(0).embedding) == ""
-    assert adapter.errors.take(query(1).embedding) == "ConnectionError: no 1"
-    assert adapter.errors.take(query(1).embedding) == "", "once"
+    found, queries = found_by(adapter, asynchronous, 0, 1, 1, 2)
+    assert found == [["0"], [], [], ["2"]]
+    told = [adapter.errors.take(one.embedding) for one in queries]
+    assert told == ["", "ConnectionError: no 1", "ConnectionError: no 1", ""]
+    assert adapter.errors.take(queries[1].embedding) == "", "once"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -62,12 +67,25 @@ def test_asynchronous_searches_run_at_the_same_time() -> None:
                 await asyncio.sleep(0)
             return self.search(query)
 
-    assert found_by(Waiting(), True, 0, 2) == [["0"], ["2"]]
+    found, _ = found_by(Waiting(), True, 0, 2)
+    assert found == [["0"], ["2"]]
 
 
-def test_reasons_that_nobody_asks_for_do_not_pile_up() -> None:
+def test_a_reason_is_never_that_of_an_earlier_request_with_the_same_question() -> None:
     errors = SearchErrors()
-    for number in range(2000):
-        errors.add(query(number), ValueError(str(number)))
-    kept = [number for number in range(2000) if errors.take(query(number).embedding)]
-    assert kept == list(range(2000 - 1024, 2000))
+    cancelled = query(1)
+    errors.add(cancelled, ValueError("too late"))
+    same = query(1)
+    assert errors.take(same.embedding) == ""
+    del cancelled
+    gc.collect()
+    assert all(errors.take(query(1).embedding) == "" for _ in range(1000)), "its id is used again"
+
+
+def test_an_adapter_is_pickled_without_reasons() -> None:
+    adapter, failed = Numbered(skips_errors=True), query(1)
+    adapter.retrieve([failed])
+    copy = pickle.loads(pickle.dumps(adapter))
+    assert copy.skips_errors
+    assert copy.errors.take(failed.embedding) == ""
+    assert adapter.errors.take(failed.embedding) == "ConnectionError: no 1"
