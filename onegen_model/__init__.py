@@ -17,6 +17,7 @@ from onegen_model.model import OneGenModel
 from onegen_model.options import Options
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.retrieval.corpus import EmbeddedCorpus
+from onegen_model.retrieval.filters import matches_filter
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
 from onegen_model.transcript.answer import Answer, Retrieval
@@ -69,5 +70,6 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "Usage",
+    "matches_filter",
     "render_tool_call",
 ]
