@@ -79,7 +79,7 @@ def open_search(
     method, asked_by = _find_way(source, search_type)
     if asked_by == "text" and options:
         raise InvalidInputError(
-            f"search_kwargs {sorted(options)} for {_name(source)}, which is searched by text alone; "
+            f"search_kwargs {sorted(options)} for {_name(source)}, which is searched by text; "
             "expected a vector store; configure the retriever itself"
         )
     search = Search(source, method, asked_by, options, model, own_k if k is None else k, least)
