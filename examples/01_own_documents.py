@@ -1,4 +1,4 @@
-"""Your own documents: a store, a chat model that searches it while it writes, and citations.
+"""Answers a question from own documents in a store, with citations.
 
     $ python examples/01_own_documents.py
     Answer: 9 July 1917
@@ -6,8 +6,8 @@
     Source: Sunnefa Brandvold | cited: 9 July 1917
     Tokens: 98 read, 63 written
 
-Every passage that was looked up is a citation; `cited_text` is there where the passage says the
-answer word for word. What was read counts each passage and the prompt once.
+Every passage that was retrieved is a citation. It has a `cited_text` if it contains the answer
+verbatim. The tokens read are the prompt and the passages, each counted once.
 """
 
 from langchain_core.documents import Document
@@ -21,7 +21,7 @@ TEXTS = {
     "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
     "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
 }
-# The title is the first line: that is how the model has learned to read and to embed passages.
+# The title is the first line, because the model was trained on passages of that form.
 documents = [
     Document(id=str(number), page_content=f"{title}\n{text}", metadata={"title": title})
     for number, (title, text) in enumerate(TEXTS.items(), 1)

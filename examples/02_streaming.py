@@ -1,4 +1,4 @@
-"""What the model writes, what it looks up and what it finds: in a terminal, as it happens.
+"""Prints steps, queries, passages and the answer in a terminal while the model writes.
 
     $ python examples/02_streaming.py
     Which film whose director was born first, Larch and Iron or Wet Harvest?
@@ -21,7 +21,7 @@
     A = Larch and Iron 1917 A, B = Wet Harvest 1931 B. Earlier: 1917 A < 1931 B, so A = Larch and Iron
     Larch and Iron
 
-Four searches are one answer, and one pass. The last line but one is the comparison, written out.
+The answer takes four searches and one pass. The last line but one is the comparison.
 """  # noqa: E501
 
 from langchain_core.documents import Document
@@ -58,5 +58,5 @@ for chunk in chat.stream(question):
                     title = passage["page_content"].partition("\n")[0]
                     print(f"  [found {passage['id']}: {title}, cosine {passage['score']:.2f}]")
             case {"type": "text", "text": text}:
-                print(text, end="", flush=True)  # The answer, on the last line.
+                print(text, end="", flush=True)  # The answer is the last line.
 print()

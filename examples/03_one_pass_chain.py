@@ -1,4 +1,4 @@
-"""A classic RAG chain, made one pass by changing two lines: its retriever and its prompt.
+"""Turns a classic RAG chain into one pass by another retriever and another prompt.
 
     $ python examples/03_one_pass_chain.py
     Classic
@@ -10,10 +10,10 @@
     answer: Ondrel
     read: 114 positions to search, 12 after
 
-The classic chain reads the question to search with it, then the passages and the question again. In
-the second chain the retriever has the model write and look up all hops, and the chat model goes on
-from there: it reads nothing but what it writes itself. (The checkpoint was trained to look things
-up, not to answer from a prompt: the classic answer is cut off, and of no use.)
+The classic chain embeds the question, and then reads the passages and the question again. In the
+second chain the model writes and retrieves all hops inside the retriever, and the chat model
+continues from there: it reads nothing but what it writes itself. (The checkpoint was trained to
+retrieve, not to answer from a prompt, so the classic answer is useless.)
 """
 
 from langchain_core.documents import Document
@@ -40,9 +40,9 @@ store = InMemoryVectorStore(OneGenEmbeddings())
 store.add_documents(
     [Document(page_content=f"{title}\n{text}", id=title) for title, text in TEXTS.items()]
 )
-chat = OneGenChatModel(max_tokens=16)  # Nothing attached: in a chain the retriever searches.
-chat.invoke("Hello")  # Makes the engine, and reads the system prompt: in nobody's count.
-read: list[int] = []  # Positions of every forward of the network, whoever asked for it.
+chat = OneGenChatModel(max_tokens=16)  # Without a store: in a chain the retriever searches.
+chat.invoke("Hello")  # Builds the engine and reads the system prompt before anything is counted.
+read: list[int] = []  # Positions of every forward of the network.
 chat.shared.model.network.get_decoder().register_forward_pre_hook(
     lambda _module, _args, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
 )

@@ -1,4 +1,4 @@
-"""An agent with a calculator and a date tool, whose model retrieves inside its own messages.
+"""Runs an agent with a calculator and a date tool, whose model also retrieves.
 
     $ python examples/04_multi_hop_agent.py
     user: When was the director of Larch and Iron born?
@@ -12,9 +12,10 @@
       calls: calculator {'expression': '1963 - 1947'}
       tool: 16
 
-Two hops are one call of the model, and need no tool. A model of 135M does not call tools of its own
-accord: `choose_tool` forces the one that a turn asks for, by constrained decoding, and the model
-fills in its arguments. What a tool returns ends the turn (`return_direct`), unread.
+Two hops are one call of the model and need no tool. The default checkpoint (135M) is no agent: it
+does not choose well among tools and is not trained on their results. So `choose_tool` forces the
+tool of a turn by constrained decoding, the model writes the arguments, and the result of the tool
+ends the turn (`return_direct`).
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A conversation that goes on after a restart: a LangGraph graph and its checkpointer.
+"""Continues a conversation after a restart, by a LangGraph graph and its checkpointer.
 
     $ python examples/05_langgraph_checkpointer.py conversation.sqlite
     0 messages in conversation.sqlite
@@ -11,8 +11,9 @@
     ai: 19 August 1931
     retrieved now: 2
 
-The second process has the first answer back with its passages, as the model wrote and read them: so
-"the film" is understood as Wet Harvest, which only the first question names.
+The second process restores the first answer with its passages, as the model wrote and read them. So
+it understands "the film" as Wet Harvest, which only the first question names. Without a path, both
+turns run in one process and nothing is written to the disk.
 """
 
 import sys
@@ -44,13 +45,14 @@ builder = StateGraph(MessagesState)
 builder.add_node("chat", lambda state: {"messages": [chat.invoke(state["messages"])]})
 builder.add_edge(START, "chat")
 
-path = sys.argv[1] if len(sys.argv) > 1 else "conversation.sqlite"
+path = sys.argv[1] if len(sys.argv) > 1 else ":memory:"
+turns = 1 if len(sys.argv) > 1 else len(QUESTIONS)
 with SqliteSaver.from_conn_string(path) as checkpointer:
     graph = builder.compile(checkpointer=checkpointer)
     config = {"configurable": {"thread_id": "films"}}
     earlier = graph.get_state(config).values.get("messages", [])
     print(f"{len(earlier)} messages in {path}")
-    for question in QUESTIONS[len(earlier) // 2 :][:1]:
+    for question in QUESTIONS[len(earlier) // 2 :][:turns]:
         answer = graph.invoke({"messages": [("user", question)]}, config)["messages"][-1]
         print("user:", question)
         print("ai:", answer.text)

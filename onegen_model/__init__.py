@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
     from onegen_model.retrieval.corpus import EmbeddedCorpus
+    from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
     from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
     from onegen_model.transcript.answer import Answer, Retrieval
@@ -51,6 +52,7 @@ _MODULES = {
     "options": "Options",
     "params": "RetrievalParams SamplingParams",
     "retrieval.corpus": "EmbeddedCorpus",
+    "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
     "retrieval.protocol": "AsyncRetriever Retriever",
     "transcript.answer": "Answer Retrieval",
@@ -101,6 +103,7 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "Usage",
+    "matches_filter",
     "render_tool_call",
 ]
 

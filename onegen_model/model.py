@@ -149,6 +149,10 @@ class OneGenModel(PickledByName):
         """Tokens of plain text, as `max_passage_tokens` counts them."""
         return len(self.renderer.text_ids(text))
 
+    def count_prompt(self, question: Question) -> int:
+        """Tokens of a question's prompt, as `Usage.prompt` counts them."""
+        return len(make_prompt(self.renderer, question, None).ids)
+
     def submit(
         self,
         question: Question,

@@ -13,7 +13,8 @@ except ImportError as error:
 from onegen_integrations.langchain.chat_models import OneGenChatModel
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
 from onegen_integrations.langchain.llms import OneGenLLM
-from onegen_integrations.langchain.retrievers import OneGenRetriever, onegen_rag_prompt
+from onegen_integrations.langchain.rag_prompt import onegen_rag_prompt
+from onegen_integrations.langchain.retrievers import OneGenRetriever
 from onegen_integrations.langchain.vectorstores import Search, open_search
 
 __all__ = [

@@ -1,14 +1,15 @@
-"""Events of one turn, as they come, to LangChain message chunks in standard (v1) content blocks.
+"""Converts events of one turn to LangChain message chunks in standard (v1) content blocks.
 
-A retriever attached: steps are `reasoning` blocks, each retrieval a `server_tool_call` and its
-`server_tool_result`, the answer is the one `text` block, with a citation for each passage.
-Otherwise the content is a plain string.
+With a retriever, steps are `reasoning` blocks, each retrieval is a `server_tool_call` and a
+`server_tool_result`, and the answer is the one `text` block, with a citation for each passage.
+Without one the content is a plain string.
 """
 
 import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
 from typing import Any
@@ -17,6 +18,8 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
+from onegen_integrations.shared.json_values import json_metadata, json_title
+from onegen_integrations.shared.repeated_calls import AnsweredCalls
 from onegen_model import (
     Answer,
     AnswerText,
@@ -42,8 +45,17 @@ _OPEN, _, _CLOSE = render_tool_call(ToolCall("", {})).split("\n")
 Block = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ToolRules:
+    """How calls of tools are read: `answered` ones are dropped, and what `max_calls` exceeds."""
+
+    offers_tools: bool = False
+    answered: AnsweredCalls = field(default_factory=AnsweredCalls)
+    max_calls: int | None = None
+
+
 class MessageStream:
-    """One per turn. Without a `template` (under a grammar) nothing is an answer frame.
+    """Chunks of one turn. Without a `template` (under a grammar) there is no answer frame.
 
     `earlier` are the blocks of a turn that is being continued, `opening` its text since the last
     insertion.
@@ -54,28 +66,41 @@ class MessageStream:
         template: Template | None,
         *,
         plain: bool,
-        with_tools: bool = False,
+        tools: ToolRules = ToolRules(),
         earlier: Sequence[Block] = (),
         opening: str = "",
     ) -> None:
         self._plain = plain
-        self._parts = PartStream(template, "" if earlier else opening, with_tools=with_tools)
+        self._tools = tools
+        self._parts = PartStream(
+            template, "" if earlier else opening, with_tools=tools.offers_tools
+        )
         if earlier:
-            self._parts.feed(opening)  # told with the blocks of its turn
+            self._parts.feed(opening)  # Its text is in `earlier`.
         self._blocks: list[Block] = [dict(block, index=at) for at, block in enumerate(earlier)]
         self._num_retrievals = sum(block["type"] == "server_tool_call" for block in earlier)
         self._num_calls = 0
+        self._num_repeated = 0
+        self._has_ended = False
+        self._is_bare = False
         self._content = ""
-        # Where in a string the answer stands, if it has a frame; blocks tell that themselves.
+        # Start and end of the answer in a string, if it has a frame; blocks need none.
         self._frame: list[int] | None = [] if plain else None
         self._begun_before = self._parts.has_frame
 
+    @property
+    def only_repeats(self) -> bool:
+        """Whether the turn so far is nothing but calls that were answered before, and steps."""
+        parts = self._parts
+        is_unanswered = not (parts.answer or self._num_calls)
+        return bool(self._num_repeated) and is_unanswered
+
     def open(self) -> list[AIMessageChunk]:
-        """What stands there before the model writes; keeps a list a list."""
+        """Chunks from before the model writes; they keep a list of blocks a list."""
         return [] if self._plain else [AIMessageChunk(content=[dict(one) for one in self._blocks])]
 
     def feed(self, event: Event, *, error: str = "") -> list[AIMessageChunk]:
-        """Chunks for any event but Finished. `error` is why a retrieval found nothing."""
+        """Chunks for any event but Finished. `error` is the reason of a failed retrieval."""
         match event:
             case Token():
                 return self._show(self._parts.feed(event.text))
@@ -86,9 +111,24 @@ class MessageStream:
                 return [self._block(self._result(event.passages, error))]
         return []
 
+    def end_span(self) -> list[AIMessageChunk]:
+        """Chunks of what was held back, at the end of the written text."""
+        self._has_ended = True
+        return self._show(self._parts.end_span())
+
+    def resume(self, opening: str = "", *, is_written: bool = True) -> None:
+        """The model continues the turn behind `opening`, which is not shown.
+
+        With `is_written=False`, `opening` only makes what follows the answer: the model has not
+        read it.
+        """
+        self._has_ended = False
+        self._is_bare = not is_written
+        self._parts.feed(opening)
+
     def close(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
-        """The last chunks: citations, usage, and what it takes to replay the turn exactly."""
-        chunks = self._show(self._parts.end_span())
+        """The last chunks: citations, usage, and the ids that replay the turn exactly."""
+        chunks = [] if self._has_ended else self.end_span()
         if not self._plain:
             chunks += self._end_text()
         replay: dict[str, Any] = {
@@ -133,12 +173,16 @@ class MessageStream:
         return self._grow(kind, part.text)
 
     def _grow(self, kind: str, text: str) -> AIMessageChunk:
-        """More text of the block that is open, or of a new one."""
+        """Adds text to the last block if it is of this kind, else opens a block."""
+        about: Block = {}
         if not self._blocks or self._blocks[-1]["type"] != kind:
             self._blocks.append({"type": kind, kind: "", "index": len(self._blocks)})
+            if kind == "text" and self._is_bare:
+                about = {"extras": {"bare": True}}
         block = self._blocks[-1]
         block[kind] += text
-        return AIMessageChunk(content=[{"type": kind, kind: text, "index": block["index"]}])
+        shown = {"type": kind, kind: text, **about, "index": block["index"]}
+        return AIMessageChunk(content=[shown])
 
     def _block(self, block: Block) -> AIMessageChunk:
         self._blocks.append({**block, "index": len(self._blocks)})
@@ -158,12 +202,17 @@ class MessageStream:
             "output": error or [_output(one) for one in passages],
         }
 
-    def _tool_call(self, call: ToolCall | InvalidToolCall) -> AIMessageChunk:
+    def _tool_call(self, call: ToolCall | InvalidToolCall) -> AIMessageChunk | None:
+        if self._tools.answered.repeats(call):
+            self._num_repeated += 1
+            return None
+        if self._num_calls == self._tools.max_calls:
+            return None
         self._num_calls += 1
         if isinstance(call, ToolCall):
             name, args = call.name, json.dumps(call.arguments, ensure_ascii=False)
         else:
-            # In its tags: LangChain would mend broken JSON, and call what is left of it.
+            # In its tags: LangChain would repair broken JSON, and the agent would call the rest.
             name, args = None, f"{_OPEN}\n{call.text}\n{_CLOSE}"
         chunk = tool_call_chunk(
             name=name, args=args, id=f"call_{uuid.uuid4().hex}", index=self._num_calls - 1
@@ -173,7 +222,7 @@ class MessageStream:
     def _end_text(self) -> list[AIMessageChunk]:
         """Without an answer frame the answer is what was written after the last insertion.
 
-        What leads to a call of a tool is none.
+        Text that leads to a tool call is no answer.
         """
         chunks = []
         if (unframed := self._parts.unframed) and not self._num_calls:
@@ -188,12 +237,12 @@ class MessageStream:
 
 
 def digest(text: str) -> str:
-    """Tells whether a text is still the one that was written."""
+    """A short hash, by which an edited text is found out."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def add_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
-    """Their sum; without any, a message of no blocks."""
+    """The sum of the chunks; without any, a message of no blocks."""
     return reduce(add, chunks, AIMessageChunk(content=[]))
 
 
@@ -207,7 +256,7 @@ def cite(answer: str, blocks: Sequence[Mapping[str, Any]]) -> list[Block]:
             citation = {
                 "type": "citation",
                 "id": f"{block['tool_call_id']}_{found['id']}",
-                "title": str(found["metadata"].get("title", "")),
+                "title": json_title(found["metadata"]),
                 "start_index": 0,
                 "end_index": len(answer),
                 "extras": {"document_id": found["id"], "tool_call_id": block["tool_call_id"]},
@@ -220,17 +269,16 @@ def cite(answer: str, blocks: Sequence[Mapping[str, Any]]) -> list[Block]:
 
 def _output(scored: ScoredPassage) -> Block:
     passage = scored.passage
-    text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
     return {
         "id": passage.id,
-        "page_content": text,
-        "metadata": dict(passage.metadata),
+        "page_content": passage.titled_text,
+        "metadata": json_metadata(passage.metadata),
         "score": scored.score,
     }
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:
-    """Inserted passages are input; they are told apart as `retrieved`."""
+    """Inserted passages count as input, and once more apart as `retrieved`."""
     read = usage.prompt + usage.inserted
     details = {"cache_read": usage.reused, "retrieved": usage.inserted}
     return UsageMetadata(

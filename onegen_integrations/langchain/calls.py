@@ -1,8 +1,8 @@
-"""What a call is given: checked, and told apart from what another call is given."""
+"""Options of a call: checked, brought to one name each, and made comparable for caches."""
 
 import uuid
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -13,28 +13,38 @@ from onegen_model.errors import InvalidInputError
 _identities: dict[int, str] = {}
 _called: ContextVar[Mapping[str, Any] | None] = ContextVar("onegen_called", default=None)
 
-BOUND = ("tools", "tool_choice", "response_format", "stop")
-# LangChain's words for something else, however much they look like ours.
-_FOREIGN = {"max_retries", "max_completion_tokens", "max_output_tokens"}
+TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+_ALIASES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
+# Options of other models, with the values that ask for what this one does anyway.
+_NEUTRAL: Mapping[str, Collection[object]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "stream_usage": (True,),
+    "strict": (False,),
+    "echo": (False,),
+    "presence_penalty": (0,),
+    "frequency_penalty": (0,),
+}
+_FREE = {"stop", "stream", "max_retries"}
 _OF_THE_RUN = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_format"}
 
 
 def identity_of(source: object) -> str:
-    """A name that no other object has or will have; `id` is given away again."""
+    """A name that no other object has or will have; Python gives an `id` away again."""
     if id(source) not in _identities:
         name = f"{type(source).__name__}-{uuid.uuid4().hex}"
         try:
             weakref.finalize(source, _identities.pop, id(source)).atexit = False
-        except TypeError:  # its end cannot be noticed: another name each time
+        except TypeError:  # Its end cannot be noticed: another name each time.
             return name
         _identities[id(source)] = name
     return _identities[id(source)]
 
 
 def plain(value: Any) -> Any:
-    """`value` with a name in the place of whatever is more than data: equal is what means the same.
+    """`value` with a name in place of whatever is more than data, for comparing calls.
 
-    The `repr` of a function tells an address, which another function may have later.
+    The `repr` of a function holds an address, which another function may have later.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
@@ -45,19 +55,37 @@ def plain(value: Any) -> Any:
     return identity_of(value)
 
 
-def require_known(called: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses what looks like one of `known` and is none; LangChain passes on words of others."""
-    names = {*known, *BOUND}
-    for name in sorted({*called} - names - _FOREIGN):
-        if close := get_close_matches(name, sorted(names), n=1, cutoff=0.8):
-            raise InvalidInputError(
-                f"Unknown option {name!r} in a call; expected {close[0]!r}; correct its name"
-            )
+def read_options(called: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """The options of a call by their own names; raises InvalidInputError for an unknown one.
+
+    An option of another model passes if its value is None or asks for what is done anyway.
+    """
+    options: dict[str, Any] = {}
+    for alias, value in called.items():
+        name = _ALIASES.get(alias, alias)
+        if name in known or name in _FREE:
+            options[name] = value
+        elif value is not None and value not in _NEUTRAL.get(name, ()):
+            _refuse(name, value, known)
+    return options
+
+
+def _refuse(name: str, value: object, known: Collection[str]) -> None:
+    if name in _NEUTRAL:
+        expected = f"{name}={next(iter(_NEUTRAL[name]))!r}"
+        raise InvalidInputError(
+            f"Option {name}={value!r} in a call; expected {expected}, because this model has "
+            "nothing else; leave it out"
+        )
+    close = get_close_matches(name, sorted(known), n=1, cutoff=0.7)
+    expected = repr(close[0]) if close else f"one of {', '.join(sorted(known))}"
+    advice = "correct its name" if close else "leave it out"
+    raise InvalidInputError(f"Unknown option {name!r} in a call; expected {expected}; {advice}")
 
 
 @contextmanager
 def calling(called: Mapping[str, Any]) -> Iterator[None]:
-    """`called` are the options of the call that runs."""
+    """Within it, `called` are the options of the current call."""
     token = _called.set({name: called[name] for name in called.keys() - _OF_THE_RUN})
     try:
         yield
@@ -66,5 +94,5 @@ def calling(called: Mapping[str, Any]) -> Iterator[None]:
 
 
 def current_call() -> dict[str, Any]:
-    """The options of the call that runs, as `plain` has them."""
+    """The options of the current call, as `plain` writes them."""
     return {name: plain(value) for name, value in sorted((_called.get() or {}).items())}

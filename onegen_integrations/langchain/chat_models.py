@@ -1,9 +1,8 @@
-"""A chat model that retrieves inside its answer."""
+"""A chat model that retrieves while it answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
-from dataclasses import dataclass
+from contextlib import aclosing
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -16,60 +15,35 @@ from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from onegen_integrations.langchain import tracing
-from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
-from onegen_integrations.langchain.calls import identity_of, plain, require_known
-from onegen_integrations.langchain.fields import (
-    CONFIG,
-    NamedModelFields,
-    RetrievalFields,
-    option_names,
-)
-from onegen_integrations.langchain.messages import earlier_blocks, open_text, to_conversation
-from onegen_integrations.langchain.structured import (
-    ToolChoice,
-    bind_arguments,
-    find_grammar,
-    shown_tools,
-    structured,
-)
-from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_integrations.shared.sampling_fields import SamplingFields
-from onegen_model import Answer, Conversation, Event, Options
+from onegen_integrations.langchain.blocks import PROVIDER
+from onegen_integrations.langchain.calls import TOOLS, plain, read_options
+from onegen_integrations.langchain.chat_turns import CallTools, ChatTurn
+from onegen_integrations.langchain.fields import CONFIG, WritingFields, option_names
+from onegen_integrations.langchain.messages import count_prompt
+from onegen_integrations.langchain.structured import bind_arguments, parsed_output, structured
+from onegen_integrations.langchain.turns import Lookup
+from onegen_integrations.shared.tool_choice import ToolChoice
+from onegen_model import Options
 
 
-@dataclass(slots=True)
-class _Turn:
-    """One call: what the core is asked, and how its events are told."""
-
-    conversation: Conversation
-    options: Options
-    messages: MessageStream
-    retriever: TurnRetriever | None
-    model_name: str
-
-    def feed(self, event: Event) -> list[AIMessageChunk]:
-        error = self.retriever.error_of(event) if self.retriever else ""
-        return self.messages.feed(event, error=error)
-
-    def close(self, answer: Answer) -> list[AIMessageChunk]:
-        return self.messages.close(answer, self.model_name)
-
-
-class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseChatModel):
+class OneGenChatModel(WritingFields, BaseChatModel):
     """Retrieval-augmented chat by one model in one pass.
 
     With a `vectorstore` (or a `retriever`) the content is a list of standard blocks: `reasoning`,
     `server_tool_call` and `server_tool_result` for each retrieval, one `text` with citations.
-    Without one it is a string.
+    Without one it is a string. `streaming` makes `invoke` stream to callbacks.
     """
 
     model_config = CONFIG
 
+    streaming: bool = False
+
     @classmethod
     def is_lc_serializable(cls) -> bool:
-        """What is searched does not go along: it has to be attached again."""
+        """A store or retriever is not serialised with the model: attach it again."""
         return True
 
     @property
@@ -78,10 +52,7 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"}
-        own = {name: plain(getattr(self, name)) for name in names - {"vectorstore", "retriever"}}
-        store = None if self.source is None else identity_of(self.source)
-        return {**own, "model": self.model_label, "store": store}
+        return self.parameters
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         params = {**self._identifying_params, **plain(kwargs), "stop": stop}
@@ -101,12 +72,18 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
 
     @property
     def model_name(self) -> str:
-        """Agents read it, and expect a text."""
+        """The name of the model as text, which agents read."""
         return self.model_label
 
-    def get_token_ids(self, text: str) -> list[int]:
-        """Those of the model; nothing is looked up elsewhere."""
-        return self.shared.model.renderer.text_ids(text)
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Tokens of the prompt of these messages, with tools and earlier passages.
+
+        The chat template and the system text of the checkpoint count too.
+        """
+        shown = [convert_to_openai_tool(tool) for tool in tools or ()]
+        return count_prompt(messages, self.shared.model, shown)
 
     def _turn(
         self,
@@ -114,33 +91,14 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         stop: Sequence[str] | None,
         run: tracing.Run | None,
         called: Mapping[str, Any],
-    ) -> _Turn:
-        require_known(called, option_names())
-        model = self.shared.model
-        tools = shown_tools(called)
-        grammar = find_grammar(tools, called)
-        search = None if grammar else self.search(self.shared, called)
-        retriever = retrieval = None
-        if search:
-            retriever = TurnRetriever(search, run, self.skips_errors(called))
-            retrieval = self.retrieval_params(search, called)
-        conversation = to_conversation(messages, model.template, tools)
-        opening = "" if grammar else open_text(conversation, model.template)
-        # What a grammar lets be written is to be parsed: what it is written behind stays outside.
-        earlier = [] if grammar else earlier_blocks(messages[-1])
-        told = MessageStream(
-            None if grammar else model.template,
-            plain=not search and not earlier,
-            with_tools=bool(tools),
-            earlier=earlier,
-            opening=opening,
-        )
-        options: Options = {
-            "retriever": retriever,
-            "sampling": self.sampling(called, grammar, stop),
-            "retrieval": retrieval,
-        }
-        return _Turn(conversation, options, told, retriever, self.model_label)
+    ) -> ChatTurn:
+        called = read_options(called, option_names() | {*TOOLS})
+        tools = CallTools.of_call(messages, called)
+        looked_up: tuple[Lookup | None, Options] = (None, {})
+        if tools.may_retrieve(messages):
+            looked_up = self.begin_lookup(self.shared, run, called)
+        sampling = self.sampling(called, stop=stop)
+        return ChatTurn.begin(messages, self.shared.model.template, tools, sampling, looked_up)
 
     def _generate(
         self,
@@ -170,10 +128,11 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
     ) -> Iterator[ChatGenerationChunk]:
         turn = self._turn(messages, stop, tracing.current_run(run_manager), kwargs)
         yield from map(_chunk, turn.messages.open())
-        with closing(self.shared.model.stream(turn.conversation, **turn.options)) as stream:
-            for event in stream:
-                yield from map(_chunk, turn.feed(event))
-        yield from map(_chunk, turn.close(stream.answer))
+        while turn.is_open:
+            with self.shared.model.stream(turn.conversation, **turn.options) as stream:
+                for event in stream:
+                    yield from map(_chunk, turn.feed(event))
+            yield from map(_chunk, turn.end(stream.answer, self.model_label))
 
     async def _astream(
         self,
@@ -183,21 +142,19 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         run = tracing.current_run(run_manager)
-        # Loading the model and reading a long history would hold up the event loop.
+        # Loading the model and reading a long history would block the event loop.
         turn = await asyncio.to_thread(self._turn, messages, stop, run, kwargs)
-        events = await asyncio.to_thread(
-            self.shared.model.astream, turn.conversation, **turn.options
-        )
-        async with aclosing(events) as stream:
-            for first in turn.messages.open():
-                yield _chunk(first)
-            async for event in stream:
-                for chunk in turn.feed(event):
-                    yield _chunk(chunk)
-        for last in turn.close(stream.answer):
-            yield _chunk(last)
+        for first in turn.messages.open():
+            yield _chunk(first)
+        while turn.is_open:
+            async with self.shared.model.astream(turn.conversation, **turn.options) as stream:
+                async for event in stream:
+                    for chunk in turn.feed(event):
+                        yield _chunk(chunk)
+            for last in turn.end(stream.answer, self.model_label):
+                yield _chunk(last)
 
-    # What follows lets `_stream` know its run, for the child runs of its retrievals.
+    # The following methods make the run known to `_stream`, for the runs of its retrievals.
 
     def stream(
         self,
@@ -232,7 +189,8 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         **kwargs: Any,
     ) -> ChatResult:
         with tracing.entered(tracing.current_run(run_manager)):
-            return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+            own = self._uncached(kwargs)
+            return BaseChatModel._generate_with_cache(own, messages, stop, run_manager, **kwargs)
 
     async def _agenerate_with_cache(
         self,
@@ -241,10 +199,17 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        # The cache goes by the model's fingerprint; loading it would hold up the event loop.
+        # The cache's key has the model's fingerprint; loading it would block the event loop.
         await asyncio.to_thread(lambda: self.shared.model)
         with tracing.entered(tracing.current_run(run_manager)):
-            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+            own = self._uncached(kwargs)
+            return await BaseChatModel._agenerate_with_cache(
+                own, messages, stop, run_manager, **kwargs
+            )
+
+    def _uncached(self, called: Mapping[str, Any]) -> "OneGenChatModel":
+        """This model without a cache where it may retrieve: a store's documents change."""
+        return self.model_copy(update={"cache": False}) if self.is_searching(called) else self
 
     def batch(
         self,
@@ -254,9 +219,21 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """All at once, unless `max_concurrency` says otherwise: they share the device's batch."""
-        configs = tracing.all_at_once(config, len(inputs))
+        """As many at once as the device's batch has rows, unless `max_concurrency` is given."""
+        configs = tracing.bounded(config, len(inputs))
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Like `batch`, without blocking the event loop."""
+        configs = tracing.bounded(config, len(inputs))
+        return await super().abatch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def bind_tools(
         self,
@@ -277,8 +254,12 @@ class OneGenChatModel(NamedModelFields, SamplingFields, RetrievalFields, BaseCha
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """`method`: "json_schema", "function_calling" or "json_mode"; all constrain decoding."""
-        return structured(self, schema, method=method, include_raw=include_raw, **kwargs)
+        """`method`: "json_schema", "function_calling" or "json_mode"; all constrain decoding.
+
+        With something to search, the model retrieves before it writes, but for a function call.
+        """
+        bound, parser = structured(self, schema, method, kwargs)
+        return parsed_output(bound, parser, include_raw=include_raw)
 
 
 def _chunk(message: AIMessageChunk) -> ChatGenerationChunk:

@@ -1,6 +1,6 @@
-"""LangChain's documents as the model sees them: as passages, and as vectors.
+"""LangChain's documents as passages and as embeddings.
 
-What is inserted into the context is what was embedded: a document's `page_content`.
+A document's `page_content` is both what is embedded and what is inserted into the context.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ _vectors: dict[str, list[float]] = {}
 
 
 class OneGenEmbeddings(EmbeddingFields, Embeddings):
-    """Documents are embedded as passages, queries as a question that retrieves at once.
+    """Embeds documents as passages and queries as a question that retrieves at once.
 
-    A document is bare text here. A title belongs into its first line, `"title\\ntext"`: that is
-    how a passage with a title is rendered, so both have the same vector. Documents longer than
-    `max_passage_tokens` are refused, not cut. LangChain's splitters count as the model does with
-    `length_function=embeddings.count_tokens`; they add up their pieces, which is a few tokens off.
+    A document is bare text. Its title belongs into the first line, `"title\\ntext"`, which is how
+    a passage with a title is rendered, so that both have the same embedding. A document longer
+    than `max_passage_tokens` is refused, not cut. With `length_function=embeddings.count_tokens`
+    LangChain's splitters count as the model does, up to a few tokens where they join pieces.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -44,14 +44,14 @@ class OneGenEmbeddings(EmbeddingFields, Embeddings):
         return self._embed_texts(texts)
 
     def embed_query(self, text: str) -> list[float]:
-        """A unit vector; that of a `handle` without any computation."""
+        """A unit vector; for the text of a `handle`, the vector of that handle."""
         return self._look_up(text) if text.startswith(_HANDLE) else self._embed_query(text)
 
     @contextmanager
     def handle(self, vector: Sequence[float]) -> Iterator[str]:
-        """A text that `embed_query` answers with `vector` until the context is left.
+        """A text for which `embed_query` returns `vector` until the context is left.
 
-        For stores that can be searched by text only: they embed it, and get the vector.
+        For stores that can only be searched by text: they embed it and receive the vector.
         """
         name = f"{_HANDLE}{uuid.uuid4().hex}"
         _vectors[name] = list(vector)
@@ -79,14 +79,14 @@ def passage_id(document: Document) -> str:
 
 
 def to_passage(document: Document) -> Passage:
-    """What the model reads of it is `page_content`, which is what was embedded.
+    """The passage whose text is `page_content`, which is what was embedded.
 
-    A `title` of the metadata becomes the title only where `page_content` begins with its line.
+    The metadata's `title` becomes its title only if `page_content` begins with that line.
     """
     title, text = document.metadata.get("title"), document.page_content
     if isinstance(title, str) and title and text.startswith(f"{title}\n"):
         body = text.removeprefix(f"{title}\n")
-        if body.strip():  # a passage is more than a title
+        if body.strip():  # A passage is more than a title.
             return Passage(passage_id(document), body, title, dict(document.metadata))
     return Passage(passage_id(document), text, "", dict(document.metadata))
 
@@ -94,9 +94,9 @@ def to_passage(document: Document) -> Passage:
 def to_document(found: Passage | ScoredPassage) -> Document:
     """Inverse of `to_passage`; a score goes into the metadata, as `relevance_score`."""
     passage = found.passage if isinstance(found, ScoredPassage) else found
-    metadata, text = dict(passage.metadata), passage.text
+    metadata = dict(passage.metadata)
     if passage.title:
-        metadata["title"], text = passage.title, f"{passage.title}\n{text}"
+        metadata["title"] = passage.title
     if isinstance(found, ScoredPassage):
         metadata["relevance_score"] = found.score
-    return Document(id=passage.id, page_content=text, metadata=metadata)
+    return Document(id=passage.id, page_content=passage.titled_text, metadata=metadata)

@@ -7,26 +7,31 @@ from typing import Any, Literal
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
+from onegen_integrations.langchain.calls import plain
+from onegen_integrations.langchain.tracing import Run
+from onegen_integrations.langchain.turns import Lookup
 from onegen_integrations.langchain.vectorstores import Search, open_search
 from onegen_integrations.shared.model_fields import ModelFields
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.sampling_fields import SamplingFields
 from onegen_integrations.shared.stores import OnError, skips_errors
-from onegen_model import OneGenModel, RetrievalParams
+from onegen_model import OneGenModel, Options, RetrievalParams
 from onegen_model.errors import InvalidInputError
 
 RetrievalMode = Literal["auto", "always", "never"]
 
 CONFIG = ModelFields.model_config
 
-# A retriever that is asked by text knows itself how much to return.
+# A retriever that is asked by text decides itself how much it returns.
 _ALL = 2**31
+_ATTACHED = {"vectorstore", "retriever"}
 
 
 class NamedModelFields(ModelFields):
-    """`model_name` is another word for `model`, as LangChain's users know it."""
+    """The model; `model_name` is an alias that LangChain's users know."""
 
     model: str | Path | OneGenModel | SharedModel | None = Field(
         default_factory=from_env("ONEGEN_MODEL", default=None), alias="model_name"
@@ -34,12 +39,12 @@ class NamedModelFields(ModelFields):
 
 
 class RetrievalFields(BaseModel):
-    """What is searched, when, and for how much; a call's own values come first.
+    """What is searched, when, and how much of it is read; options of a call take precedence.
 
-    `vectorstore` is searched with the vector that the model makes while it writes, `retriever`
-    with the text before it (a VectorStoreRetriever: with the vector, as its store). `filter` and
-    `search_kwargs` are in the store's own language; `score_threshold` is a cosine. Where a store
-    raises, "continue" goes on without passages.
+    `vectorstore` is searched with the query embedding that the model computes while it writes,
+    `retriever` with the text before it (a VectorStoreRetriever: with the embedding, like its
+    store). `filter` and `search_kwargs` are in the store's own language; `score_threshold` is a
+    cosine. If the store raises, "continue" answers without passages.
     """
 
     model_config = CONFIG
@@ -54,10 +59,22 @@ class RetrievalFields(BaseModel):
     max_retrievals: int = 6
     on_retrieval_error: OnError = "raise"
 
+    @field_validator("k")
+    @classmethod
+    def _find_something(cls, k: int | None) -> int | None:
+        return _require_k(k)
+
+    @field_validator("max_retrievals")
+    @classmethod
+    def _in_range(cls, max_retrievals: int) -> int:
+        return RetrievalParams(max_retrievals=max_retrievals).max_retrievals
+
     @model_validator(mode="after")
     def _search_one(self) -> "RetrievalFields":
         if self.vectorstore is not None and self.retriever is not None:
-            raise ValueError("a vectorstore and a retriever; expected one of them; leave one out")
+            raise InvalidInputError(
+                "Both a vectorstore and a retriever; expected one of them; leave one out"
+            )
         return self
 
     @property
@@ -65,41 +82,84 @@ class RetrievalFields(BaseModel):
         """What is searched."""
         return self.vectorstore if self.retriever is None else self.retriever
 
-    def skips_errors(self, called: Mapping[str, Any]) -> bool:
-        """Whether a store that raises is gone on without."""
-        return skips_errors(called.get("on_retrieval_error", self.on_retrieval_error))
+    def is_searching(self, called: Mapping[str, Any]) -> bool:
+        """Whether a call may retrieve."""
+        return self.source is not None and called.get("retrieval", self.retrieval) != "never"
 
-    def search(self, model: SharedModel, called: Mapping[str, Any]) -> Search | None:
-        """None where nothing is attached or wanted."""
-        source = self.source
+    def begin_lookup(
+        self, model: SharedModel, run: Run | None, called: Mapping[str, Any]
+    ) -> tuple[Lookup | None, Options]:
+        """The retrievals of one request and its options; None and no options without a search.
+
+        Raises InvalidInputError for a value out of range.
+        """
         mode = called.get("retrieval", self.retrieval)
-        if source is None and mode == "always":
+        if self.source is None and mode == "always":
             raise InvalidInputError(
                 'Retrieval "always" without a vectorstore; expected one; attach a vectorstore or a '
                 'retriever, or choose "auto"'
             )
-        if source is None or mode == "never":
-            return None
-        return open_search(
-            source,
+        if self.source is None or not self.is_searching(called):
+            return None, {}
+        search = open_search(
+            self.source,
             model=model,
-            k=called.get("k", self.k),
+            k=_require_k(called.get("k", self.k)),
             score_threshold=called.get("score_threshold", self.score_threshold),
             search_kwargs={**self.search_kwargs, **called.get("search_kwargs", {})},
         )
-
-    def retrieval_params(self, search: Search, called: Mapping[str, Any]) -> RetrievalParams:
-        """Raises InvalidInputError for a value out of range."""
-        own_k = _ALL if search.asked_by == "text" else RetrievalParams().top_k
-        return RetrievalParams(
-            mode=called.get("retrieval", self.retrieval),
-            top_k=own_k if search.k is None else search.k,
-            max_retrievals=called.get("max_retrievals", self.max_retrievals),
+        lookup = Lookup(
+            search,
+            model,
+            run,
             filter=called.get("filter", self.filter),
+            skips_errors=skips_errors(called.get("on_retrieval_error", self.on_retrieval_error)),
         )
+        retrieval = RetrievalParams(
+            mode=mode,
+            top_k=_top_k(search),
+            max_retrievals=called.get("max_retrievals", self.max_retrievals),
+            filter=lookup,
+        )
+        return lookup, {"retriever": lookup.retriever, "retrieval": retrieval}
 
 
-def option_names() -> set[str]:
-    """What a call may be given, by all its names."""
-    fields = {**SamplingFields.model_fields, **RetrievalFields.model_fields}
-    return {*fields, *(one.alias for one in fields.values() if one.alias)}
+class WritingFields(NamedModelFields, SamplingFields, RetrievalFields):
+    """Fields of the components that write."""
+
+    model_config = CONFIG
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that changes the output, as data."""
+        names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"} - _ATTACHED
+        own = {name: plain(getattr(self, name)) for name in sorted(names)}
+        store = None if self.source is None else type(self.source).__name__
+        return {**own, "model": self.model_label, "store": store}
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Ids of plain text in the model's own tokenizer."""
+        return self.shared.model.token_ids(text)
+
+
+def _require_k(k: int | None) -> int | None:
+    if k is not None and k < 1:
+        raise InvalidInputError(
+            f"k={k}; expected at least 1, or None for the default; change k, or choose "
+            'retrieval="never"'
+        )
+    return k
+
+
+def _top_k(search: Search) -> int:
+    own = _ALL if search.asked_by == "text" else RetrievalParams().top_k
+    return own if search.k is None else search.k
+
+
+def option_names(*holders: type[BaseModel]) -> set[str]:
+    """Fields that a call may override, with their aliases."""
+    fields: dict[str, FieldInfo] = {}
+    for holder in holders or (SamplingFields, RetrievalFields):
+        fields |= holder.model_fields
+    aliases = {one.alias for one in fields.values() if one.alias}
+    return fields.keys() - _ATTACHED | aliases

@@ -1,4 +1,4 @@
-"""Text in, text out: for chains that know no messages."""
+"""A language model for chains that work on text instead of messages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -24,48 +24,37 @@ from langchain_core.outputs import (
 )
 
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
-from onegen_integrations.langchain.calls import (
-    calling,
-    current_call,
-    identity_of,
-    plain,
-    require_known,
-)
-from onegen_integrations.langchain.fields import (
-    CONFIG,
-    NamedModelFields,
-    RetrievalFields,
-    option_names,
-)
+from onegen_integrations.langchain.calls import calling, current_call, read_options
+from onegen_integrations.langchain.fields import CONFIG, WritingFields, option_names
 from onegen_integrations.langchain.tracing import current_run
-from onegen_integrations.langchain.turns import TurnRetriever
-from onegen_integrations.shared.sampling_fields import SamplingFields
-from onegen_model import Event, RequestHandle
+from onegen_integrations.langchain.turns import Lookup
+from onegen_model import Event, Options, PassagesInserted, RequestHandle
 
 
 @dataclass(slots=True)
 class _Text:
-    """One prompt on its way: its ticket, its events so far, and how they are told."""
+    """One prompt in progress: its request and its chunks so far."""
 
-    prompt: str
-    ticket: RequestHandle
+    handle: RequestHandle
     messages: MessageStream
-    retriever: TurnRetriever | None
-    events: list[Event] = field(default_factory=list)
+    lookup: Lookup | None
+    num_inserted: int = 0
     chunks: list[GenerationChunk] = field(default_factory=list)
 
     def feed(self, event: Event) -> list[GenerationChunk]:
-        self.events.append(event)
-        error = self.retriever.error_of(event) if self.retriever else ""
+        error = ""
+        if self.lookup is not None and isinstance(event, PassagesInserted):
+            error = self.lookup.errors[self.num_inserted]
+            self.num_inserted += 1
         new = [chunk for one in self.messages.feed(event, error=error) if (chunk := _chunk(one))]
         self.chunks += new
         return new
 
 
-class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
-    """The answer as text; with a `vectorstore` (or a `retriever`), looked up while it is written.
+class OneGenLLM(WritingFields, BaseLLM):
+    """Writes the answer as text; with a `vectorstore` (or a `retriever`) it retrieves meanwhile.
 
-    Of what was written, only the answer is streamed once something is searched.
+    With something to search, only the answer is returned and streamed, not the steps to it.
     """
 
     model_config = CONFIG
@@ -76,21 +65,14 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
 
     @property
     def _identifying_params(self) -> Mapping[str, Any]:
-        names = {*SamplingFields.model_fields, *RetrievalFields.model_fields, "dtype"}
-        own = {name: plain(getattr(self, name)) for name in names - {"vectorstore", "retriever"}}
-        store = None if self.source is None else identity_of(self.source)
-        # LangChain's cache knows a call by these alone.
-        return {**own, "model": self.model_label, "store": store, "called": current_call()}
+        # They are the whole key of LangChain's cache.
+        return {**self.parameters, "called": current_call()}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = PROVIDER
         params["ls_model_name"] = self.model_label
         return params
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """Those of the model; nothing is looked up elsewhere."""
-        return self.shared.model.renderer.text_ids(text)
 
     def generate(
         self,
@@ -99,9 +81,9 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         callbacks: Callbacks | list[Callbacks] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        """LangChain's own, with the call's options as part of what its cache goes by."""
+        """LangChain's own, cached by the call's options too, and not at all where it retrieves."""
         with calling(kwargs):
-            return super().generate(prompts, stop, callbacks, **kwargs)
+            return BaseLLM.generate(self._uncached(kwargs), prompts, stop, callbacks, **kwargs)
 
     async def agenerate(
         self,
@@ -112,7 +94,21 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
     ) -> LLMResult:
         """Like `generate`, without blocking the event loop."""
         with calling(kwargs):
-            return await super().agenerate(prompts, stop, callbacks, **kwargs)
+            own = self._uncached(kwargs)
+            return await BaseLLM.agenerate(own, prompts, stop, callbacks, **kwargs)
+
+    def _uncached(self, called: Mapping[str, Any]) -> "OneGenLLM":
+        """This model without a cache where it may retrieve: a store's documents change."""
+        return self.model_copy(update={"cache": False}) if self.is_searching(called) else self
+
+    def _ask(
+        self, stop: Sequence[str] | None, manager: BaseRunManager | None, called: Mapping[str, Any]
+    ) -> tuple[Lookup | None, Options]:
+        """The retrievals and the options of one prompt."""
+        called = read_options(called, option_names())
+        lookup, options = self.begin_lookup(self.shared, current_run(manager), called)
+        options["sampling"] = self.sampling(called, stop=stop)
+        return lookup, options
 
     def _begin(
         self,
@@ -122,26 +118,36 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         called: Mapping[str, Any],
     ) -> dict[int, _Text]:
         """All prompts as requests of one batch, by request id."""
-        require_known(called, option_names())
-        model, run = self.shared.model, current_run(manager)
-        search = self.search(self.shared, called)
-        skips = self.skips_errors(called)
-        texts = {}
+        model, texts = self.shared.model, {}
         for prompt in prompts:
-            retriever = TurnRetriever(search, run, skips) if search else None
-            retrieval = self.retrieval_params(search, called) if search else None
-            sampling = self.sampling(called, stop=stop)
-            ticket = model.submit(prompt, retriever, sampling, retrieval)
-            told = MessageStream(model.template, plain=search is None)
-            texts[ticket.request.id] = _Text(prompt, ticket, told, retriever)
+            lookup, options = self._ask(stop, manager, called)
+            model.driver.wait_for_room()
+            handle = model.submit(prompt, **options)
+            chunked = MessageStream(model.template, plain=lookup is None)
+            texts[handle.request.id] = _Text(handle, chunked, lookup)
+        return texts
+
+    async def _abegin(
+        self,
+        prompts: Sequence[str],
+        stop: Sequence[str] | None,
+        manager: BaseRunManager | None,
+        called: Mapping[str, Any],
+    ) -> dict[int, _Text]:
+        # Loading the model would block the event loop.
+        model, texts = await asyncio.to_thread(lambda: self.shared.model), {}
+        for prompt in prompts:
+            lookup, options = self._ask(stop, manager, called)
+            handle = await model.asubmit(prompt, **options)
+            chunked = MessageStream(model.template, plain=lookup is None)
+            texts[handle.request.id] = _Text(handle, chunked, lookup)
         return texts
 
     def _end(self, text: _Text) -> GenerationChunk:
-        answer = text.ticket.answer()
-        chunks = text.messages.close(answer, self.model_label)
-        told = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
+        chunks = text.messages.close(text.handle.answer(), self.model_label)
+        written = "".join(chunk.text for one in chunks if (chunk := _chunk(one)))
         info = {"usage_metadata": chunks[-1].usage_metadata, **chunks[-1].response_metadata}
-        text.chunks.append(GenerationChunk(text=told, generation_info=info))
+        text.chunks.append(GenerationChunk(text=written, generation_info=info))
         return text.chunks[-1]
 
     def _collect(self, texts: Mapping[int, _Text]) -> LLMResult:
@@ -160,8 +166,8 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         **kwargs: Any,
     ) -> LLMResult:
         texts = self._begin(prompts, stop, run_manager, kwargs)
-        tickets = [text.ticket for text in texts.values()]
-        for event in self.shared.model.driver.drive(*tickets):
+        handles = [text.handle for text in texts.values()]
+        for event in self.shared.model.driver.drive(*handles):
             texts[event.request_id].feed(event)
         return self._collect(texts)
 
@@ -172,9 +178,9 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        texts = await asyncio.to_thread(self._begin, prompts, stop, run_manager, kwargs)
-        tickets = [text.ticket for text in texts.values()]
-        async with aclosing(self.shared.model.driver.adrive(*tickets)) as events:
+        texts = await self._abegin(prompts, stop, run_manager, kwargs)
+        handles = [text.handle for text in texts.values()]
+        async with aclosing(self.shared.model.driver.adrive(*handles)) as events:
             async for event in events:
                 texts[event.request_id].feed(event)
         return self._collect(texts)
@@ -187,7 +193,7 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
         (text,) = self._begin([prompt], stop, run_manager, kwargs).values()
-        with closing(self.shared.model.driver.drive(text.ticket)) as events:
+        with closing(self.shared.model.driver.drive(text.handle)) as events:
             for event in events:
                 for chunk in text.feed(event):
                     if run_manager:
@@ -205,9 +211,8 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[GenerationChunk]:
-        begun = await asyncio.to_thread(self._begin, [prompt], stop, run_manager, kwargs)
-        (text,) = begun.values()
-        async with aclosing(self.shared.model.driver.adrive(text.ticket)) as events:
+        (text,) = (await self._abegin([prompt], stop, run_manager, kwargs)).values()
+        async with aclosing(self.shared.model.driver.adrive(text.handle)) as events:
             async for event in events:
                 for chunk in text.feed(event):
                     if run_manager:
@@ -220,5 +225,5 @@ class OneGenLLM(NamedModelFields, SamplingFields, RetrievalFields, BaseLLM):
 
 
 def _chunk(message: AIMessageChunk) -> GenerationChunk | None:
-    """Of the blocks, only text."""
+    """The text blocks alone."""
     return GenerationChunk(text=str(message.text)) if message.text else None

@@ -1,4 +1,4 @@
-"""LangChain messages to a conversation of the core. Pure; undoes what `blocks` did."""
+"""Converts LangChain messages to a conversation of the core; the inverse of `blocks`. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +15,11 @@ from langchain_core.messages import (
 
 from onegen_integrations.langchain.blocks import RETRIEVE, Block, digest
 from onegen_integrations.langchain.embeddings import to_passage
+from onegen_integrations.shared.repeated_calls import CallTurn
 from onegen_model import (
     Conversation,
     Message,
+    OneGenModel,
     Passage,
     Segment,
     Template,
@@ -28,7 +30,7 @@ from onegen_model.errors import InvalidInputError
 
 ROLES = {"human": "user", "user": "user", "ai": "assistant", "assistant": "assistant"}
 TEXT_KEYS = {"text": "text", "reasoning": "reasoning", "output_text": "text"}
-# A call of a client's tool stands in `tool_calls` too, and is taken from there.
+# Blocks that repeat what a message has in `tool_calls`.
 SEEN_ELSEWHERE = {"tool_call", "tool_call_chunk", "invalid_tool_call", "tool_use"}
 
 
@@ -38,17 +40,23 @@ def to_conversation(
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> Conversation:
     """Raises InvalidInputError for what a text model cannot read."""
-    return Conversation(tuple(_to_message(one, template) for one in messages), tuple(tools))
+    converted: list[Message] = []
+    question = ""
+    for one in messages:
+        converted.append(_to_message(one, template, question))
+        if converted[-1].role == "user":
+            question = converted[-1].text
+    return Conversation(tuple(converted), tuple(tools))
 
 
-def _to_message(message: BaseMessage, template: Template) -> Message:
+def _to_message(message: BaseMessage, template: Template, question: str) -> Message:
     match message:
         case SystemMessage():
             return Message("system", _text(message.content))
         case HumanMessage():
             return Message("user", _text(message.content))
         case AIMessage():
-            return Message("assistant", segments=_segments(message, template))
+            return Message("assistant", segments=_segments(message, template, question))
         case ToolMessage():
             failed = "Error: " if message.status == "error" else ""
             return Message("tool", failed + _text(message.content))
@@ -83,10 +91,13 @@ def _text_of(block: str | Mapping[str, Any]) -> str:
     )
 
 
-def _segments(message: AIMessage, template: Template) -> tuple[Segment, ...]:
-    """What the model wrote and what was inserted, with the ids it was written in if known."""
+def _segments(message: AIMessage, template: Template, question: str) -> tuple[Segment, ...]:
+    """What the model wrote and what was inserted, with the ids it was written in if known.
+
+    `question` is the last text of the user before the message.
+    """
     replay = message.response_metadata.get("onegen") or {}
-    segments = _pieces(message, template, replay)
+    segments = _pieces(message, template, replay, question)
     written: Sequence[Sequence[int]] = replay.get("written") or ()
     if len(written) != len(segments):
         return tuple(segments)
@@ -96,9 +107,11 @@ def _segments(message: AIMessage, template: Template) -> tuple[Segment, ...]:
     )
 
 
-def _pieces(message: AIMessage, template: Template, replay: Mapping[str, Any]) -> list[Segment]:
+def _pieces(
+    message: AIMessage, template: Template, replay: Mapping[str, Any], question: str
+) -> list[Segment]:
     calls, frame = _calls(message), replay.get("frame")
-    # A string, which LangChain may have put into a block.
+    # A string, or the block that LangChain makes of one.
     if isinstance(message.content, str) or frame is not None:
         text = _text(message.content)
         if frame and replay.get("digest") == digest(text):
@@ -112,22 +125,21 @@ def _pieces(message: AIMessage, template: Template, replay: Mapping[str, Any]) -
     has_steps = is_ours or any(one.get("type") == "server_tool_call" for one in blocks)
     for block in message.content:
         if isinstance(block, dict) and block.get("type") == "server_tool_call":
-            segments.append(Segment(text or _query(block), True))
+            segments.append(Segment(text or _query_line(block, question), True))
             text = ""
         elif isinstance(block, dict) and block.get("type") == "server_tool_result":
             if segments and isinstance(block.get("output"), list):
                 last, found = segments.pop(), tuple(map(_passage, block["output"]))
                 segments.append(Segment(last.text, True, found))
         elif isinstance(block, dict) and block.get("type") == "text" and has_steps:
-            repeats = (block.get("extras") or {}).get("repeats")
-            text += "" if repeats else _framed(template, block.get("text", ""))
+            text += _answer_text(block, template)
         else:
             text += _text_of(block)
     return [*segments, Segment(text + calls)]
 
 
 def earlier_blocks(message: BaseMessage) -> list[Block]:
-    """The blocks that a model goes on behind: all but the answer of an unfinished turn."""
+    """The blocks of an unfinished turn at the end, which the model continues, but its answer."""
     if not isinstance(message, AIMessage) or isinstance(message.content, str):
         return []
     blocks = [dict(block) for block in message.content if isinstance(block, dict)]
@@ -135,7 +147,10 @@ def earlier_blocks(message: BaseMessage) -> list[Block]:
 
 
 def open_text(conversation: Conversation, template: Template) -> str:
-    """What an unfinished answer at the end has since its last insertion; "" without one."""
+    """Text of an unfinished answer at the end since its last insertion; "" without one.
+
+    Raises InvalidInputError for a complete answer.
+    """
     text = conversation.opening[-1].text if conversation.opening else ""
     _, start, answer = text.partition(template.answer_start)
     if start and template.answer_end in answer:
@@ -146,24 +161,38 @@ def open_text(conversation: Conversation, template: Template) -> str:
     return text
 
 
+def _answer_text(block: Block, template: Template) -> str:
+    """A text block as it was written; `blocks` notes where that was not in the answer frame."""
+    extras, text = block.get("extras") or {}, str(block.get("text", ""))
+    if extras.get("repeats"):
+        return ""
+    return text if extras.get("bare") else _framed(template, text)
+
+
 def _framed(template: Template, answer: str) -> str:
-    """An empty answer is one that is still to be written."""
+    """The answer in its frame, which stays open for an empty one."""
     if not answer:
         return template.answer_start
     return f"{template.answer_start} {answer}{template.answer_end}"
 
 
-def _query(block: Block) -> str:
+def _query_line(block: Block, question: str) -> str:
+    """The line before a retrieval for which the message has no text.
+
+    A model that searches at once writes none, and its query is the question. Any other query is
+    the line itself, which somebody has taken out of the message.
+    """
     if block.get("name") != RETRIEVE:
         raise InvalidInputError(
             f"A server tool call of {block.get('name')!r}; expected {RETRIEVE!r}; leave the "
             "messages of other providers out, or turn them into text"
         )
-    return str(block["args"]["queries"][0])
+    query = str(block["args"]["queries"][0])
+    return "" if query.strip() == question.strip() else query
 
 
 def _passage(found: Mapping[str, Any]) -> Passage:
-    """A passage as it was inserted, from what a `server_tool_result` tells of it."""
+    """A passage as it was inserted, from the output of a `server_tool_result`."""
     content, metadata = str(found["page_content"]), dict(found["metadata"])
     return to_passage(Document(id=str(found["id"]), page_content=content, metadata=metadata))
 
@@ -172,3 +201,31 @@ def _calls(message: AIMessage) -> str:
     calls = [render_tool_call(ToolCall(call["name"], call["args"])) for call in message.tool_calls]
     calls += [str(call["args"]) for call in message.invalid_tool_calls]
     return "\n".join(calls)
+
+
+def count_prompt(
+    messages: Sequence[BaseMessage], model: OneGenModel, tools: Sequence[Mapping[str, Any]] = ()
+) -> int:
+    """Tokens that the prompt of `messages` has, as `Usage.prompt` counts them.
+
+    Messages that are no conversation yet, because nobody asks, are counted beside a question.
+    """
+    if not messages:
+        return 0
+    asked = any(isinstance(one, HumanMessage) and _text(one.content).strip() for one in messages)
+    if asked:
+        return model.count_prompt(to_conversation(messages, model.template, tools))
+    filler = HumanMessage("?")
+    whole = to_conversation([*messages, filler], model.template, tools)
+    alone = to_conversation([filler], model.template, tools)
+    return model.count_prompt(whole) - model.count_prompt(alone)
+
+
+def call_turns(messages: Sequence[BaseMessage]) -> list[CallTurn]:
+    """Roles and tool calls of messages."""
+    turns = []
+    for one in messages:
+        role = "user" if isinstance(one, HumanMessage) else ROLES.get(one.type, one.type)
+        calls = one.tool_calls if isinstance(one, AIMessage) else ()
+        turns.append(CallTurn(role, tuple((call["name"], call["args"]) for call in calls)))
+    return turns

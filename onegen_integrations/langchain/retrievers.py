@@ -1,8 +1,7 @@
-"""Multi-hop retrieval, and the prompt that lets a chat model go on where it stopped."""
+"""Multi-hop retrieval as a retriever of LangChain."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing, closing
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -10,13 +9,10 @@ from langchain_core.callbacks import (
     CallbackManagerForRetrieverRun,
 )
 from langchain_core.documents import Document
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import RunnableLambda
 
 from onegen_integrations.langchain.blocks import MessageStream, add_chunks
-from onegen_integrations.langchain.calls import require_known
+from onegen_integrations.langchain.calls import read_options
 from onegen_integrations.langchain.embeddings import to_document
 from onegen_integrations.langchain.fields import (
     CONFIG,
@@ -24,18 +20,19 @@ from onegen_integrations.langchain.fields import (
     RetrievalFields,
     option_names,
 )
+from onegen_integrations.langchain.rag_prompt import RUN, RetrievalRun, keep_run
 from onegen_integrations.langchain.tracing import Run
-from onegen_integrations.langchain.turns import TurnRetriever
+from onegen_integrations.langchain.turns import Lookup
 from onegen_model import Answer, Event, Options, PassagesInserted, SamplingParams
 from onegen_model.errors import InvalidInputError
 
 
 class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
-    """Every passage that the model looks up for a question, over as many hops as it takes.
+    """Finds every passage that the model retrieves for a question, over as many hops as it takes.
 
-    The model writes up to its answer and stops. `metadata["onegen"]` of each document holds the
-    hop, its query, the ids of its span, the score, and the run: what `onegen_rag_prompt` needs to
-    let a chat model answer without reading any of it again. All of it is JSON-able.
+    The model writes up to its answer and stops. The metadata of a document is that of its source,
+    with `onegen_hop`, `onegen_query`, `onegen_score` and `onegen_run`, the handle by which
+    `onegen_rag_prompt` lets a chat model answer without reading any of it again.
     """
 
     model_config = CONFIG
@@ -45,117 +42,58 @@ class OneGenRetriever(NamedModelFields, RetrievalFields, BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **called: Any
     ) -> list[Document]:
-        retriever, options = self._options(Run(run_manager.run_id, run_manager), called)
-        with closing(self.shared.model.stream(query, **options)) as stream:
+        lookup, options = self._options(Run(run_manager.run_id, run_manager), called)
+        with self.shared.model.stream(query, **options) as stream:
             events = list(stream)
-        return self._documents(query, events, stream.answer, retriever)
+        return self._documents(query, events, stream.answer, lookup)
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **called: Any
     ) -> list[Document]:
         run = Run(run_manager.run_id, run_manager)
-        # Loading the model would hold up the event loop.
-        retriever, options = await asyncio.to_thread(self._options, run, called)
-        async with aclosing(self.shared.model.astream(query, **options)) as stream:
+        # Loading the model would block the event loop.
+        lookup, options = await asyncio.to_thread(self._options, run, called)
+        async with self.shared.model.astream(query, **options) as stream:
             events = [event async for event in stream]
-        return self._documents(query, events, stream.answer, retriever)
+        return self._documents(query, events, stream.answer, lookup)
 
-    def _options(self, run: Run, called: Mapping[str, Any]) -> tuple[TurnRetriever, Options]:
-        require_known(called, option_names())
-        search = self.search(self.shared, called)
-        if search is None:
+    def _options(self, run: Run, called: Mapping[str, Any]) -> tuple[Lookup, Options]:
+        called = read_options(called, {*option_names(RetrievalFields), "max_tokens"})
+        lookup, options = self.begin_lookup(self.shared, run, called)
+        if lookup is None:
             raise InvalidInputError(
                 "OneGenRetriever has nothing to search; expected a vectorstore or a retriever, and "
                 'a retrieval other than "never"; pass one'
             )
-        retriever = TurnRetriever(search, run, self.skips_errors(called))
         sampling = SamplingParams(
-            max_new_tokens=self.max_tokens, stop=(self.shared.model.template.answer_start,)
+            max_new_tokens=called.get("max_tokens", self.max_tokens),
+            stop=(self.shared.model.template.answer_start,),
         )
-        retrieval = self.retrieval_params(search, called)
-        return retriever, {"retriever": retriever, "sampling": sampling, "retrieval": retrieval}
+        return lookup, {**options, "sampling": sampling}
 
     def _documents(
-        self, question: str, events: Sequence[Event], answer: Answer, retriever: TurnRetriever
+        self, question: str, events: Sequence[Event], answer: Answer, lookup: Lookup
     ) -> list[Document]:
-        told = MessageStream(self.shared.model.template, plain=False)
+        chunked = MessageStream(self.shared.model.template, plain=False)
+        errors = iter(lookup.errors)
         chunks = [
-            chunk for event in events for chunk in told.feed(event, error=retriever.error_of(event))
+            chunk
+            for event in events
+            for chunk in chunked.feed(
+                event, error=next(errors) if isinstance(event, PassagesInserted) else ""
+            )
         ]
         blocks = [*add_chunks(chunks).content, {"type": "text", "text": ""}]
-        run: dict[str, Any] = {
-            "question": question,
-            "blocks": blocks,
-            "written": [list(ids) for ids in answer.written],
-            "usage": {"forwarded": answer.usage.forwarded, "reused": answer.usage.reused},
-        }
+        run = keep_run(RetrievalRun(question, blocks, answer.written))
         documents = []
-        for event in events:
-            if isinstance(event, PassagesInserted):
-                about = {
-                    "hop": event.hop,
-                    "query": answer.retrievals[event.hop].query,
-                    "span": run["written"][event.hop],
-                    "run": run,
+        for retrieval in answer.retrievals:
+            for found in retrieval.passages:
+                document = to_document(found.passage)
+                document.metadata |= {
+                    "onegen_hop": retrieval.hop,
+                    "onegen_query": retrieval.query,
+                    "onegen_score": found.score,
+                    RUN: run,
                 }
-                for found in event.passages:
-                    document = to_document(found.passage)
-                    document.metadata["onegen"] = {**about, "score": found.score}
-                    documents.append(document)
+                documents.append(document)
         return documents
-
-
-class _RagPrompt(ChatPromptValue):
-    """Messages, and for models that know none the passages and the question as `text`."""
-
-    text: str
-
-    def to_string(self) -> str:
-        return self.text
-
-
-def _to_messages(given: Mapping[str, Any]) -> ChatPromptValue:
-    """`{"context": …, "question": …}` to messages; the context may have been reworked."""
-    question, context = str(given["question"]), given.get("context") or []
-    text = context if isinstance(context, str) else "\n\n".join(map(_page, context))
-    asked = f"{text}\n\n{question}" if text else question
-    if run := _find_run(question, context):
-        partial = AIMessage(
-            content=run["blocks"],
-            response_metadata={"onegen": {"written": run["written"]}},
-        )
-        return _RagPrompt(messages=[HumanMessage(question), partial], text=asked)
-    return _RagPrompt(messages=[HumanMessage(asked)], text=asked)
-
-
-def _find_run(question: str, context: Any) -> dict[str, Any] | None:
-    """The run that found all of `context`, if it holds what that run found and nothing else."""
-    if isinstance(context, str) or not all(isinstance(one, Document) for one in context):
-        return None
-    runs = [one.metadata.get("onegen", {}).get("run") for one in context]
-    if not runs or not runs[0] or any(run != runs[0] for run in runs):
-        return None
-    run: dict[str, Any] = runs[0]
-    found = [
-        (passage["id"], passage["page_content"])
-        for block in run["blocks"]
-        if block["type"] == "server_tool_result" and block["status"] == "success"
-        for passage in block["output"]
-    ]
-    same = sorted(found) == sorted((str(one.id), one.page_content) for one in context)
-    return run if same and run["question"] == question else None
-
-
-def _page(document: Any) -> str:
-    return document.page_content if isinstance(document, Document) else str(document)
-
-
-onegen_rag_prompt: RunnableLambda[Mapping[str, Any], ChatPromptValue] = RunnableLambda(
-    _to_messages, name="onegen_rag_prompt"
-)
-"""`{"context": documents, "question": text}` to the question and the answer begun.
-
-Documents of `OneGenRetriever`, in whatever order, are not read again: the chat model goes on from
-the run that found them. Other documents, or a text that was made of them, stand in front of the
-question.
-"""

@@ -1,51 +1,39 @@
-"""Tools and structured output: what LangChain binds, as a grammar of the core."""
+"""Tools and structured output: LangChain's arguments as a grammar, and the parsers behind it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import (
     BaseOutputParser,
     JsonOutputParser,
     PydanticOutputParser,
 )
-from langchain_core.runnables import Runnable, RunnableMap, RunnablePassthrough
+from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
+from langchain_core.runnables import Runnable, RunnableGenerator, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from onegen_integrations.shared.tool_choice import ToolChoice, normalise_choice
 from onegen_model import Grammar
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import InvalidInputError, OneGenError
 
-ToolChoice: TypeAlias = str | bool | Mapping[str, Any] | None
 METHODS = ("json_schema", "function_calling", "json_mode")
+Schema = dict[str, Any] | type
 
 
 def bind_arguments(tools: Sequence[Any], choice: ToolChoice) -> dict[str, Any]:
-    """What a model with `tools` is called with; raises InvalidInputError for an unknown choice."""
+    """Arguments of a call with `tools`; raises InvalidInputError for an unknown choice."""
     formatted = [convert_to_openai_tool(tool) for tool in tools]
-    chosen = _normalise(choice)
     names = [tool["function"]["name"] for tool in formatted]
-    if chosen not in (None, "auto", "any", "none", *names):
-        raise InvalidInputError(
-            f"tool_choice={choice!r}; expected 'auto', 'any', 'none' or one of {names}; change it"
-        )
+    chosen = normalise_choice(choice, names)
     return {"tools": formatted, **({"tool_choice": chosen} if chosen else {})}
 
 
-def _normalise(choice: ToolChoice) -> str | None:
-    if isinstance(choice, Mapping):
-        return str(choice.get("function", choice).get("name"))
-    if choice is True or choice == "required":
-        return "any"
-    return choice or None
-
-
-def find_grammar(tools: Sequence[Mapping[str, Any]], called: Mapping[str, Any]) -> Grammar | None:
-    """What a call's `tool_choice` or `response_format` allows to be written."""
-    choice = _normalise(called.get("tool_choice"))
-    if tools and choice not in (None, "auto", "none"):
-        return Grammar.tool_call(tools, name=None if choice == "any" else choice)
+def response_grammar(called: Mapping[str, Any]) -> Grammar | None:
+    """The grammar of a call's `response_format`; None without one."""
     wanted = called.get("response_format")
     if not wanted:
         return None
@@ -55,11 +43,6 @@ def find_grammar(tools: Sequence[Mapping[str, Any]], called: Mapping[str, Any]) 
         described = wanted.get("json_schema", {})
         return Grammar.json_schema(described.get("schema", described))
     return Grammar.json_schema(_to_schema(wanted))
-
-
-def shown_tools(called: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Tools that the model may call; it does not see those that it may not."""
-    return () if _normalise(called.get("tool_choice")) == "none" else called.get("tools") or ()
 
 
 def _to_schema(wanted: Any) -> dict[str, Any]:
@@ -74,14 +57,9 @@ def _to_schema(wanted: Any) -> dict[str, Any]:
 
 
 def structured(
-    model: BaseChatModel,
-    schema: dict[str, Any] | type,
-    *,
-    method: str,
-    include_raw: bool,
-    **unsupported: Any,
-) -> Runnable[LanguageModelInput, Any]:
-    """`model` bound to write `schema`, and a parser behind it."""
+    model: BaseChatModel, schema: Schema, method: str, unsupported: Mapping[str, Any]
+) -> tuple[Runnable[LanguageModelInput, AIMessage], BaseOutputParser[Any]]:
+    """`model` bound to write `schema`, and the parser of its messages."""
     if unsupported:
         raise InvalidInputError(
             f"Unknown options {sorted(unsupported)}; expected method, include_raw or strict; leave "
@@ -91,30 +69,67 @@ def structured(
         raise InvalidInputError(
             f"method={method!r}; expected one of {', '.join(METHODS)}; change method"
         )
+    about: dict[str, Any] = {
+        "ls_structured_output_format": {"kwargs": {"method": method}, "schema": schema}
+    }
+    model_class: Any = schema if _is_pydantic(schema) else None
     if method == "function_calling":
-        default = BaseChatModel.with_structured_output
-        return default(model, schema, include_raw=include_raw)
-    # In JSON mode too: a schema that is known may as well be kept to.
+        (tool,) = bind_arguments([schema], None)["tools"]
+        bound = model.bind_tools([schema], tool_choice="any", **about)
+        if model_class:
+            return bound, PydanticToolsParser(tools=[model_class], first_tool_only=True)
+        name = tool["function"]["name"]
+        return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
+    # In JSON mode too: a schema that is known can be enforced.
     described = {"name": "answer", "schema": _to_schema(schema)}
-    bound = model.bind(
-        response_format={"type": "json_schema", "json_schema": described},
-        ls_structured_output_format={"kwargs": {"method": method}, "schema": schema},
-    )
-    parser = _parser(schema)
-    return bound | parser if not include_raw else _with_raw(bound, parser)
+    response_format = {"type": "json_schema", "json_schema": described}
+    bound = model.bind(response_format=response_format, **about)
+    if model_class:
+        return bound, PydanticOutputParser(pydantic_object=model_class)
+    return bound, JsonOutputParser()
 
 
-def _parser(schema: dict[str, Any] | type) -> BaseOutputParser[Any]:
-    if isinstance(schema, type) and is_basemodel_subclass(schema):
-        return PydanticOutputParser(pydantic_object=schema)
-    return JsonOutputParser()
+def _is_pydantic(schema: Schema) -> bool:
+    return isinstance(schema, type) and is_basemodel_subclass(schema)
 
 
-def _with_raw(
-    bound: Runnable[LanguageModelInput, Any], parser: BaseOutputParser[Any]
+def parsed_output(
+    bound: Runnable[LanguageModelInput, AIMessage],
+    parser: BaseOutputParser[Any],
+    *,
+    include_raw: bool,
 ) -> Runnable[LanguageModelInput, Any]:
+    """Messages of `bound`, parsed; a message that was cut raises OneGenError.
+
+    With `include_raw` the error is reported as `parsing_error`.
+    """
+    whole: Runnable[AIMessage, AIMessage] = RunnableGenerator(_require_whole, _arequire_whole)
+    if not include_raw:
+        return bound | whole | parser
     parsed = RunnablePassthrough.assign(
-        parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
+        parsed=itemgetter("raw") | whole | parser, parsing_error=lambda _: None
     )
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _require_whole(messages: Iterator[AIMessage]) -> Iterator[AIMessage]:
+    for message in messages:
+        _require_end(message)
+        yield message
+
+
+async def _arequire_whole(messages: AsyncIterator[AIMessage]) -> AsyncIterator[AIMessage]:
+    async for message in messages:
+        _require_end(message)
+        yield message
+
+
+def _require_end(message: AIMessage) -> None:
+    if message.response_metadata.get("finish_reason") == "length":
+        usage = message.usage_metadata
+        written = f" after {usage['output_tokens']} tokens" if usage else ""
+        raise OneGenError(
+            f"The structured output was cut{written}; expected all of it within `max_tokens` and "
+            "the context; raise max_tokens, shorten the input, or ask for less"
+        )

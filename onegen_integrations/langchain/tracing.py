@@ -1,8 +1,8 @@
-"""Child runs for what is retrieved while a model answers.
+"""Child runs for the retrievals of an answer, and how many calls run at once.
 
-LangChain's manager of a model's run cannot have children, and `stream` does not even hand it to
-`_stream`. So the run's id and its inheritable handlers are put together here, and kept in a
-context variable while LangChain's own code stands in between.
+LangChain's manager of a model's run cannot have children, and `stream` does not pass it to
+`_stream`. So this module combines the run's id with its inheritable handlers and carries both in a
+context variable through LangChain's own code.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -21,13 +21,16 @@ from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 
+# Rows of the engine's batch: more calls at once would only wait, each in a thread of its own.
+MAX_ROWS = 64
+
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseCallbackManager)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The run of a model (or of a retriever): who its children are."""
+    """The run of a model or a retriever, as the parent of other runs."""
 
     id: UUID
     manager: BaseCallbackManager | BaseRunManager
@@ -51,13 +54,13 @@ _run: ContextVar[Run | None] = ContextVar("onegen_run", default=None)
 
 
 def current_run(manager: BaseRunManager | None) -> Run | None:
-    """The run that `manager` manages, or the one that is `entered`."""
+    """The run that `manager` manages, or else the `entered` one."""
     return Run(manager.run_id, manager) if manager else _run.get()
 
 
 @contextmanager
 def entered(run: Run | None) -> Iterator[None]:
-    """`run` is the current one."""
+    """Within it, `run` is the current one."""
     token = _run.set(run)
     try:
         yield
@@ -66,7 +69,7 @@ def entered(run: Run | None) -> Iterator[None]:
 
 
 def begin(config: RunnableConfig | None, *, asynchronous: bool) -> tuple[RunnableConfig, Run]:
-    """A config whose run is known before it starts."""
+    """A config that fixes its run's id and callbacks before the run starts, and that run."""
     config = ensure_config(config)
     run_id = config.get("run_id") or uuid4()
     configure: Any = (AsyncCallbackManager if asynchronous else CallbackManager).configure
@@ -78,16 +81,16 @@ def begin(config: RunnableConfig | None, *, asynchronous: bool) -> tuple[Runnabl
     return {**config, "callbacks": manager, "run_id": run_id}, Run(run_id, manager)
 
 
-def all_at_once(
+def bounded(
     config: RunnableConfig | list[RunnableConfig] | None, count: int
 ) -> list[RunnableConfig]:
-    """As many workers as calls, where the caller does not bound them."""
+    """Configs for `count` calls, of which at most `MAX_ROWS` run at once by default."""
     configs = get_config_list(config, count)
-    return [{"max_concurrency": count, **one} for one in configs]
+    return [{"max_concurrency": min(count, MAX_ROWS), **one} for one in configs]
 
 
 def each_in(run: Run, items: Iterator[T]) -> Generator[T, None, None]:
-    """`items`, with `run` current while each is made and not while it is used."""
+    """`items`; `run` is current while one is produced, not while the consumer uses it."""
     try:
         while True:
             with entered(run):

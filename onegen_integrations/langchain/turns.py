@@ -1,8 +1,17 @@
-"""What is retrieved during one turn: asked by the core, seen as runs by LangChain."""
+"""Retrievals of requests: queries of the core, which LangChain traces as runs.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
+their queries at once. What differs between them (the search, callbacks, what becomes of errors) is
+a `Lookup`, which travels as the filter of their queries.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from langchain_core.callbacks import (
     AsyncCallbackManagerForRetrieverRun,
@@ -14,14 +23,21 @@ from langchain_core.runnables import RunnableConfig
 from pydantic import Field
 
 from onegen_integrations.langchain.blocks import RETRIEVE
+from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
-from onegen_model import Event, PassagesInserted, Query, ScoredPassage
+from onegen_integrations.shared.models import SharedModel
+from onegen_integrations.shared.search_adapter import SearchAdapter
+from onegen_integrations.shared.usable_passages import usable_passages
+from onegen_model import Query, ScoredPassage
+from onegen_model.errors import OneGenError, RetrievalError
+
+_MAX_THREADS = 16
 
 
 class _SearchRun(BaseRetriever):
-    """One search as a run of its own; `hits` keep the scores, which documents have no place for."""
+    """One search as a run of its own; `hits` keep the scores, which documents do not have."""
 
     search: Any
     asked: Any
@@ -41,54 +57,143 @@ class _SearchRun(BaseRetriever):
         return [document for document, _ in self.hits]
 
 
-@dataclass(slots=True)
-class TurnRetriever:
-    """Both retrievers of the core, for one request. `errors` has a text for each hop so far."""
+class Lookup(Mapping[str, Any]):
+    """The retrievals of one request, and the filter of its queries.
 
-    search: Search
-    run: Run | None = None
-    skips_errors: bool = False
-    errors: list[str] = field(default_factory=list)
+    `errors` has a text for each retrieval so far, empty where it went well. A query is searched
+    once: when the driver asks again because another query of its batch failed, the outcome is
+    repeated.
+    """
 
-    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        return [self._retrieve(query) for query in queries]
+    def __init__(
+        self,
+        search: Search,
+        model: SharedModel,
+        run: Run | None = None,
+        *,
+        filter: object = None,
+        skips_errors: bool = False,
+    ) -> None:
+        self.errors: list[str] = []
+        self._search = search
+        self._model = model
+        self._run = run
+        self._filter = filter
+        self._skips_errors = skips_errors
+        self._query: Query | None = None
+        self._outcome: list[ScoredPassage] | Exception = []
 
-    async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        return [await self._aretrieve(query) for query in queries]
+    @property
+    def retriever(self) -> "SourceRetriever":
+        """The retriever that this request shares with others."""
+        return _retriever_of(self._search.source)
 
-    def _retrieve(self, query: Query) -> list[ScoredPassage]:
-        asked = _SearchRun(search=self.search, asked=query)
-        try:
-            asked.invoke(query.text, self._config(asynchronous=False))
-        except Exception as error:
-            return self._fail(error)
-        return self._accept(asked.hits)
+    def look_up(self, query: Query) -> list[ScoredPassage]:
+        """What is inserted for `query`; raises a OneGenError."""
+        if query is not self._query:
+            run = self._search_run(query)
+            try:
+                run.invoke(query.text, self._config(asynchronous=False))
+                self._accept(query, run.hits)
+            except Exception as error:
+                self._fail(query, error)
+        return self._repeat()
 
-    async def _aretrieve(self, query: Query) -> list[ScoredPassage]:
-        asked = _SearchRun(search=self.search, asked=query)
-        try:
-            await asked.ainvoke(query.text, self._config(asynchronous=True))
-        except Exception as error:
-            return self._fail(error)
-        return self._accept(asked.hits)
+    async def alook_up(self, query: Query) -> list[ScoredPassage]:
+        """Like `look_up`, without blocking the event loop."""
+        if query is not self._query:
+            run = self._search_run(query)
+            try:
+                await run.ainvoke(query.text, self._config(asynchronous=True))
+                # Counting the tokens of passages takes too long for an event loop.
+                await asyncio.to_thread(self._accept, query, run.hits)
+            except Exception as error:
+                self._fail(query, error)
+        return self._repeat()
 
-    def error_of(self, event: Event) -> str:
-        """Why nothing was found, where `event` tells that passages were inserted."""
-        return self.errors[event.hop] if isinstance(event, PassagesInserted) else ""
+    def _search_run(self, query: Query) -> _SearchRun:
+        asked = replace(query, filter=self._filter)  # type: ignore[arg-type]
+        return _SearchRun(search=self._search, asked=asked)
 
     def _config(self, *, asynchronous: bool) -> RunnableConfig:
-        if self.run is None:
+        if self._run is None:
             return {"run_name": RETRIEVE}
-        callbacks = self.run.achild() if asynchronous else self.run.child()
+        callbacks = self._run.achild() if asynchronous else self._run.child()
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
-    def _accept(self, hits: Sequence[Hit]) -> list[ScoredPassage]:
+    def _accept(self, query: Query, hits: Sequence[Hit]) -> None:
         # A score that is not known is 0: among equals the core keeps the order.
+        found = [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
+        self._outcome = usable_passages(found, self._model.model)
+        self._query = query
         self.errors.append("")
-        return [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
 
-    def _fail(self, error: Exception) -> list[ScoredPassage]:
-        if not self.skips_errors:
-            raise error
+    def _fail(self, query: Query, error: Exception) -> None:
+        self._query = query
         self.errors.append(f"{type(error).__name__}: {error}")
-        return []
+        self._outcome = [] if self._skips_errors else self._blame(error)
+
+    def _blame(self, error: Exception) -> Exception:
+        if isinstance(error, OneGenError):
+            return error
+        blamed = RetrievalError(
+            f"{type(self._search.source).__name__} raised {type(error).__name__}: {error}; "
+            "expected documents; see the cause"
+        )
+        blamed.__cause__ = error
+        return blamed
+
+    def _repeat(self) -> list[ScoredPassage]:
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    # A mapping of the names that the filter has, if it is one.
+
+    def __getitem__(self, name: str) -> Any:
+        return self._names()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> Mapping[str, Any]:
+        return self._filter if isinstance(self._filter, Mapping) else {}
+
+
+class SourceRetriever(SearchAdapter):
+    """Both retrievers of the core. The queries of a batch are searched at the same time."""
+
+    def search(self, query: Query) -> list[ScoredPassage]:
+        return _lookup_of(query).look_up(query)
+
+    async def asearch(self, query: Query) -> list[ScoredPassage]:
+        return await _lookup_of(query).alook_up(query)
+
+    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        if len(queries) == 1:
+            return super().retrieve(queries)
+        with ThreadPoolExecutor(min(len(queries), _MAX_THREADS)) as pool:
+            tasks = [
+                pool.submit(contextvars.copy_context().run, self.search, query) for query in queries
+            ]
+        return [task.result() for task in tasks]
+
+
+def _lookup_of(query: Query) -> Lookup:
+    if isinstance(query.filter, Lookup):
+        return query.filter
+    raise RetrievalError(
+        "A query without the Lookup of its request; expected one as its filter; pass it as "
+        "`RetrievalParams.filter`"
+    )
+
+
+_retrievers: WeakValueDictionary[str, SourceRetriever] = WeakValueDictionary()
+
+
+def _retriever_of(source: object) -> SourceRetriever:
+    """One for all requests that search `source` at present."""
+    return _retrievers.setdefault(identity_of(source), SourceRetriever())

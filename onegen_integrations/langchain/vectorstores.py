@@ -1,11 +1,11 @@
-"""From what LangChain users have to one search, asked with the vector that the model has made.
+"""One search over any vector store or retriever of LangChain, by the model's query embedding.
 
 A vector store is asked by the first of these that it offers: its vector search with scores, its
 vector search, its text search with a handle of OneGenEmbeddings. A retriever that is more than a
-vector store is asked with the text that stands before the query token.
+vector store is asked with the text before the query token.
 
-What stores call a score differs with store and metric. Here a score is the cosine of unit vectors,
-or None where the store does not tell.
+A score means something else in each store and metric. Here it is the cosine of unit vectors, or
+None where it is not known.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +21,12 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, passage_id
+from onegen_integrations.langchain.filters import (
+    FilterAdapter,
+    for_chroma,
+    for_faiss,
+    for_memory,
+)
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.stores import (
     FAISS_METRICS,
@@ -51,15 +57,16 @@ def open_search(
     score_threshold: float | None = None,
     search_kwargs: Mapping[str, Any] | None = None,
 ) -> "Search":
-    """One search over `source`; raises InvalidInputError if it cannot be asked.
+    """One search over `source`; raises InvalidInputError if it cannot be searched.
 
-    `search_kwargs` go to the store as they are, over those of a VectorStoreRetriever. Two of them
-    mean something here: `score_threshold` is the least cosine, and `k` is only remembered, as
-    `Search.k`, because each query says how much it wants. A query's filter, in the store's own
-    language, takes the place of theirs. `model` lets a store of another checkpoint be refused.
+    `search_kwargs` go to the store as they are and take precedence over those of a
+    VectorStoreRetriever, but for two: `score_threshold` is the least cosine, and `k` becomes
+    `Search.k` alone, because each query has its own `top_k`. A query's filter replaces theirs; it
+    is one of the core, or in the store's own language. With `model`, a store of another checkpoint
+    is refused.
     """
     options, search_type = dict(search_kwargs or {}), "similarity"
-    if type(source) is VectorStoreRetriever:  # those below it may be more than their store
+    if type(source) is VectorStoreRetriever:  # Subclasses may do more than their store.
         options = {**source.search_kwargs, **options}
         search_type, source = source.search_type, source.vectorstore
     if not isinstance(source, VectorStore | BaseRetriever):
@@ -72,7 +79,7 @@ def open_search(
     method, asked_by = _find_way(source, search_type)
     if asked_by == "text" and options:
         raise InvalidInputError(
-            f"search_kwargs {sorted(options)} for {_name(source)}, which is asked with text alone; "
+            f"search_kwargs {sorted(options)} for {_name(source)}, which is searched by text; "
             "expected a vector store; configure the retriever itself"
         )
     search = Search(source, method, asked_by, options, model, own_k if k is None else k, least)
@@ -103,7 +110,7 @@ def _find_way(source: VectorStore | BaseRetriever, search_type: str) -> tuple[st
 
 
 def _offers(store: VectorStore, method: str) -> bool:
-    """Whether its class brings the method or the async twin, not just the base's refusal."""
+    """Whether its class has the method or its async twin, other than the base's refusal."""
     return any(
         getattr(type(store), name, None) not in (None, getattr(VectorStore, name, None))
         for name in (method, f"a{method}")
@@ -112,7 +119,7 @@ def _offers(store: VectorStore, method: str) -> bool:
 
 @dataclass(slots=True, eq=False)
 class Search:
-    """Made by `open_search`. What the source raises comes through as it is."""
+    """A search made by `open_search`. Errors of the source are not converted."""
 
     source: VectorStore | BaseRetriever
     method: str
@@ -125,7 +132,7 @@ class Search:
 
     @property
     def to_cosine(self) -> ToCosine | None:
-        """What makes a cosine of the source's score; None where that is not known."""
+        """Converts a score of the source to a cosine; None where that is not known."""
         known = _known(self.source) if self.method in _SCORED else None
         return known.to_cosine(self.source) if known else None
 
@@ -163,7 +170,8 @@ class Search:
         if query.filter:
             arguments["filter"] = query.filter
         if (known := _known(self.source)) and arguments.get("filter"):
-            known.adapt_filter(self.source, arguments)
+            arguments["filter"] = known.adapt_filter(arguments["filter"])
+            known.prepare_filtered(self.source, arguments)
         if self.method.startswith(_MMR):
             candidates = arguments.get("fetch_k", _MMR_CANDIDATES)
             arguments["fetch_k"] = max(candidates, arguments["k"])
@@ -181,10 +189,10 @@ class Search:
         return hits[: query.top_k]
 
     def _check(self, query: Query) -> None:
-        """A store that holds documents of this model is not examined again."""
+        """Raises an error for a store that is empty or of another model, until it passes once."""
         if self.asked_by == "text" and query.filter:
             raise InvalidInputError(
-                f"A filter for {_name(self.source)}, which is asked with text alone; expected a "
+                f"A filter for {_name(self.source)}, which is searched by text alone; expected a "
                 "vector store; filter inside the retriever"
             )
         if self._checked or self.asked_by == "text":
@@ -204,17 +212,17 @@ def _name(source: object) -> str:
 
 def _embeddings(source: Any) -> OneGenEmbeddings | None:
     found = getattr(source, "embeddings", None)
-    found = getattr(found, "underlying_embeddings", found)  # LangChain's cache of embeddings
+    found = getattr(found, "underlying_embeddings", found)  # LangChain's cache of embeddings.
     return found if isinstance(found, OneGenEmbeddings) else None
 
 
 def _require_ours(store: Any) -> None:
-    """Equal lengths mean nothing; a store that was given no embeddings is taken at its word."""
+    """Refuses foreign embeddings, of equal length too; a store without embeddings passes."""
     theirs = getattr(store, "embeddings", None)
     if theirs is not None and _embeddings(store) is None:
         raise PassageIndexError(
             f"{_name(store)} embeds with {_name(theirs)}; expected OneGenEmbeddings, because the "
-            "model asks with its own vectors; fill a new store with OneGenEmbeddings"
+            "model searches with its own vectors; fill a new store with OneGenEmbeddings"
         )
 
 
@@ -236,7 +244,8 @@ class _Known:
 
     to_cosine: Callable[[Any], ToCosine | None]
     dimension: Callable[[Any], int]
-    adapt_filter: Callable[[Any, dict[str, Any]], None] = lambda store, arguments: None
+    adapt_filter: FilterAdapter
+    prepare_filtered: Callable[[Any, dict[str, Any]], None] = lambda store, arguments: None
 
 
 def _known(source: object) -> _Known | None:
@@ -255,31 +264,19 @@ def _fetch_all(store: Any, arguments: dict[str, Any]) -> None:
     arguments.setdefault("fetch_k", store.index.ntotal)
 
 
-def _as_predicate(store: Any, arguments: dict[str, Any]) -> None:
-    # This store has no language of filters: it gets that of a PassageIndex.
-    if isinstance(wanted := arguments["filter"], Mapping):
-        arguments["filter"] = partial(_matches, wanted)
-
-
-def _matches(wanted: Mapping[str, Any], document: Document) -> bool:
-    return all(
-        document.metadata.get(name) in (value if isinstance(value, list | tuple) else (value,))
-        for name, value in wanted.items()
-    )
-
-
 _STORES = {
     ("langchain_chroma", "Chroma"): _Known(
-        lambda store: chroma_cosine(store._collection), _chroma_dimension
+        lambda store: chroma_cosine(store._collection), _chroma_dimension, for_chroma
     ),
     ("langchain_community", "FAISS"): _Known(
         lambda store: FAISS_METRICS.get(store.index.metric_type),
         lambda store: store.index.d if store.index.ntotal else 0,
+        for_faiss,
         _fetch_all,
     ),
     ("langchain_core", "InMemoryVectorStore"): _Known(
         lambda store: float,
         lambda store: next((len(entry["vector"]) for entry in store.store.values()), 0),
-        _as_predicate,
+        for_memory,
     ),
 }

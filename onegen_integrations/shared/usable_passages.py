@@ -65,9 +65,14 @@ def fit_passage(passage: Passage, model: OneGenModel) -> Passage:
     return replace(kept, text=text)
 
 
-def shorten_title(title: str, document_id: str, model: OneGenModel) -> str:
-    """`title`, cut to half of `max_passage_tokens`; a warning names the document."""
-    longest = model.max_passage_tokens // _TITLE_SHARE
+def shorten_title(
+    title: str, document_id: str, model: OneGenModel, longest: int | None = None
+) -> str:
+    """`title`, cut to `longest` tokens; a warning names the document.
+
+    Without `longest`: to half of `max_passage_tokens`.
+    """
+    longest = longest or model.max_passage_tokens // _TITLE_SHARE
     if model.count_tokens(title) <= longest:
         return title
     logger.warning(

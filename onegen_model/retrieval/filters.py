@@ -1,7 +1,9 @@
 """What may enter a passage index, and which passages a filter lets through."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -88,3 +90,85 @@ def unit_rows(vectors: ArrayLike, count: int, dimension: int) -> NDArray[np.floa
     if what:
         raise InvalidInputError(f"{what}; expected {expected}; embed them with the index's model")
     return np.ascontiguousarray(rows, dtype=np.float32)
+
+
+_LISTS = (list, tuple, set, frozenset)
+# Values of these types are equal exactly when type and value are.
+_PLAIN = (str, int, float, bool, bytes, date, datetime, type(None))
+_Test = Callable[[Any], bool]
+
+
+def matches_filter(metadata: Mapping[str, Any], filter: Mapping[str, Any] | None) -> bool:
+    """Whether metadata passes a filter (None: any does); raises InvalidInputError for a filter
+    with an unknown operator.
+    """
+    return compile_filter(filter)(metadata)
+
+
+def compile_filter(filter: Mapping[str, Any] | None) -> Callable[[Mapping[str, Any]], bool]:
+    """A function of metadata that is faster than `matches_filter` for many passages."""
+    if not isinstance(filter, Mapping | None):
+        raise InvalidInputError(
+            f"A filter of type {type(filter).__name__}; expected a mapping of metadata names to "
+            'values; write it as {"name": value}'
+        )
+    tests = [(name, _test(name, wanted)) for name, wanted in (filter or {}).items()]
+
+    def matches(metadata: Mapping[str, Any]) -> bool:
+        return all(name in metadata and test(metadata[name]) for name, test in tests)
+
+    return matches
+
+
+def _test(name: object, wanted: Any) -> _Test:
+    if isinstance(name, str) and name.startswith("$"):
+        raise _unknown(name, "filter", "names of metadata outside; name each one")
+    if isinstance(wanted, Mapping) and any(str(key).startswith("$") for key in wanted):
+        tests = [_operator_test(name, key, value) for key, value in wanted.items()]
+        return lambda value: all(test(value) for test in tests)
+    if isinstance(wanted, _LISTS):
+        return lambda value: _is_among2(value, wanted)
+    return lambda value: bool(value == wanted)
+
+
+def _operator_test(name: object, key: object, wanted: Any) -> _Test:
+    if key in ("$in", "$nin"):
+        if not isinstance(wanted, _LISTS):
+            raise InvalidInputError(
+                f"The filter operator {key} of {name!r} has {wanted!r}; expected a list of values; "
+                f"write [{wanted!r}]"
+            )
+        return lambda value: _is_among2(value, wanted) is (key == "$in")
+    compare = _COMPARISONS.get(str(key))
+    if compare is None:
+        raise _unknown(key, f"filter of {name!r}", "for a value; use one of these")
+
+    def test(value: Any) -> bool:
+        try:
+            return bool(compare(value, wanted))
+        except TypeError:  # Text is neither above nor below a number.
+            return False
+
+    return test
+
+
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "$eq": operator.eq,
+    "$ne": operator.ne,
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+}
+
+
+def _unknown(key: object, where: str, advice: str) -> InvalidInputError:
+    known = ", ".join([*_COMPARISONS, "$in", "$nin"])
+    return InvalidInputError(f"The {where} has the operator {key!r}; expected {known} {advice}")
+
+
+def _is_among2(value: object, values: Collection[Any]) -> bool:
+    try:
+        return value in values
+    except TypeError:  # `values` is a set, which never holds a list.
+        return False

@@ -11,11 +11,11 @@ QUERY = "[RQ]"
 
 
 @contextmanager
-def scripted(model: OneGenModel, turns: Mapping[str, str]) -> Iterator[None]:
+def scripted(model: OneGenModel, turns: Mapping[str, str | Sequence[str]]) -> Iterator[None]:
     """The turn after the words that stand last in the prompt, of those in `turns`, is their text.
 
-    `[RQ]` stands for a retrieval. Turns under a grammar, and those behind none of the words, stay
-    random.
+    Of several texts it is the first that begins like the turn so far. `[RQ]` stands for a
+    retrieval. Turns under a grammar, and those behind none of the words, stay random.
     """
     engine: Any = model.engine
     choose, script = engine.sampler, _Script(model, turns)
@@ -34,30 +34,32 @@ def scripted(model: OneGenModel, turns: Mapping[str, str]) -> Iterator[None]:
 
 
 class _Script:
-    def __init__(self, model: OneGenModel, turns: Mapping[str, str]) -> None:
+    def __init__(self, model: OneGenModel, turns: Mapping[str, str | Sequence[str]]) -> None:
         self.renderer = model.renderer
         self.turns = turns
         self.start = self.renderer.tokenizer.convert_tokens_to_ids("<|im_start|>")
-        self.known: dict[tuple[int, ...], str | None] = {}
+        self.known: dict[tuple[int, ...], Sequence[str]] = {}
 
     def next_id(self, choice: Any) -> int | None:
         start = len(choice.ids) - 1 - choice.ids[::-1].index(self.start)
         prompt = tuple(choice.ids[:start])
         if prompt not in self.known:
             self.known[prompt] = self.find(self.renderer.tokenizer.decode(prompt))
-        text, query = self.known[prompt], self.renderer.query_id
-        if text is None:
+        texts, query = self.known[prompt], self.renderer.query_id
+        if not texts:
             return None
         turn = self.renderer.tokenizer.decode(choice.ids[start:]).partition("assistant\n")[2]
         written = re.sub("<paragraph>.*?</paragraph>", "", turn, flags=re.S)
         if query in choice.masked and QUERY not in written:
-            text = text.replace(QUERY, "")
+            texts = [text.replace(QUERY, "") for text in texts]
+        text = next((text for text in texts if text.startswith(written)), "")
         rest = text.removeprefix(written) if text.startswith(written) else ""
         if rest.startswith(QUERY) and query not in choice.masked:
             return query
         piece, _, _ = rest.partition(QUERY)
         return self.renderer.text_ids(piece)[0] if piece else self.renderer.end_id
 
-    def find(self, prompt: str) -> str | None:
+    def find(self, prompt: str) -> Sequence[str]:
         words = max(self.turns, key=prompt.rfind)
-        return self.turns[words] if words in prompt else None
+        found = self.turns[words] if words in prompt else ()
+        return [found] if isinstance(found, str) else found

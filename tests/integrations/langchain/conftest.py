@@ -14,6 +14,13 @@ from tests.conftest import MakeNetwork
 from tests.support.integrations_models import save_model
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """LangChain's suite measures its constructor for seconds; a moment is enough."""
+    for item in items:
+        if item.name == "test_init_time":
+            item.add_marker(pytest.mark.benchmark(max_time=0.05, min_rounds=1), append=False)
+
+
 @pytest.fixture(scope="session")
 def folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_model(make_network, tmp_path_factory.mktemp("tiny"))
@@ -42,6 +49,16 @@ def forwards(folder: Path) -> Iterator[list[object]]:
     """Grows with each forward of the tiny model."""
     seen: list[object] = []
     network = SharedModel(folder).model.network
+    hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
+    yield seen
+    hook.remove()
+
+
+@pytest.fixture
+def wide_forwards(wide_folder: Path) -> Iterator[list[object]]:
+    """Grows with each forward of the model of `wide_folder`."""
+    seen: list[object] = []
+    network = shared_model(wide_folder).network
     hook = network.base_model.register_forward_hook(lambda *_: seen.append(None))
     yield seen
     hook.remove()

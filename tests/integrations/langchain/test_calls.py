@@ -1,7 +1,6 @@
 """What a call is given: what counts for the cache, what is refused, and what comes first."""
 
 import asyncio
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +10,12 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
+from langchain_core.globals import set_llm_cache
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from onegen_integrations.langchain import OneGenChatModel, OneGenLLM, OneGenRetriever
-from onegen_integrations.langchain.calls import identity_of, plain, require_known
+from onegen_integrations.langchain.calls import identity_of, plain, read_options
 from onegen_integrations.langchain.fields import option_names
 from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
@@ -57,15 +57,53 @@ def make_filter(title: str) -> Callable[[Document], bool]:
     return lambda document: document.metadata["title"] == title
 
 
-def test_a_cache_tells_functions_apart(chat: OneGenChatModel) -> None:
+def correct(store: InMemoryVectorStore) -> None:
+    store.add_documents(
+        [Document(id="Alba", page_content="Alba\nIt was founded by Eve.", metadata={})]
+    )
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_cached_answer_does_not_survive_a_corrected_document(
+    asynchronous: bool, chat: OneGenChatModel, store: InMemoryVectorStore
+) -> None:
+    def ask() -> str:
+        message = asyncio.run(chat.ainvoke(QUESTION)) if asynchronous else chat.invoke(QUESTION)
+        return str(message.content)
+
+    cache = InMemoryCache()
+    set_llm_cache(cache)
+    try:
+        assert "Ann." in ask()
+        correct(store)
+        assert "Eve." in ask()
+        chat.cache = cache
+        assert "Eve." in ask()
+    finally:
+        set_llm_cache(None)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_cached_text_does_not_survive_a_corrected_document(
+    asynchronous: bool, llm: OneGenLLM, model: OneGenModel, wide_forwards: list[object]
+) -> None:
+    llm.cache = InMemoryCache()
+    for _ in range(2):
+        wide_forwards.clear()
+        asyncio.run(llm.ainvoke(QUESTION)) if asynchronous else llm.invoke(QUESTION)
+        assert wide_forwards, "answered again"
+
+
+def test_without_a_search_answers_are_cached(
+    chat: OneGenChatModel, wide_forwards: list[object]
+) -> None:
     chat.cache = InMemoryCache()
-    for title in ("Alba", "Brig", "Alba", "Brig"):
-        assert found(chat.invoke(QUESTION, filter=make_filter(title))) == [[title]]
-        gc.collect()  # the next function gets the address of the last
-        assert found(chat.model_copy(update={"filter": make_filter(title)}).invoke(QUESTION)) == [
-            [title]
-        ]
-        gc.collect()
+    first = chat.invoke(QUESTION, retrieval="never")
+    wide_forwards.clear()
+    assert chat.invoke(QUESTION, retrieval="never").content == first.content
+    assert not wide_forwards
+    chat.invoke(QUESTION, retrieval="never", max_tokens=3)
+    assert wide_forwards, "a call's own options count"
 
 
 def test_only_what_is_data_has_a_name_that_lasts() -> None:
@@ -80,36 +118,53 @@ def test_only_what_is_data_has_a_name_that_lasts() -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_options_of_a_call_count_for_the_cache_of_texts(
-    asynchronous: bool, llm: OneGenLLM, model: OneGenModel
+    asynchronous: bool, llm: OneGenLLM, wide_forwards: list[object]
 ) -> None:
     def ask(**called: Any) -> str:
         if asynchronous:
             return asyncio.run(llm.ainvoke(QUESTION, **called))
         return llm.invoke(QUESTION, **called)
 
-    llm.cache = InMemoryCache()
-    engine: Any = model.engine
-    assert ask() == "by Ann END so"
-    assert ask(retrieval="never").startswith("Who founded Alba?")
+    llm.cache, llm.vectorstore = InMemoryCache(), None
+    whole = ask()
+    assert whole.startswith("Who founded Alba?")
     assert ask(max_tokens=3) != ask(max_tokens=2)
-    steps = engine.steps
-    assert ask(retrieval="never").startswith("Who founded Alba?")
-    assert ask(config={"tags": ["one"], "run_name": "two"}) == "by Ann END so"
-    assert engine.steps == steps, "from the cache"
+    wide_forwards.clear()
+    assert ask() == whole
+    assert ask(config={"tags": ["one"], "run_name": "two"}) == whole
+    assert not wide_forwards, "from the cache"
 
 
-def test_what_looks_like_an_option_is_refused(
-    attached: dict[str, Any], chat: OneGenChatModel, llm: OneGenLLM
+def test_a_misspelt_option_of_a_retriever_is_refused(attached: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="'fliter' in a call; expected 'filter'"):
+        OneGenRetriever(**attached).invoke(QUESTION, None, fliter={"title": "Alba"})
+
+
+@pytest.mark.parametrize(
+    ("called", "message"),
+    [
+        ({"logprobs": True}, "Option logprobs=True in a call; expected logprobs=False"),
+        ({"n": 2}, "Option n=2 in a call; expected n=1"),
+        ({"strict": True}, "Option strict=True in a call"),
+        ({"logit_bias": {}}, "Unknown option 'logit_bias' in a call; expected one of"),
+        ({"vectorstore": None, "model": "other"}, "Unknown option 'model'"),
+        ({"fliter": {"title": "Alba"}}, "'fliter' in a call; expected 'filter'; correct its name"),
+        ({"k": 0}, "k=0; expected at least 1"),
+    ],
+)
+def test_an_option_that_would_be_ignored_silently_is_refused_by_name(
+    called: dict[str, Any], message: str, chat: OneGenChatModel, llm: OneGenLLM
 ) -> None:
-    for one in (chat, llm, OneGenRetriever(**attached)):
-        with pytest.raises(InvalidInputError, match="'fliter' in a call; expected 'filter'"):
-            one.invoke(QUESTION, None, fliter={"title": "Alba"})
+    for one in (chat, llm):
+        with pytest.raises(InvalidInputError, match=message):
+            one.bind(**called).invoke(QUESTION)
 
 
-def test_words_of_others_are_not_ours() -> None:
-    others = "n model strict timeout max_retries parallel_tool_calls stream_usage logit_bias"
-    others += " min_p top_logprobs max_output_tokens max_completion_tokens reasoning thinking"
-    require_known([*others.split(), *option_names(), "tools", "stop"], option_names())
+def test_options_of_others_pass_where_they_ask_for_what_is_done_anyway() -> None:
+    known = option_names()
+    neutral = {"n": 1, "logprobs": False, "stream_usage": True, "top_logprobs": None}
+    assert read_options({**neutral, "seed": 3}, known) == {"seed": 3}
+    assert read_options({"max_completion_tokens": 4}, known) == {"max_tokens": 4}
 
 
 def test_a_string_is_one_stop(attached: dict[str, Any], chat: OneGenChatModel) -> None:
@@ -120,13 +175,12 @@ def test_a_string_is_one_stop(attached: dict[str, Any], chat: OneGenChatModel) -
     assert OneGenLLM(**attached, stop_sequences=one).invoke(QUESTION) == "by Ann"
 
 
-def test_no_passages_at_all_cannot_be_asked_for(
-    attached: dict[str, Any], chat: OneGenChatModel
-) -> None:
-    with pytest.raises(InvalidInputError, match="top_k=0; expected at least 1"):
-        chat.invoke(QUESTION, k=0)
-    with pytest.raises(InvalidInputError, match="top_k=0; expected at least 1"):
-        OneGenRetriever(**attached, k=0).invoke(QUESTION)
+@pytest.mark.parametrize("kind", [OneGenChatModel, OneGenLLM, OneGenRetriever])
+def test_k_of_0_is_refused_when_the_component_is_made(kind: Any, attached: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="k=0; expected at least 1"):
+        kind(**attached, k=0)
+    with pytest.raises(ValueError, match="max_retrievals=-1; expected a whole number"):
+        kind(**attached, max_retrievals=-1)
 
 
 class Five(BaseRetriever):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, load
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import ConfigurableField
@@ -25,7 +24,7 @@ from onegen_integrations.langchain import (
 from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import ContextTooLongError, InvalidInputError, RetrievalError
-from tests.support.chats import PATHS, QUESTION, TURNS, engine_of, told_by
+from tests.support.chats import PATHS, QUESTION, TURNS, told_by
 from tests.support.script import scripted
 
 
@@ -101,24 +100,6 @@ def test_a_configured_copy_keeps_what_it_searches(chat: OneGenChatModel) -> None
     assert short.response_metadata["finish_reason"] == "length"
     assert told_by(whole) == told_by(chat.invoke(QUESTION))
     assert isinstance(whole.content, list)
-
-
-def test_cached_answers_are_of_the_same_store(
-    wide_folder: Path, model: OneGenModel, chat: OneGenChatModel
-) -> None:
-    cache, engine = InMemoryCache(), engine_of(model)
-    other = InMemoryVectorStore(OneGenEmbeddings(model=wide_folder))
-    other.add_texts(["Nobody knows.", "It is not known."])
-    one, two = chat.model_copy(), chat.model_copy(update={"vectorstore": other})
-    one.cache = two.cache = cache
-    first, other_store = one.invoke(QUESTION), two.invoke(QUESTION)
-    assert other_store.content != first.content
-    steps = engine.steps
-    assert one.invoke(QUESTION).content == first.content
-    assert two.model_copy().invoke(QUESTION).content == other_store.content
-    assert engine.steps == steps, "from the cache"
-    one.invoke(QUESTION, k=2)
-    assert engine.steps > steps, "a call's own options count"
 
 
 class Broken(InMemoryVectorStore):

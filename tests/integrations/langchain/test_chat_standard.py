@@ -11,6 +11,9 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests, Retriev
 from langchain_tests.unit_tests import ChatModelUnitTests
 
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings, OneGenRetriever
+from onegen_integrations.shared import shared_model
+from tests.conftest import MakeNetwork
+from tests.support.integrations_models import save_model
 
 TOWNS = ("Alba", "Brig", "Cary", "Dorn", "Elva", "Fink", "Gera")
 NO_LOAD = "langchain-core 1.7 loads its own classes only where all are allowed"
@@ -26,10 +29,26 @@ def fill_store(folder: Path) -> InMemoryVectorStore:
     return store
 
 
+@pytest.fixture(scope="module")
+def brief_folder(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model that soon ends what it writes, JSON too."""
+    folder = save_model(
+        make_network,
+        tmp_path_factory.mktemp("brief"),
+        max_position_embeddings=4096,
+        num_hidden_layers=1,
+    )
+    model = shared_model(folder)
+    weights = model.network.get_output_embeddings().weight.data
+    for token in ("<|im_end|>", "}", '"'):
+        weights[model.renderer.tokenizer.convert_tokens_to_ids(token)] *= 2
+    return folder
+
+
 class OnTheTinyModel:
     @pytest.fixture(autouse=True)
-    def _use(self, wide_folder: Path) -> None:
-        self.folder = wide_folder
+    def _use(self, brief_folder: Path) -> None:
+        self.folder = brief_folder
 
     @property
     def chat_model_class(self) -> type[OneGenChatModel]:
@@ -103,8 +122,8 @@ class TestRetriever(RetrieversIntegrationTests):
     """A single hop: over several, `k` would be counted for each."""
 
     @pytest.fixture(autouse=True)
-    def _use(self, wide_folder: Path) -> None:
-        self.folder = wide_folder
+    def _use(self, brief_folder: Path) -> None:
+        self.folder = brief_folder
 
     @property
     def retriever_constructor(self) -> type[OneGenRetriever]:

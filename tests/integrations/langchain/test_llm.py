@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.prompts import PromptTemplate
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from onegen_integrations.langchain import OneGenEmbeddings, OneGenLLM
+from onegen_integrations.langchain import OneGenLLM
 from onegen_model import OneGenModel
 from onegen_model.errors import InvalidInputError, RetrievalError
 from tests.integrations.langchain.test_tracing import STEPS, Tracer
@@ -162,21 +161,6 @@ def test_copies_and_pickles_share_the_weights(llm: OneGenLLM, model: OneGenModel
     for other in (copy.deepcopy(llm), pickle.loads(pickle.dumps(llm))):
         assert other.shared.model is model
         assert other.invoke(QUESTION) == "founded by Ann"
-
-
-def test_cached_answers_are_of_the_same_store(
-    llm: OneGenLLM, model: OneGenModel, wide_folder: Path
-) -> None:
-    engine: Any = model.engine
-    llm.cache = InMemoryCache()
-    llm.invoke(QUESTION)
-    steps = engine.steps
-    llm.invoke(QUESTION)
-    assert engine.steps == steps
-    other = InMemoryVectorStore(OneGenEmbeddings(model=wide_folder))
-    other.add_texts(["Nobody knows."])
-    llm.model_copy(update={"vectorstore": other}).invoke(QUESTION)
-    assert engine.steps > steps
 
 
 def test_stops_lengths_and_seeds(llm: OneGenLLM) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_classic.chains import create_retrieval_chain
+from langchain_classic.chains.combine_documents import create_stuff_documents_chain
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -65,12 +67,11 @@ def told(message: AIMessage) -> dict[str, int]:
 def test_documents_of_all_hops_tell_where_they_come_from(retriever: OneGenRetriever) -> None:
     documents = retriever.invoke(QUESTION)
     assert {one.id for one in documents} == {"Alba", "Brig"}
-    notes = [one.metadata["onegen"] for one in documents]
-    assert [note["hop"] for note in notes] == [0, 1]
-    assert [note["query"] for note in notes] == ["Who founded Alba?", "Who founded Brig?"]
-    assert all(-1 <= note["score"] <= 1 for note in notes)
-    assert all(one.metadata["title"] == one.id for one in documents)
-    assert json.loads(json.dumps(notes)) == notes
+    notes = [one.metadata for one in documents]
+    assert [note["onegen_hop"] for note in notes] == [0, 1]
+    assert [note["onegen_query"] for note in notes] == ["Who founded Alba?", "Who founded Brig?"]
+    assert all(-1 <= note["onegen_score"] <= 1 for note in notes)
+    assert all(note["title"] == one.id for note, one in zip(notes, documents, strict=True))
 
 
 @pytest.mark.parametrize("path", ["invoke", "stream", "ainvoke"])
@@ -144,6 +145,32 @@ def test_an_evicted_cache_is_filled_again(
     assert message.text == expected.text
     assert told(message)["reused"] == 0
     assert told(message)["forwarded"] == message.usage_metadata["total_tokens"] - 1
+
+
+def test_constructors_of_chains_accept_the_prompt(
+    retriever: OneGenRetriever, chat: OneGenChatModel
+) -> None:
+    chat.vectorstore = None
+    documents = create_stuff_documents_chain(chat, onegen_rag_prompt)  # type: ignore[arg-type]
+    found = [Document("Ann founded Alba."), Document("Bob founded Brig.")]
+    assert documents.invoke({"context": found, "question": OTHER}) == "Eve"
+    whole = create_retrieval_chain(retriever, documents)
+    told = whole.invoke({"input": QUESTION})
+    assert told["answer"].endswith("founded by Ann")
+    assert {one.id for one in told["context"]} == {"Alba", "Brig"}
+
+
+def test_a_prompt_without_a_question_is_one_error() -> None:
+    with pytest.raises(InvalidInputError, match=r"expected 'question' \(or 'input'\)"):
+        onegen_rag_prompt.invoke({"context": []})
+
+
+def test_a_run_that_is_forgotten_is_read_as_text(retriever: OneGenRetriever) -> None:
+    documents = retriever.invoke(QUESTION)
+    for document in documents:
+        document.metadata["onegen_run"] = "unknown"
+    prompt = onegen_rag_prompt.invoke({"context": documents, "question": QUESTION})
+    assert [message.type for message in prompt.to_messages()] == ["human"]
 
 
 REWORKED: dict[str, Any] = {

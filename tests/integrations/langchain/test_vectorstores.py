@@ -1,7 +1,7 @@
 """One search over real stores: what a score is there, and what is found."""
 
 import asyncio
-import time
+import threading
 from typing import Any
 
 import numpy as np
@@ -214,17 +214,18 @@ def test_a_retriever_that_is_more_than_its_store_is_not_bypassed(
 async def test_the_event_loop_turns_while_a_store_searches(
     embeddings: OneGenEmbeddings, vector: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def slowly(*_: Any, **__: Any) -> Any:
-        time.sleep(0.2)
+    has_turned = threading.Event()
+
+    def wait(*_: Any, **__: Any) -> Any:
+        assert has_turned.wait(20), "the event loop stands still"
         return []
 
-    monkeypatch.setattr(Chroma, "similarity_search_by_vector_with_relevance_scores", slowly)
+    monkeypatch.setattr(Chroma, "similarity_search_by_vector_with_relevance_scores", wait)
     search = open_search(STORES["chroma"](embeddings, DOCUMENTS))
-    pending, turns = asyncio.ensure_future(search.asearch(ask(vector))), 0
-    while not pending.done():
-        await asyncio.sleep(0.01)
-        turns += 1
-    assert turns > 5
+    pending = asyncio.ensure_future(search.asearch(ask(vector)))
+    await asyncio.sleep(0)
+    has_turned.set()
+    assert await pending == []
 
 
 async def test_what_a_store_raises_comes_through(

@@ -109,7 +109,7 @@ def test_what_cannot_be_searched_is_refused_at_once(
 
 
 def test_a_filter_for_a_retriever_that_has_none_is_refused(vector: list[float]) -> None:
-    with pytest.raises(InvalidInputError, match="A filter for Words, which is asked with text"):
+    with pytest.raises(InvalidInputError, match="A filter for Words, which is searched by text"):
         open_search(Words()).search(ask(vector, filter={"number": 1}))
 
 

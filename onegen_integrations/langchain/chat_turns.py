@@ -1,0 +1,224 @@
+"""One call of a chat model: the request it makes of the core, and the chunks of its events."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+
+from onegen_integrations.langchain.blocks import MessageStream, ToolRules
+from onegen_integrations.langchain.messages import (
+    call_turns,
+    earlier_blocks,
+    open_text,
+    to_conversation,
+)
+from onegen_integrations.langchain.structured import response_grammar
+from onegen_integrations.langchain.turns import Lookup
+from onegen_integrations.shared.repeated_calls import AnsweredCalls, CallTurn
+from onegen_integrations.shared.tool_choice import AllowedTools, Tools, normalise_choice
+from onegen_model import (
+    Answer,
+    Conversation,
+    Event,
+    Grammar,
+    Message,
+    Options,
+    PassagesInserted,
+    SamplingParams,
+    Segment,
+    Template,
+    Token,
+    ToolCall,
+    Usage,
+    render_tool_call,
+)
+
+# For the lines of all hops before structured output; the same as OneGenRetriever's.
+_MAX_STEP_TOKENS = 256
+_CALL_START = render_tool_call(ToolCall("", {})).split("\n")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class CallTools:
+    """Tools of a call: those that are shown, what must be written, and which calls are dropped."""
+
+    shown: Tools
+    forced: Grammar | None
+    response: Grammar | None
+    rules: ToolRules
+    # Where any call is forced: the tools that have not been called for this conversation.
+    uncalled: Tools = ()
+
+    @classmethod
+    def of_call(cls, messages: Sequence[BaseMessage], called: Mapping[str, Any]) -> "CallTools":
+        """Raises InvalidInputError for a choice or a format that does not exist."""
+        allowed = AllowedTools.of_call(called)
+        turns = call_turns(messages)
+        answered = AnsweredCalls.in_turns(turns)
+        uncalled = _uncalled(allowed.tools, turns, called) if allowed.grammar else ()
+        if allowed.grammar and not uncalled:
+            answered = AnsweredCalls()  # The call is forced, repeated or not.
+        rules = ToolRules(
+            offers_tools=bool(allowed.tools),
+            answered=answered,
+            max_calls=1 if called.get("parallel_tool_calls") is False else None,
+        )
+        response = None if allowed.grammar else response_grammar(called)
+        return cls(allowed.tools, allowed.grammar, response, rules, uncalled)
+
+    def may_retrieve(self, messages: Sequence[BaseMessage]) -> bool:
+        """Whether there is a place for passages: before structured output, never in a forced call.
+
+        Output behind an unfinished answer, which has its passages, begins at once.
+        """
+        is_unfinished = isinstance(messages[-1], AIMessage) if messages else False
+        return not self.forced and not (self.response and is_unfinished)
+
+
+def _uncalled(tools: Tools, turns: Sequence[CallTurn], called: Mapping[str, Any]) -> Tools:
+    if normalise_choice(called.get("tool_choice")) != "any":
+        return ()
+    made = {name for turn in turns for name, _ in turn.calls}
+    return [tool for tool in tools if tool["function"]["name"] not in made]
+
+
+@dataclass(slots=True)
+class ChatTurn:
+    """One call in progress; while it `is_open`, the core answers `conversation` with `options`.
+
+    A turn takes a second request of the core in two cases, and remains one message. Structured
+    output is written after the retrievals, on a line of its own. And a model that repeats an
+    answered tool call and writes nothing else continues without that call, inside the answer frame
+    (or, where a call is forced, with another tool).
+    """
+
+    conversation: Conversation
+    options: Options
+    template: Template
+    messages: MessageStream
+    lookup: Lookup | None
+    tools: CallTools
+    sampling: SamplingParams
+    is_open: bool = True
+    _requests: list[Usage] = field(default_factory=list)
+    _num_inserted: int = 0
+    _segments: list[Segment] = field(default_factory=list)
+    _span: str = ""
+
+    @classmethod
+    def begin(
+        cls,
+        messages: Sequence[BaseMessage],
+        template: Template,
+        tools: CallTools,
+        sampling: SamplingParams,
+        looked_up: tuple[Lookup | None, Options],
+    ) -> "ChatTurn":
+        """Raises InvalidInputError for messages that cannot be answered."""
+        lookup, options = looked_up
+        conversation = to_conversation(messages, template, tools.shown)
+        grammar = tools.forced or (tools.response if lookup is None else None)
+        requested: Options = {**options, "sampling": replace(sampling, grammar=grammar)}
+        if grammar:
+            # All that is written is parsed, and the turn that it follows is left alone.
+            shown = MessageStream(None, plain=True, tools=tools.rules)
+            conversation = _on_a_new_line(conversation, template)
+            return cls(conversation, requested, template, shown, lookup, tools, sampling)
+        earlier = earlier_blocks(messages[-1])
+        shown = MessageStream(
+            template,
+            plain=lookup is None and not earlier,
+            tools=tools.rules,
+            earlier=earlier,
+            opening=open_text(conversation, template),
+        )
+        if tools.response:
+            requested["sampling"] = replace(
+                sampling,
+                stop=(*sampling.stop, template.answer_start),
+                max_new_tokens=min(sampling.max_new_tokens, _MAX_STEP_TOKENS),
+            )
+        return cls(conversation, requested, template, shown, lookup, tools, sampling)
+
+    def feed(self, event: Event) -> list[AIMessageChunk]:
+        """Chunks for an event."""
+        error = ""
+        if isinstance(event, Token):
+            self._span += event.text
+        elif isinstance(event, PassagesInserted):
+            error = "" if self.lookup is None else self.lookup.errors[self._num_inserted]
+            self._num_inserted += 1
+            passages = tuple(found.passage for found in event.passages)
+            self._segments.append(Segment(self._span, True, passages))
+            self._span = ""
+        return self.messages.feed(event, error=error)
+
+    def end(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
+        """The last chunks of a request of the core; `is_open` where another one follows."""
+        chunks = self.messages.end_span()
+        is_first = not self._requests
+        self._requests.append(answer.usage)
+        if is_first and self.lookup is not None and self.tools.response:
+            self._continue_with_the_answer(self.tools.response)
+            return chunks
+        if is_first and self.messages.only_repeats:
+            self._continue_without_the_call()
+            return chunks
+        self.is_open = False
+        whole = replace(answer, usage=_add_usage(self._requests))
+        return chunks + self.messages.close(whole, model_name)
+
+    def _continue_without_the_call(self) -> None:
+        if self.tools.uncalled:
+            self.messages.resume("")
+            grammar = Grammar.tool_call(self.tools.uncalled)
+            self.options["sampling"] = replace(self.sampling, grammar=grammar)
+            return
+        self._span, _, _ = self._span.partition(_CALL_START)
+        if self._span.lstrip().startswith(("{", "[")):  # A call without tags.
+            self._span = ""
+        self._continue_with_the_answer(None)
+
+    def _continue_with_the_answer(self, grammar: Grammar | None) -> None:
+        """What was written stays; the model writes its answer and retrieves nothing more."""
+        frame = self.template.answer_start
+        # JSON in the frame would be written as if it were the answer's text.
+        self.messages.resume(frame, is_written=grammar is None)
+        steps, opening = self._span.rstrip(), "" if grammar else frame
+        last = Segment(f"{steps}\n{opening}" if steps else opening)
+        segments = (*self.conversation.opening, *self._segments, last)
+        messages = list(self.conversation.messages)
+        while messages[-1].role == "assistant":
+            messages.pop()
+        messages.append(Message("assistant", segments=segments))
+        self.conversation = replace(self.conversation, messages=tuple(messages))
+        self.options = {"sampling": replace(self.sampling, grammar=grammar)}
+
+
+def _on_a_new_line(conversation: Conversation, template: Template) -> Conversation:
+    """An unfinished answer at the end without its open frame, and with its last line ended."""
+    *messages, last = conversation.messages
+    if last.role != "assistant" or not last.segments or last.segments[-1].retrieves:
+        return conversation
+    *segments, open_segment = last.segments
+    text = open_segment.text.removesuffix(template.answer_start)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    ended = replace(last, segments=(*segments, Segment(text)))
+    return replace(conversation, messages=(*messages, ended))
+
+
+def _add_usage(requests: Sequence[Usage]) -> Usage:
+    """Usage of all requests of a turn as one: the final context, and what was computed for it."""
+    first, last = requests[0], requests[-1]
+    if first is last:
+        return first
+    length = last.prompt + last.inserted + last.written
+    return replace(
+        first,
+        inserted=first.inserted + last.inserted,
+        written=length - first.prompt - first.inserted - last.inserted,
+        forwarded=first.forwarded + last.forwarded,
+        padded=first.padded + last.padded,
+    )
