@@ -24,16 +24,18 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 40, 6
 CORE = {
     "errors": "",
     "events": "",
+    "files": "",
     "jsonl": "errors",
+    "batches": "",
     "params": "errors transcript.grammar",
     "inputs": "events",
     "request": "errors events inputs params",
     "network": "",
     "transcript": "errors events",
     "engine": "errors events inputs network params request transcript",
-    "retrieval": "errors events network",
+    "retrieval": "batches errors events files jsonl network",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",
-    "checkpoint": "errors transcript",
+    "checkpoint": "errors files transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors generation transcript",
     "model": "checkpoint engine.base errors events generation options params retrieval runtime "
@@ -43,11 +45,13 @@ CORE = {
     "finetune.loss": "network",
     "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings jsonl "
     "network transcript",
-    "finetune.mining": "checkpoint errors events finetune.data network retrieval transcript",
+    "finetune.mining": "batches checkpoint errors events files finetune.data network retrieval "
+    "transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
     "jsonl transcript",
     "evaluation": "",
-    "evaluation.ask": "checkpoint errors events generation jsonl model params retrieval transcript",
+    "evaluation.ask": "checkpoint errors events files generation jsonl model params "
+    "retrieval transcript",
     "evaluation.score": "errors evaluation.ask transcript",
 }
 ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none
@@ -56,8 +60,10 @@ ENTRANCES = {"", "cli"}  # they open the house: free to import every room, impor
 THIRD_PARTY = {
     "errors": "",
     "events": "",
+    "files": "filelock",
     "jsonl": "",
     "inputs": "",
+    "batches": "",
     "params": "",
     "request": "",
     "network": "torch transformers",

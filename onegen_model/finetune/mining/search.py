@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from onegen_model.batches import batches_by_length
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import (
@@ -174,10 +175,8 @@ class ModelCandidateRetriever:
                 continue
             columns = [rendered.query_positions[queries[n].hop] for n in members]
             rows.append(_Row(rendered.ids[: max(columns) + 1], columns, members))
-        rows.sort(key=lambda row: -len(row.ids))
-        while rows:
-            count = max(1, BATCH_TOKENS // len(rows[0].ids))
-            batch, rows = rows[:count], rows[count:]
+        for numbered in batches_by_length([len(row.ids) for row in rows], BATCH_TOKENS):
+            batch = [rows[at] for at in numbered]
             members = [member for row in batch for member in row.members]
             for member, vector in zip(members, _read(self._model.network, batch), strict=True):
                 found[member] = vector
