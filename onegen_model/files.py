@@ -105,7 +105,7 @@ def hold_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
                 logger.warning("The file system of %s has no locks; expected one writer", folder)
             yield
     finally:
-        if is_new and [file.name for file in folder.iterdir()] == [LOCK]:
-            with suppress(OSError):
+        with suppress(OSError):
+            if is_new and [file.name for file in folder.iterdir()] == [LOCK]:
                 (folder / LOCK).unlink()
                 folder.rmdir()

@@ -19,7 +19,7 @@ from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.retrieval.index_files import is_ours
+from onegen_model.retrieval.manifest import is_ours
 
 logger = logging.getLogger(__name__)
 

@@ -74,7 +74,7 @@ THIRD_PARTY = {
     "retrieval.protocol": "",
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
-ONLY_IN = {"faiss": {"retrieval.index"}, "semantic_text_splitter": {"retrieval.documents"}}
+ONLY_IN = {"faiss": {"retrieval.rows"}, "semantic_text_splitter": {"retrieval.documents"}}
 NEVER_IN_CORE = (
     "benchmarks", "chromadb", "examples", "langchain", "llama_index", "onegen_integrations",
     "tests", "training",

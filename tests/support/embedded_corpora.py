@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from onegen_model import Passage
-from onegen_model.retrieval.corpus import EmbeddingSpec, Manifest
 from onegen_model.retrieval.corpus_writer import (
     begin,
-    cut,
-    find_missing,
-    find_present,
     finish,
     require_same_corpus,
     withdraw_broken,
+)
+from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest
+from onegen_model.retrieval.shards import (
+    cut,
+    find_missing,
+    find_present,
     write_passages,
     write_vectors,
 )

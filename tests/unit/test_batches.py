@@ -18,4 +18,4 @@ def test_batches_hold_everything_once_and_keep_to_the_budget(
         longest = max(lengths[at] for at in batch)
         assert len(batch) == 1 or len(batch) * longest <= positions
     for batch in batches[:-1]:
-        assert (len(batch) + 1) * lengths[batch[0]] > positions
+        assert (len(batch) + 1) * max(1, lengths[batch[0]]) > positions

@@ -10,17 +10,9 @@ import pytest
 
 from onegen_model import EmbeddedCorpus, Passage, PassageIndex
 from onegen_model.errors import InvalidInputError, PassageIndexError
-from onegen_model.retrieval.corpus import Manifest
-from onegen_model.retrieval.corpus_writer import (
-    Shard,
-    begin,
-    cut,
-    find_present,
-    finish,
-    withdraw_broken,
-    write_passages,
-    write_vectors,
-)
+from onegen_model.retrieval.corpus_writer import begin, finish, withdraw_broken
+from onegen_model.retrieval.manifest import Manifest
+from onegen_model.retrieval.shards import Shard, cut, find_present, write_passages, write_vectors
 from tests.support.embedded_corpora import MADE, embed, make, only, passages
 from tests.support.fake_embedder import FakeEmbedder, unit
 
@@ -107,9 +99,11 @@ def test_vectors_are_never_mixed(path: Path, field: str, value: str, told: str) 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     PassageIndex.build(FakeEmbedder(), passages(2)).save(tmp_path / "my.index")
     (tmp_path / "text.txt").write_text("text")
-    for name in ("my.index", "text.txt", "."):
-        with pytest.raises(PassageIndexError, match="is not an embedded corpus; expected a new or"):
+    for name in ("text.txt", "."):
+        with pytest.raises(PassageIndexError, match="is not an index; expected a new or"):
             begin(tmp_path / name, MADE)
+    with pytest.raises(PassageIndexError, match=r"is an index that .* run `onegen index`"):
+        begin(tmp_path / "my.index", MADE)
     assert len(PassageIndex.load(FakeEmbedder(), tmp_path / "my.index")) == 2
 
 

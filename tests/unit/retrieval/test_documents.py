@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onegen_model import Passage
 from onegen_model.errors import InvalidInputError
 from onegen_model.retrieval.documents import Document, find_files, read_file, split, warn_of_skipped
 from onegen_model.retrieval.index import PassageIndex
@@ -96,7 +97,7 @@ def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:
         assert [doc.id for doc in read_all([name])] == [f"{name}/readme.md"]
     assert len(read_all(["."])) == 3
     index = here / "torn" / "my.index"
-    PassageIndex(FakeEmbedder()).save(index)
+    PassageIndex.build(FakeEmbedder(), [Passage("a", "text")]).save(index)
     (index / "manifest.json").write_text("{")
     (index / "notes.txt").write_text("not a document")
     assert len(read_all(["."])) == 3
