@@ -1,0 +1,40 @@
+"""An index in another process: it travels as its path."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from onegen_model import PassageIndex
+from onegen_model.errors import InvalidInputError
+from tests.support.fake_embedder import FakeEmbedder
+from tests.support.indexes import passages, query
+
+
+def test_a_saved_or_loaded_index_pickles_as_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved = PassageIndex.build(FakeEmbedder(), passages(30))
+    saved.save("my.index")
+    loaded = PassageIndex.load(FakeEmbedder(), "my.index")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for index in (saved, loaded):
+        pickled = pickle.dumps(index)
+        assert len(pickled) < 1000
+        copy = pickle.loads(pickled)
+        assert copy.passages == index.passages
+        assert copy.retrieve([query("a")]) == index.retrieve([query("a")])
+
+
+def test_an_index_without_a_folder_of_its_own_says_what_to_pass(tmp_path: Path) -> None:
+    index = PassageIndex.build(FakeEmbedder(), passages(3))
+    with pytest.raises(InvalidInputError, match=r"was never saved; .*pass its path and load it"):
+        pickle.dumps(index)
+    index.save(tmp_path / "my.index")
+    index.add(passages(4))
+    with pytest.raises(InvalidInputError, match=r"has changed since it was saved; .*save it first"):
+        pickle.dumps(index)
+    index.save(tmp_path / "my.index")
+    assert len(pickle.loads(pickle.dumps(index))) == 4
