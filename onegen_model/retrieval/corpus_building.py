@@ -17,6 +17,7 @@ from onegen_model.retrieval.checks import by_id, require_text, unit_rows
 from onegen_model.retrieval.corpus_writer import (
     begin,
     finish,
+    require_made,
     require_same_corpus,
     withdraw_broken,
 )
@@ -158,6 +159,7 @@ class _Job:
         embedded = self._embed(missing, progress)
         present = find_present(self.out, shards)
         has_finished = False
+        require_made(self.out, spec)
         if embedded is not None and len(present) == len(shards):
             is_new = finish(self.out, Manifest(spec, present))
             has_finished = is_new or (was_whole and worker.is_first)

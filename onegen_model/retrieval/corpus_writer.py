@@ -175,18 +175,26 @@ def withdraw_broken(path: Path) -> None:
             write_atomically(path / MANIFEST, Manifest(manifest.made).to_json())
 
 
+def require_made(path: Path, made: EmbeddingSpec) -> Manifest:
+    """The manifest; raises PassageIndexError if the folder has become another corpus or an index
+    since it was begun.
+    """
+    found = read_manifest(path)
+    if found.made != made:
+        raise PassageIndexError(
+            f"{path} was changed by another process meanwhile; expected it as `onegen embed` left "
+            "it; choose another --out"
+        )
+    return found
+
+
 def finish(path: Path, manifest: Manifest) -> bool:
     """Name the shards of a whole corpus, and remove files that belong to none of them.
 
     Returns False if the manifest named them already, so that one of several processes gets True.
     """
     with hold_for_writing(path, wait=_WAIT_SECONDS), writing(path):
-        found = read_manifest(path)
-        if found.made != manifest.made:
-            raise PassageIndexError(
-                f"{path} was changed by another process meanwhile; expected it as `onegen embed` "
-                "left it; choose another --out"
-            )
+        found = require_made(path, manifest.made)
         if found != manifest:
             write_atomically(path / MANIFEST, manifest.to_json())
         remove_stale(path)

@@ -4,6 +4,7 @@ import sys
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from onegen_model.errors import InvalidInputError, MissingExtraError, PassageToo
 from onegen_model.events import Passage, Query
 from onegen_model.retrieval.index import PassageIndex
 from tests.support.fake_embedder import FakeEmbedder, unit
-from tests.support.indexes import ids, passages, query
+from tests.support.indexes import ids, passages, query, write_version_1
 
 
 @pytest.fixture
@@ -157,13 +158,39 @@ def test_bad_vectors(embedder: FakeEmbedder, vectors: Any, complaint: str) -> No
         ([Passage("1", "a"), Passage("1", "b")], "Two passages have the id '1'"),
         ([Passage("1", "a", metadata={"x": {1, 2}})], "cannot be saved"),
         ([Passage("1", "\ud800")], "cannot be saved"),
+        ([Passage("ok", "a"), Passage("e", " \n")], "Passage 'e' is empty; expected some text"),
+        ([Passage("1", None)], "Passage '1' has a text of type NoneType; expected str"),
+        ([Passage("1", "a", 7)], "Passage '1' has a title of type int; expected str"),
+        ([Passage("1", "a", "", None)], "Passage '1' has metadata of type NoneType"),
+        (["text"], r"passages\[0\] is a str; expected a Passage"),
     ],
 )
-def test_bad_passages(embedder: FakeEmbedder, given: list[Passage], complaint: str) -> None:
+def test_a_passage_that_cannot_be_used_is_named_by_its_id(
+    embedder: FakeEmbedder, given: list[Any], complaint: str
+) -> None:
     index = PassageIndex(embedder)
+    with pytest.raises(InvalidInputError, match=complaint):
+        index.add_embedded(given, np.stack([unit("a")] * len(given)))
     with pytest.raises(InvalidInputError, match=complaint):
         index.add(given)
     assert embedder.embedded == []
+
+
+def test_a_vector_that_is_no_number_names_its_passage(embedder: FakeEmbedder) -> None:
+    index = PassageIndex(embedder)
+    vectors = np.stack([unit("a"), unit("b"), unit("c")])
+    vectors[1, 3] = np.nan
+    with pytest.raises(InvalidInputError, match=r"NaN or infinite numbers \(passage '1'\)"):
+        index.add_embedded(passages(3), vectors)
+    vectors[1] = 2 * unit("b")
+    with pytest.raises(InvalidInputError, match=r"not normalised \(passage '1'\)"):
+        index.add_embedded(passages(3), vectors)
+    assert len(index) == 0
+
+
+def test_an_index_with_an_empty_passage_of_an_older_release_still_loads(tmp_path: Path) -> None:
+    write_version_1(tmp_path / "old.index", [Passage("empty", "", "title")], unit("a")[None])
+    assert len(PassageIndex.load(FakeEmbedder(), tmp_path / "old.index")) == 1
 
 
 def test_the_same_passage_twice_is_one(embedder: FakeEmbedder) -> None:
