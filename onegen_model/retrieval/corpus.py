@@ -8,7 +8,7 @@ whole: a process that is killed leaves the corpus as it was.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from onegen_model.retrieval.manifest import (
 
 # Passages and unit vectors (n, dimension), row by row; a passage with several vectors is repeated.
 Batch = tuple[list[Passage], NDArray[np.float32]]
+
+_FIELDS = tuple(field.name for field in fields(Passage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def split_rows(passages: list[Passage], vectors: NDArray[np.float32], size: int)
 
 def passage_line(passage: Passage, fragments: int = 1) -> str:
     """One line of a passage file; raises TypeError or ValueError for what JSON cannot hold."""
-    plain = asdict(passage)
+    plain = {name: getattr(passage, name) for name in _FIELDS}
     if fragments != 1:
         plain["fragments"] = fragments
     return to_line(plain)

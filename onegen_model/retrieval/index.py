@@ -88,7 +88,7 @@ class PassageIndex:
 
     def __len__(self) -> int:
         """The number of passages."""
-        return self._rows.count
+        return len(self._rows)
 
     def __contains__(self, passage_id: object) -> bool:
         return self._rows.find(passage_id) is not None
@@ -97,7 +97,7 @@ class PassageIndex:
         """Passages with their unit vectors, as `EmbeddedCorpus.batches` yields them."""
         if size < 1:
             raise InvalidInputError(f"size={size}; expected at least 1; change size")
-        rows = self._rows
+        rows = self._rows.compacted()
         passages = [rows.listed[at] for at in rows.owners[: rows.size].tolist()]
         for some, vectors in split_rows(passages, rows.vectors, size):
             yield some, vectors.copy()
@@ -213,10 +213,11 @@ class PassageIndex:
         folder = Path(path).resolve()
         with self._saving:
             expected = self._manifest if folder == self._folder else None
-            rows = self._rows
+            state = self._rows
+            rows = state.compacted()
             content = Content(rows.passages, rows.fragments(), rows.vectors)
             self._manifest = save_corpus(folder, self._spec(expected), content, expected)
-            self._folder, self._saved = folder, rows
+            self._folder, self._saved = folder, state
 
     def _spec(self, expected: Manifest | None) -> EmbeddingSpec:
         made = EmbeddingSpec(
@@ -252,7 +253,7 @@ class PassageIndex:
         index = cls(embedder)
         index._rows = Rows.empty(embedder.dimension, len(corpus))
         for passages, vectors in corpus.batches():
-            index._append(by_id(passages), passages, vectors)
+            index._append({passage.id: passage for passage in passages}, passages, vectors)
         index._folder, index._manifest = corpus.path.resolve(), corpus.manifest
         index._saved = index._rows
         return index

@@ -20,6 +20,8 @@ from onegen_model.retrieval.filters import compile_filter
 _ROUNDING = 1e-5
 _SLACK = 8
 _GROWTH = 1.5
+# The share of passages that may be deleted before their rows are removed.
+_MAX_DEAD = 0.25
 
 Floats = NDArray[np.float32]
 
@@ -37,7 +39,9 @@ class Rows:
     """`size` rows of `buffer` (capacity, dimension) are the vectors; `owners[row]` is the position
     of the row's passage among the first `count` of `listed`. The rows of a passage adjoin.
 
-    What lies behind `size` and `count`, and later positions in `position`, are of later states.
+    Deleted passages are listed in `dead` until there are many, because removing their rows copies
+    all others. What lies behind `size` and `count`, and later positions in `position`, belongs to
+    later states.
     """
 
     buffer: Floats
@@ -46,6 +50,11 @@ class Rows:
     position: dict[str, int]
     size: int = 0
     count: int = 0
+    dead: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        """The number of passages."""
+        return self.count - len(self.dead)
 
     @classmethod
     def empty(cls, dimension: int, capacity: int = 0) -> "Rows":
@@ -56,7 +65,8 @@ class Rows:
     @property
     def passages(self) -> tuple[Passage, ...]:
         """In the order in which they were added."""
-        return tuple(self.listed[: self.count])
+        known = self.listed[: self.count]
+        return tuple(passage for at, passage in enumerate(known) if at not in self.dead)
 
     @property
     def vectors(self) -> Floats:
@@ -66,12 +76,12 @@ class Rows:
     def find(self, passage_id: object) -> int | None:
         """The position of a passage; None without it."""
         at = self.position.get(passage_id) if isinstance(passage_id, str) else None
-        if at is None or at >= self.count or self.listed[at].id != passage_id:
+        if at is None or at >= self.count or at in self.dead or self.listed[at].id != passage_id:
             return None
         return at
 
     def fragments(self) -> list[int]:
-        """How many vectors each passage has."""
+        """How many vectors each passage has, deleted ones included."""
         counts: list[int] = np.bincount(self.owners[: self.size], minlength=self.count).tolist()
         return counts
 
@@ -105,8 +115,15 @@ class Rows:
 
     def without(self, positions: Collection[int]) -> "Rows":
         """All passages but these."""
+        state = replace(self, dead=self.dead.union(positions))
+        return state.compacted() if len(state.dead) > self.count * _MAX_DEAD else state
+
+    def compacted(self) -> "Rows":
+        """The same passages without the rows of deleted ones."""
+        if not self.dead:
+            return self
         kept = np.ones(self.count, dtype=bool)
-        kept[list(positions)] = False
+        kept[list(self.dead)] = False
         owners = self.owners[: self.size]
         rows = kept[owners]
         renumbered = np.cumsum(kept) - 1
@@ -134,7 +151,8 @@ class Rows:
             best = [self._rank(*found) for found in zip(queries, rows, wanted, strict=True)]
             if fetch == eligible or all(map(_is_sure, best, wanted, scores[:, -1])):
                 return best
-            fetch *= 2  # fragments of the same passages, or scores too close to cut between
+            # Deleted passages, fragments of one passage, or scores too close to cut between.
+            fetch *= 2
         return [[] for _ in wanted]
 
     def _select(self, filter: Mapping[str, Any] | None) -> tuple[int, Any]:
@@ -142,7 +160,9 @@ class Rows:
         matches = compile_filter(filter)
         if not filter:
             return self.size, None
-        found = [matches(self.listed[at].metadata) for at in range(self.count)]
+        found = [
+            at not in self.dead and matches(self.listed[at].metadata) for at in range(self.count)
+        ]
         rows = np.array(found, dtype=bool)[self.owners[: self.size]]
         bitmap = np.packbits(rows, bitorder="little")
         return int(rows.sum()), import_faiss().IDSelectorBitmap(bitmap)
@@ -158,7 +178,7 @@ class Rows:
         scores = (self.buffer[rows] * query.astype(np.float64)).sum(axis=1)
         best: dict[int, float] = {}
         for owner, score in zip(self.owners[rows].tolist(), scores.tolist(), strict=True):
-            if self.listed[owner].id not in wanted.exclude:
+            if owner not in self.dead and self.listed[owner].id not in wanted.exclude:
                 best[owner] = max(score, best.get(owner, score))
         order = sorted(best, key=lambda owner: (-best[owner], owner))
         return [ScoredPassage(self.listed[at], best[at]) for at in order[: wanted.top_k]]
