@@ -1,4 +1,4 @@
-"""Passages to embed, and what `onegen embed` does with them, in short."""
+"""Passages, and the steps of `onegen embed` over them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ def embed(some: Sequence[Passage]) -> np.ndarray:
 
 
 def make(path: Path, corpus: Sequence[Passage], *, made: EmbeddingSpec = MADE) -> int:
-    """What `onegen embed` does, in short; returns how many shards were embedded."""
+    """The steps of `onegen embed`; returns how many shards were embedded."""
     begin(path, made)
     shards = cut(corpus, made.shard_size)
     require_same_corpus(path, shards)

@@ -1,4 +1,4 @@
-"""Passages to index, queries for them, and the ids of what was found."""
+"""Passages for an index, queries for them, and the ids of found passages."""
 
 import hashlib
 import json

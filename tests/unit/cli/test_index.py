@@ -1,4 +1,4 @@
-"""`onegen index`: what it adds, refuses, saves, and goes on with."""
+"""`onegen index`: what it adds, refuses, saves and continues."""
 
 import json
 import os
@@ -88,6 +88,7 @@ def test_index_of_nothing(model: FakeModel, here: Path, capsys: pytest.CaptureFi
     for path, expected in cases.items():
         assert run(model, "index", path, "--out", "my.index") == 2
         assert f"onegen: error: {expected}" in capsys.readouterr().err
+        assert not Path("my.index").exists(), "no empty index is left behind"
     assert model.embedded == []
 
 
@@ -125,7 +126,7 @@ def test_a_damaged_index_is_refused(
         assert f"holds {vectors.name} damaged" in fails(capsys, model, *argv)
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(
+def test_ctrl_c_saves_and_the_same_command_continues(
     model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt_at_the_third_batch() -> None:
@@ -180,7 +181,7 @@ def test_saves_now_and_then(model: FakeModel, docs: Path) -> None:
     assert sizes == [0, 25, 50, 75, 100]
 
 
-def test_a_killed_process_goes_on_where_it_last_saved(docs: Path) -> None:
+def test_after_a_kill_indexing_continues_from_the_last_save(docs: Path) -> None:
     script = """
         import os, signal, sys
         from onegen_model import IndexingOptions, grow_index

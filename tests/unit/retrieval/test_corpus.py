@@ -1,4 +1,4 @@
-"""Shards of a corpus, and an embedded corpus as its readers see it."""
+"""Shards of a corpus, and reading an embedded corpus."""
 
 import json
 from collections.abc import Callable

@@ -110,7 +110,7 @@ def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:
         ("a.md", b"fine\nzero \x00 byte", r"a\.md:2 is not text"),
         ("a.txt", "utf-16".encode("utf-16"), r"a\.txt:1 is not text"),
         ("a.jsonl", b'{"text": "a"}\n{"text": ', r"a\.jsonl:2 is not JSON"),
-        ("a.jsonl", b"[1]", r"a\.jsonl:1 has no text"),
+        ("a.jsonl", b"[1]", r"a\.jsonl:1 is a list; expected"),
         ("a.jsonl", b'{"title": "a"}', r"a\.jsonl:1 has no text"),
         ("a.jsonl", b'{"text": 5}', r"a\.jsonl:1 has no text"),
         ("a.jsonl", b'{"text": "a", "title": 5}', "has the title 5"),

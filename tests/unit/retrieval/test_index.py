@@ -98,6 +98,21 @@ def test_delete(embedder: FakeEmbedder) -> None:
         index.delete("5")
 
 
+def test_deleted_passages_take_no_place_among_the_found(embedder: FakeEmbedder) -> None:
+    same = [Passage(f"same {n:02}", "same text") for n in range(60)]
+    index = PassageIndex.build(embedder, [*same, *passages(60)])
+    for count in (5, 10, 40):  # Few are marked, many are removed.
+        index.delete(f"same {n:02}" for n in range(count))
+        [found] = index.search(unit("same text")[None], 3)
+        assert ids(found) == [f"same {n:02}" for n in range(count, count + 3)]
+        assert len(index) == len(index.passages) == 120 - count
+    index.add(same[:1])
+    [found] = index.search(unit("same text")[None], 100, filter={})
+    assert ids(found)[:21] == [*(f"same {n:02}" for n in range(40, 60)), "same 00"]
+    assert len(found) == len(index) == 81
+    assert sum(len(some) for some, _ in index.batches()) == 81
+
+
 def test_what_was_embedded_before_a_failure_stays(embedder: FakeEmbedder) -> None:
     index = PassageIndex(embedder)
     long = Passage("long", "word " * 100)

@@ -1,4 +1,4 @@
-"""An index on disk: saved, loaded, damaged, and left whole by whatever stops a save."""
+"""An index on disk: saved, loaded, damaged, and whole after a save that was stopped."""
 
 import json
 import os

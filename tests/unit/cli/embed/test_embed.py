@@ -1,4 +1,4 @@
-"""`onegen embed`: what it leaves and says, alone and shared by several processes."""
+"""`onegen embed`: its output and its reports, in one process and in several."""
 
 import json
 import os
@@ -28,8 +28,8 @@ def test_embed(model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == f"emb: 100 passages in {shards} shards (100 embedded now)\n"
     assert ids()[:4] == [f"docs/long.md#{n}" for n in range(3)] + ["0#0"]
     manifest = json.loads(Path("emb/manifest.json").read_text())
-    told = ("fingerprint", "dimension", "max_passage_tokens", "dtype", "stored_as", "passages")
-    assert [manifest[name] for name in told] == ["f" * 64, 8, 40, "float32", "float32", 100]
+    names = ("fingerprint", "dimension", "max_passage_tokens", "dtype", "stored_as", "passages")
+    assert [manifest[name] for name in names] == ["f" * 64, 8, 40, "float32", "float32", 100]
     assert len(manifest["shards"]) == shards
 
 

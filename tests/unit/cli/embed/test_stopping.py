@@ -1,4 +1,4 @@
-"""`onegen embed`: what stops it, what a kill costs, and what it never touches."""
+"""`onegen embed`: interrupts, kills, failures, and folders that it leaves alone."""
 
 import os
 import signal
@@ -70,7 +70,7 @@ def test_another_failure_keeps_the_shards_before_it(model: FakeModel, docs: Path
     assert len(vectors()) > 1
 
 
-def test_a_killed_process_goes_on_with_the_missing_shards(docs: Path) -> None:
+def test_after_a_kill_only_missing_shards_are_embedded(docs: Path) -> None:
     script = """
         import os, signal
         from onegen_model.cli import main
