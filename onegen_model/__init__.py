@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
-    from onegen_model.retrieval.indexing import Growth, IndexingOptions, grow_index
+    from onegen_model.retrieval.indexing import IndexingOptions, IndexReport, grow_index
     from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
@@ -57,7 +57,7 @@ _MODULES = {
     "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
-    "retrieval.indexing": "Growth IndexingOptions grow_index",
+    "retrieval.indexing": "IndexReport IndexingOptions grow_index",
     "retrieval.protocol": "AsyncRetriever Retriever",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
@@ -81,7 +81,7 @@ __all__ = [
     "Event",
     "Finished",
     "Grammar",
-    "Growth",
+    "IndexReport",
     "IndexingOptions",
     "InvalidToolCall",
     "LoadOptions",

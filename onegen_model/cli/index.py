@@ -11,9 +11,9 @@ from onegen_model.retrieval.documents import find_files
 from onegen_model.retrieval.folders import hold_for_writing
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.indexing import (
-    Growth,
     IndexingJob,
     IndexingOptions,
+    IndexReport,
     Reading,
     grow_index,
 )
@@ -47,14 +47,14 @@ def run_index(options: Namespace, load_model: "LoadModel") -> int:
     return 0
 
 
-def grow(index: PassageIndex, out: Path, reading: Reading, batch: int) -> Growth:
+def grow(index: PassageIndex, out: Path, reading: Reading, batch: int) -> IndexReport:
     """Embed and save what is new, with a bar, until it is done or Ctrl-C stops it."""
     with Interrupts() as interrupts:
         job = IndexingJob(index, out, IndexingOptions(batch=batch), lambda: interrupts.requested)
         return job.grow(reading, progress=None)
 
 
-def _report(out: Path, growth: Growth, *, as_json: bool) -> None:
+def _report(out: Path, growth: IndexReport, *, as_json: bool) -> None:
     numbers = {
         "passages": growth.passages,
         "embedded": growth.embedded,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from onegen_model.batches import batches_by_length
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.retrieval.checks import by_id, require_text, unit_rows
@@ -21,6 +22,7 @@ from onegen_model.retrieval.corpus_writer import (
     require_same_corpus,
     withdraw_broken,
 )
+from onegen_model.retrieval.embedder import BATCH_TOKENS
 from onegen_model.retrieval.index import Embedder
 from onegen_model.retrieval.indexing import ShouldStop, is_hidden
 from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, damaged, read_manifest
@@ -35,8 +37,9 @@ from onegen_model.retrieval.shards import (
 )
 
 _STORED = ("float32", "float16")
-# Few enough passages between two looks at the bar, and enough to fill their forwards.
-_MIN_POSITIONS_OF_A_PASSAGE = 8
+# Characters embedded in one step, for each position of a forward: some forwards, so that nearly
+# all are full, and yet a step that ends soon after Ctrl-C.
+_CHARACTERS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +196,13 @@ class _Job:
 
     def _embed_shard(self, shard: Shard, bar: "tqdm[Never]") -> NDArray[np.floating[Any]] | None:
         """(n, dimension), in the order of the shard, although long ones are embedded together."""
-        passages, batch = shard.passages, self.options.batch
+        passages = shard.passages
         vectors = np.empty((len(passages), self.model.dimension), np.float32)
-        step = max(1, (batch or DEFAULT_SHARD_SIZE) // _MIN_POSITIONS_OF_A_PASSAGE)
         lengths = [len(passage.title) + len(passage.text) for passage in passages]
-        order = sorted(range(len(passages)), key=lambda at: -lengths[at])
-        for start in range(0, len(order), step):
+        characters = (self.options.batch or BATCH_TOKENS) * _CHARACTERS
+        for some in batches_by_length(lengths, characters):
             if self.should_stop and self.should_stop():
                 return None
-            some = order[start : start + step]
             vectors[some] = self._embed_passages([passages[at] for at in some])
             bar.update(len(some))
         return vectors.astype(self.options.stored_as)

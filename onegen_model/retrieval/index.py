@@ -22,6 +22,7 @@ from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
 from onegen_model.retrieval.filters import filter_key
 from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, read_manifest
+from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
 from onegen_model.retrieval.shards import DEFAULT_SHARD_SIZE
 
@@ -54,7 +55,8 @@ class PassageIndex:
     A search sees the passages as they were when it began, and neither waits for changes nor for
     other searches. For filters, see `onegen_model.matches_filter`.
 
-    It pickles as its folder and its embedder, if it was saved there and has not changed since.
+    It pickles as its embedder and the path of its folder, if it has one and has not changed since
+    it was loaded or saved.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -265,6 +267,7 @@ class PassageIndex:
                 f"The PassageIndex {what}; expected a saved one, because it pickles as its path; "
                 "save it first, or pass its path and load it where it is needed"
             )
+        require_small_pickle(self._embedder)
         return PassageIndex.load, (self._embedder, str(self._folder))
 
 

@@ -64,7 +64,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class IndexReport:
     """What became of an index of `passages` after `done` of `total` passages were looked at.
 
     It is whole unless it was stopped.
@@ -90,7 +90,7 @@ def grow_index(
     options: IndexingOptions | None = None,
     progress: bool | None = False,
     should_stop: ShouldStop | None = None,
-) -> Growth:
+) -> IndexReport:
     """Read documents into an index, new or existing, and save it.
 
     New and changed passages are embedded; those that the files no longer hold are removed. The
@@ -175,7 +175,7 @@ class IndexingJob:
     options: IndexingOptions = IndexingOptions()
     should_stop: ShouldStop | None = None
 
-    def grow(self, reading: Reading, *, progress: bool | None = False) -> Growth:
+    def grow(self, reading: Reading, *, progress: bool | None = False) -> IndexReport:
         """Embed and save what is new, then remove what the files read no longer hold.
 
         Whatever ends it early, the passages done so far are saved.
@@ -201,7 +201,7 @@ class IndexingJob:
             self.index.save(self.out)
             raise
         self.index.save(self.out)
-        return Growth(len(self.index), done, len(passages), embedded, removed)
+        return IndexReport(len(self.index), done, len(passages), embedded, removed)
 
 
 def _remove_stale(index: PassageIndex, reading: Reading) -> int:

@@ -1,13 +1,15 @@
 """An index in another process: it travels as its path."""
 
 import pickle
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from onegen_model import PassageIndex
 from onegen_model.errors import InvalidInputError
-from tests.support.fake_embedder import FakeEmbedder
+from tests.support.fake_embedder import FakeEmbedder, unit
 from tests.support.indexes import passages, query
 
 
@@ -38,3 +40,33 @@ def test_an_index_without_a_folder_of_its_own_says_what_to_pass(tmp_path: Path) 
         pickle.dumps(index)
     index.save(tmp_path / "my.index")
     assert len(pickle.loads(pickle.dumps(index))) == 4
+
+
+class Locked(FakeEmbedder):
+    """Holds what cannot be pickled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+class Heavy(FakeEmbedder):
+    """Holds weights of 8 MB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = np.zeros(2**20)
+
+
+@pytest.mark.parametrize("kind", [Locked, Heavy])
+def test_a_model_that_does_not_pickle_by_name_is_named(
+    tmp_path: Path, kind: type[FakeEmbedder]
+) -> None:
+    index = PassageIndex(kind())
+    index.add_embedded(passages(1), unit("a")[None])
+    index.save(tmp_path / "my.index")
+    with pytest.raises(
+        InvalidInputError,
+        match=rf"a {kind.__name__}, does not pickle as a name .*pass the names of the model and",
+    ):
+        pickle.dumps(index)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model import Growth, IndexingOptions, PassageIndex, grow_index
+from onegen_model import IndexingOptions, IndexReport, PassageIndex, grow_index
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.retrieval.documents import find_files
 from tests.support.fake_model import FakeModel
@@ -22,7 +22,7 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_index_grows_and_follows_its_files(docs: Path) -> None:
     model = FakeModel()
-    assert grow_index(model, ["docs"], "my.index") == Growth(20, 20, 20, 20, 0)
+    assert grow_index(model, ["docs"], "my.index") == IndexReport(20, 20, 20, 20, 0)
     (docs / "0.txt").write_text("changed")
     (docs / "1.txt").write_text("word " * 100)
     model.embedded.clear()
