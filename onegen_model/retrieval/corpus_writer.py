@@ -24,6 +24,7 @@ from onegen_model.retrieval.folders import (
 from onegen_model.retrieval.manifest import (
     MANIFEST,
     PASSAGES,
+    VECTORS,
     DamagedIndexError,
     EmbeddingSpec,
     Manifest,
@@ -126,6 +127,7 @@ def begin(path: Path, made: EmbeddingSpec) -> None:
     if not is_embedded(path):
         with hold_for_writing(path, wait=_WAIT_SECONDS), writing(path):
             if not is_embedded(path):
+                _require_no_shards(path)
                 write_atomically(path / MANIFEST, Manifest(made).to_json())
     with writing(path):
         require_writable(path)
@@ -138,6 +140,15 @@ def begin(path: Path, made: EmbeddingSpec) -> None:
         )
     if found.made != made:
         raise _made_otherwise(path, found.made, made)
+
+
+def _require_no_shards(path: Path) -> None:
+    """Vectors that no manifest describes may be of another model."""
+    if any(VECTORS.fullmatch(file.name) for file in path.iterdir()):
+        raise PassageIndexError(
+            f"{path} holds vectors without a readable {MANIFEST}; expected one that says how they "
+            "were made; restore it, delete the folder, or choose another --out"
+        )
 
 
 def _made_otherwise(path: Path, found: EmbeddingSpec, expected: EmbeddingSpec) -> PassageIndexError:

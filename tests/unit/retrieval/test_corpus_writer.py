@@ -98,6 +98,18 @@ def test_vectors_are_never_mixed(path: Path, field: str, value: str, difference:
     assert len(EmbeddedCorpus.open(path)) == 100
 
 
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_vectors_that_no_manifest_describes_are_not_taken_for_ours(
+    path: Path, content: str | None
+) -> None:
+    (path / "manifest.json").unlink()
+    if content is not None:
+        (path / "manifest.json").write_text(content)
+    with pytest.raises(PassageIndexError, match="holds vectors without a readable manifest"):
+        begin(path, replace(MADE, fingerprint="0" * 64))
+    assert len(list(path.glob("vectors-*"))) > 2
+
+
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     PassageIndex.build(FakeEmbedder(), passages(2)).save(tmp_path / "my.index")
     (tmp_path / "text.txt").write_text("text")
