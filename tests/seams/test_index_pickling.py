@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onegen_model import PassageIndex
-from onegen_model.errors import InvalidInputError
+from onegen_model import OneGenModel, PassageIndex
+from onegen_model.checkpoint.loading import Checkpoint
+from onegen_model.errors import InvalidInputError, OneGenError
+from tests.conftest import MakeNetwork, make_tokenizer
 from tests.support.fake_embedder import FakeEmbedder, unit
 from tests.support.indexes import passages, query
+from tests.support.integrations_models import save_model
 
 
 def test_a_saved_or_loaded_index_pickles_as_its_path(
@@ -69,4 +72,20 @@ def test_a_model_that_does_not_pickle_by_name_is_named(
         InvalidInputError,
         match=rf"a {kind.__name__}, does not pickle as a name .*pass the names of the model and",
     ):
+        pickle.dumps(index)
+
+
+def test_an_index_travels_with_a_model_that_was_loaded_by_name(
+    tmp_path: Path, make_network: MakeNetwork
+) -> None:
+    model = OneGenModel.from_pretrained(save_model(make_network, tmp_path / "model"))
+    index = PassageIndex.build(model, passages(5))
+    index.save(tmp_path / "my.index")
+    copy = pickle.loads(pickle.dumps(index))
+    vectors = model.embed_queries(["Which text is it?"])
+    assert copy.search(vectors, 3) == index.search(vectors, 3)
+    in_memory = OneGenModel(Checkpoint(model.network, make_tokenizer(), model.config, "f" * 64))
+    index = PassageIndex.build(in_memory, passages(2))
+    index.save(tmp_path / "other.index")
+    with pytest.raises(OneGenError, match="pass its name"):
         pickle.dumps(index)
