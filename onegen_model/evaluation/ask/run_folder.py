@@ -1,6 +1,7 @@
 """The folder of an evaluation: settings.json, traces.jsonl, rankings.jsonl."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields

@@ -195,7 +195,7 @@ def _read(network: "PreTrainedModel", batch: Sequence[_Row]) -> Vector:
 class _PassageEmbedder:
     """Embeds passages without an engine."""
 
-    model: SearchModel
+    model: EmbeddingModel
 
     @property
     def fingerprint(self) -> str:
