@@ -50,8 +50,8 @@ class EmbeddedPassages:
 
     @classmethod
     def of(cls, index: PassageIndex) -> "EmbeddedPassages":
-        rows = index._vectors.reconstruct_n(0, len(index))
-        return cls(index.passages, rows.tolist())
+        rows = [row for _, vectors in index.batches() for row in vectors.tolist()]
+        return cls(index.passages, rows)
 
     @property
     def texts(self) -> list[str]:

@@ -23,7 +23,7 @@ from onegen_model.evaluation.ask.pool import pieces
 from onegen_model.evaluation.ask.questions import parse_question, spaced
 from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.documents import Document, read_file
-from onegen_model.retrieval.index_files import is_index
+from onegen_model.retrieval.manifest import is_embedded
 
 __all__ = ["Data", "GoldQuestion", "load", "open_index", "own_candidates", "pieces"]
 
@@ -123,7 +123,7 @@ def open_index(model: OneGenModel, data: Data, folder: Path = INDEXES) -> Passag
     dtype = str(model.network.dtype).removeprefix("torch.")
     pool = hashlib.sha256(json.dumps(sorted(data.paragraphs)).encode()).hexdigest()
     path = folder / f"{model.fingerprint[:12]}-{dtype}-{pool[:8]}.index"
-    index = PassageIndex.load(model, path) if is_index(path) else PassageIndex(model)
+    index = PassageIndex.load(model, path) if is_embedded(path) else PassageIndex(model)
     passages = pieces(model, data.paragraphs.values())
     held = {one.id: one for one in index.passages}
     missing = [passage for passage in passages if held.get(passage.id) != passage]

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
     from onegen_model.retrieval.corpus import EmbeddedCorpus
+    from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.retrieval.indexing import IndexingOptions, IndexReport, grow_index
     from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
@@ -52,8 +54,10 @@ _MODULES = {
     "options": "Options",
     "params": "RetrievalParams SamplingParams",
     "retrieval.corpus": "EmbeddedCorpus",
+    "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
+    "retrieval.indexing": "IndexReport IndexingOptions grow_index",
     "retrieval.protocol": "AsyncRetriever Retriever",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
@@ -71,10 +75,14 @@ __all__ = [
     "AnswerText",
     "AsyncRetriever",
     "Conversation",
+    "CorpusOptions",
+    "CorpusReport",
     "EmbeddedCorpus",
     "Event",
     "Finished",
     "Grammar",
+    "IndexReport",
+    "IndexingOptions",
     "InvalidToolCall",
     "LoadOptions",
     "Message",
@@ -103,6 +111,8 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "Usage",
+    "build_corpus",
+    "grow_index",
     "matches_filter",
     "render_tool_call",
 ]

@@ -1,12 +1,14 @@
-"""Files of one JSON object a line, read from disk line by line as they are asked for."""
+"""JSON lines: one object a line, in UTF-8; plain or packed with gzip."""
 
 import gzip
 import json
+import os
+import zlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import IO, Any, cast, overload
 
 from onegen_model.errors import InvalidInputError
 
@@ -22,15 +24,59 @@ class Problem:
         return f"{self.field}: {self.message}"
 
 
-# A record and the number of its line, counted from 0 and without blank ones.
+# What a damaged file raises besides InvalidInputError.
+_UNREADABLE = (OSError, EOFError, zlib.error)
+
+# A record and its index, counted from 0 without blank lines.
 Numbered = tuple[int, dict[str, Any]]
 
 
-class JsonLines(Sequence[dict[str, Any]]):
-    """The objects of a .jsonl file; only where each line starts is kept in memory.
+def to_line(plain: Mapping[str, Any]) -> str:
+    """One line, newline included; raises TypeError or ValueError for what JSON cannot hold."""
+    line = json.dumps(plain, ensure_ascii=False) + "\n"
+    line.encode()  # Half of a surrogate pair is no UTF-8.
+    return line
 
-    A .jsonl.gz is unpacked into memory, because nobody can jump inside one. Blank lines do not
-    count. Raises InvalidInputError with the line's number where one is no JSON object.
+
+def parse_line(line: bytes | str) -> dict[str, Any]:
+    """The object of one line; raises ValueError with what the line is instead."""
+    try:
+        plain = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"a {type(plain).__name__}")
+    return plain
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file, in order; raises InvalidInputError with `file:line`.
+
+    Reads once from start to end; `JsonLines` also gives access by index.
+    """
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _sound(_parse(line), f"{path}:{number}")
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def append_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append all rows in one write, and sync it to disk; raises OSError."""
+    content = "".join(map(to_line, rows)).encode()
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class JsonLines(Sequence[dict[str, Any]]):
+    """The objects of a .jsonl file by index; only the offsets of lines are kept in memory.
+
+    A .jsonl.gz has no random access and is unpacked into memory. Blank lines do not count. Raises
+    InvalidInputError with `file:line` for a line that is no JSON object.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,14 +87,12 @@ class JsonLines(Sequence[dict[str, Any]]):
         self.path = path
         self._starts = array("q")
         self._numbers = array("q")
-        self._unpacked: list[bytes] | None = [] if path.suffix == ".gz" else None
+        self._unpacked: list[bytes] | None = [] if _is_packed(path) else None
         try:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
+            with _open(path) as lines:
                 self._scan(lines)
-        except (OSError, EOFError) as error:
-            raise InvalidInputError(
-                f"{path} cannot be read ({error}); expected JSON lines; fetch the file again"
-            ) from error
+        except _UNREADABLE as error:
+            raise _unreadable(path, error) from error
 
     def _scan(self, lines: Iterator[bytes]) -> None:
         start = 0
@@ -72,19 +116,19 @@ class JsonLines(Sequence[dict[str, Any]]):
     def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self._sound(_parse(self._line(index)), index)
+        return _sound(_parse(self._line(index)), self.where(index))
 
     def where(self, index: int) -> str:
         """`file:line`, for messages."""
         return f"{self.path}:{self._numbers[index]}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """In order, which is faster than one by one."""
+        """In order; faster than access by index."""
         for index, plain in enumerate(self.scan()):
-            yield self._sound(plain, index)
+            yield _sound(plain, self.where(index))
 
     def scan(self) -> Iterator[dict[str, Any] | Problem]:
-        """In order; instead of what is no JSON object, why it is none."""
+        """In order; a Problem in place of each line that is no JSON object."""
         if self._unpacked is not None:
             yield from map(_parse, self._unpacked)
             return
@@ -94,22 +138,34 @@ class JsonLines(Sequence[dict[str, Any]]):
     def _line(self, index: int) -> bytes:
         if self._unpacked is not None:
             return self._unpacked[index]
-        # Opened anew each time: a worker process must not share its parent's place in the file.
+        # Opened for each line: worker processes must not share one file position.
         with self.path.open("rb") as lines:
             lines.seek(self._starts[index])
             return lines.readline()
 
-    def _sound(self, plain: dict[str, Any] | Problem, index: int) -> dict[str, Any]:
-        if isinstance(plain, Problem):
-            raise InvalidInputError(f"{self.where(index)}: {plain}; mend it")
-        return plain
+
+def _is_packed(path: Path) -> bool:
+    return path.suffix == ".gz"
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if _is_packed(path) else path.open("rb")
 
 
 def _parse(line: bytes) -> dict[str, Any] | Problem:
     try:
-        plain = json.loads(line)
+        return parse_line(line)
     except ValueError as error:
-        return Problem("line", f"not JSON ({error}); expected one object a line")
-    if not isinstance(plain, dict):
-        return Problem("line", f"a {type(plain).__name__}; expected one object a line")
+        return Problem("line", f"{error}; expected one object a line")
+
+
+def _sound(plain: dict[str, Any] | Problem, place: str) -> dict[str, Any]:
+    if isinstance(plain, Problem):
+        raise InvalidInputError(f"{place}: {plain}; correct the line")
     return plain
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{path} cannot be read ({error}); expected JSON lines; fetch the file again"
+    )

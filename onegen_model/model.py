@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
@@ -54,8 +53,7 @@ class OneGenModel(PickledByName):
     ) -> None:
         self._checkpoint = checkpoint
         self.network: PreTrainedModel = checkpoint.network
-        self.config = checkpoint.config
-        self.fingerprint = checkpoint.fingerprint
+        self.config, self.fingerprint = checkpoint.config, checkpoint.fingerprint
         self.renderer = Renderer(
             self.config.template,
             checkpoint.tokenizer,
@@ -131,15 +129,15 @@ class OneGenModel(PickledByName):
     ) -> NDArray[np.float32]:
         """float32 (n, dimension), L2-normalised; raises PassageTooLongError. `batch`: positions."""
         self._runtime.require_own_process()
-        ids = [self.renderer.embed_ids(passage) for passage in passages]
+        ids = list(map(self.renderer.embed_ids, passages))
         names = [f"passage {passage.id!r}" for passage in passages]
         return embed_ids(self.network, ids, names=names, progress=progress, batch=batch)
 
     def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
         """float32 (n, dimension): the query embeddings at hop 0 of retrieval "always"."""
         self._runtime.require_own_process()
-        ids = [self.renderer.query_ids(question) for question in questions]
-        return embed_ids(self.network, ids, names=[f"questions[{at}]" for at in range(len(ids))])
+        names = [f"questions[{at}]" for at in range(len(questions))]
+        return embed_ids(self.network, list(map(self.renderer.query_ids, questions)), names=names)
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of plain text: no control token, whatever the text says."""
@@ -190,7 +188,7 @@ class OneGenModel(PickledByName):
         while True:
             await driver.await_room()
             try:
-                return await asyncio.to_thread(partial(self.submit, question, **options))
+                return await asyncio.to_thread(self.submit, question, **options)
             except QueueFullError:  # Another task was faster.
                 continue
 

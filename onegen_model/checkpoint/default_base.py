@@ -15,6 +15,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from onegen_model.errors import CheckpointError
+from onegen_model.files import sha256_of, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +58,10 @@ def file_sha256(path: Path) -> str:
         remembered = ""
     if len(remembered) == 64:
         return remembered
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(path)
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
-        partial = memo.with_suffix(f".{os.getpid()}")
-        partial.write_text(digest, encoding="ascii")
-        partial.replace(memo)
+        write_atomically(memo, digest)
     except OSError:
         logger.debug("The digest of %s could not be remembered", path, exc_info=True)
     return digest

@@ -135,9 +135,9 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
 
 def _require_index(path: Path) -> None:
     """Raise PassageIndexError for a wrong path before the model is loaded, which takes seconds."""
-    from onegen_model.retrieval.index_files import is_index
+    from onegen_model.retrieval.manifest import is_embedded
 
-    if not is_index(path):  # both kinds have the same manifest file
+    if not is_embedded(path):
         what = f"{path} is not an index" if path.exists() else f"There is no index at {path}"
         raise PassageIndexError(
             f"{what}; expected a folder that `onegen index` or `onegen embed` has written; check "

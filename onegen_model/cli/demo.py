@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from onegen_model.cli.ask import Session
 from onegen_model.cli.display import open_display
-from onegen_model.cli.index import Reading, grow, open_or_create, read_passages
+from onegen_model.cli.index import grow
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
 from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.indexing import Reading, open_or_create, read_passages
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel

@@ -1,4 +1,4 @@
-"""BM25 over passages: it finds hard negatives, and every retriever is measured against it."""
+"""BM25 over passages: finds hard negatives, and is the baseline of evaluations."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage
 
-# Chinese and Japanese write no spaces: there each character is a word.
+# Chinese and Japanese are written without spaces: each character counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 
@@ -24,7 +24,7 @@ def words(text: str) -> list[str]:
 class Bm25:
     """BM25 (the `bm25s` package) over titles and texts.
 
-    Function words of English are left out of queries; of other languages idf takes care.
+    English function words are left out of queries; in other languages idf makes them weigh little.
     """
 
     def __init__(self, passages: Sequence[Passage]) -> None:
@@ -36,7 +36,7 @@ class Bm25:
                 f"The package {error.name} is not installed; expected it to search with BM25; "
                 'run `pip install "onegen[evaluate]"`'
             ) from error
-        # It lets its steps through as if they were warnings.
+        # It logs its steps as warnings.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
         texts = [words(passage.titled_text) for passage in passages]
         if not any(texts):
@@ -49,7 +49,7 @@ class Bm25:
         self._bm25.index(texts, show_progress=False)
 
     def score(self, text: str) -> NDArray[np.float32]:
-        """(passages,); what shares no word with `text` scores 0."""
+        """(passages,); a passage that shares no word with `text` scores 0."""
         asked = words(text)
         asked = [word for word in asked if word not in self._stopwords] or asked
         known = [word for word in asked if word in self._bm25.vocab_dict]

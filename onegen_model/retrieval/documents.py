@@ -1,11 +1,11 @@
-"""Files to documents to passages, for the command line.
+"""Reads files as documents, and splits documents into passages.
 
-A passage's id is "<document id>#<n>"; a document's id is the one its record gives, or its path
-(relative to the working directory, when inside it) with ":<line>" for a record of a jsonl file.
+The id of a passage is "<document id>#<n>". The id of a document is the one its record gives, or
+its path (relative to the working directory, if inside it), with ":<line>" for a record of a jsonl
+file.
 """
 
 import gzip
-import json
 import logging
 import os
 import re
@@ -19,7 +19,8 @@ from semantic_text_splitter import MarkdownSplitter, TextSplitter
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.retrieval.index_files import is_ours
+from onegen_model.jsonl import parse_line, to_line
+from onegen_model.retrieval.manifest import is_ours
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +30,18 @@ KNOWN = (".txt", *_MARKDOWN, *_RECORDS)
 _EXPECTED = "UTF-8 text in " + ", ".join(KNOWN)
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _CODE_FENCE = re.compile(r"^ {0,3}(```|~~~).*?(^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
-# Longer than any text of that many tokens that is worth keeping in one piece.
+# A text with more characters than this for each token is cut without counting its tokens.
 _CHARS_PER_TOKEN = 64
-# The splitter's time grows with the square of a text that has no line breaks.
+# The splitter takes quadratic time for a text without line breaks.
 _SLICE = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`source` is the file's absolute path; `place` is where to look when something is wrong."""
+    """The text of a file, or of one record in it.
+
+    `source` is the file's absolute path; `place` is the file, and line, that errors name.
+    """
 
     id: str
     text: str
@@ -50,16 +54,17 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class FoundFiles:
-    """`skipped` are files inside of folders whose kind is unknown."""
+    """Files to read, and those inside folders that were skipped because of their kind."""
 
     files: tuple[Path, ...]
     skipped: tuple[Path, ...] = ()
 
 
 def find_files(paths: Iterable[str | os.PathLike[str]]) -> FoundFiles:
-    """Each file once, folders searched to the bottom; hidden files and indexes are passed over.
+    """Each file once; folders are searched recursively, without hidden files and indexes.
 
-    Raises InvalidInputError for a path that is missing, of unknown kind, or an empty folder.
+    Raises InvalidInputError for a path that is missing, of unknown kind, or a folder without
+    documents.
     """
     files: dict[Path, Path] = {}
     skipped: list[Path] = []
@@ -78,6 +83,7 @@ def find_files(paths: Iterable[str | os.PathLike[str]]) -> FoundFiles:
 
 
 def warn_of_skipped(found: FoundFiles) -> None:
+    """Log how many files were skipped."""
     if found.skipped:
         logger.warning(
             "%d files of unknown kind were skipped (the first: %s); expected %s",
@@ -88,7 +94,7 @@ def warn_of_skipped(found: FoundFiles) -> None:
 
 
 def read_file(path: Path) -> Iterator[Document]:
-    """The documents of one file, without empty ones; raises InvalidInputError with its line."""
+    """The documents of one file, without empty ones; raises InvalidInputError with the line."""
     records = path.name.lower().endswith(_RECORDS)
     for document in _read_records(path) if records else [_read_text(path)]:
         if document.text.strip():
@@ -98,7 +104,7 @@ def read_file(path: Path) -> Iterator[Document]:
 
 
 def split(document: Document, count_tokens: Callable[[str], int], max_tokens: int) -> list[Passage]:
-    """Passages of at most `max_tokens`, title included; a document that fits stays whole."""
+    """Passages of at most `max_tokens` tokens, title included; a short document stays whole."""
     title = _shorten(document.title, count_tokens, max_tokens // 3)
     head = f"{title}\n" if title else ""
 
@@ -109,7 +115,7 @@ def split(document: Document, count_tokens: Callable[[str], int], max_tokens: in
 
     whole = document.text.strip()
     texts, capacity = [whole], max_tokens - count(head)
-    # A title's tokens and a text's need not add up, so what comes out is counted with both.
+    # Tokens of a title and of a text do not always add up, so both are counted together.
     while capacity > 0 and any(count(head + text) > max_tokens for text in texts):
         texts = _chunks(whole, count, capacity, document.is_markdown)
         capacity = min(capacity - 1, capacity * 9 // 10)
@@ -200,11 +206,14 @@ def _read_records(path: Path) -> Iterator[Document]:
 def _read_record(path: Path, number: int, line: str) -> Document:
     place = f"{path}:{number}"
     try:
-        record = json.loads(line)
-        json.dumps(record, ensure_ascii=False).encode()  # an escaped half of a character fails
-    except (ValueError, RecursionError) as error:
+        record = parse_line(line)
+    except ValueError as error:
+        raise _bad_record(place, f"is {error}") from error
+    try:
+        to_line(record)
+    except ValueError as error:  # An escaped half of a character.
         raise _bad_record(place, f"is not JSON of UTF-8 text ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+    if not isinstance(record.get("text"), str):
         raise _bad_record(place, "has no text")
     title, metadata = record.get("title") or "", record.get("metadata") or {}
     given = record.get("id")
@@ -226,7 +235,7 @@ def _read_record(path: Path, number: int, line: str) -> Document:
 
 def _bad_record(place: str, what: str) -> InvalidInputError:
     return InvalidInputError(
-        f'{place} {what}; expected {{"text": "…"}} and, if you like, "title" and "id" (text) and '
+        f'{place} {what}; expected {{"text": "…"}} with, optionally, "title" and "id" (text) and '
         '"metadata" (an object); correct the line or leave it out'
     )
 
@@ -251,7 +260,7 @@ def _chunks(text: str, count: Callable[[str], int], capacity: int, is_markdown: 
     chunks = [chunk for part in _slices(text) for chunk in splitter.chunks(part)]
     if not is_markdown:
         return chunks
-    # A heading cut off from its text is found for every question about it, and answers none.
+    # A heading without its text is found for every question about it, and answers none.
     return [chunk for chunk in chunks if _HEADING.sub("", chunk).strip()] or chunks
 
 

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from onegen_model.batches import batches_by_length
 from onegen_model.errors import ContextTooLongError, OneGenError
 from onegen_model.network import (
     advise_dtype,
@@ -42,15 +43,10 @@ def embed_ids(
     config = network.config.get_text_config()
     _require_room(sequences, names, context_length(config))
     vectors = np.empty((len(sequences), config.hidden_size), np.float32)
-    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-    with tqdm(total=len(order), desc="embedding", unit="", disable=not progress) as bar:
-        start = 0
-        while start < len(order):
-            rows = max(1, batch // len(sequences[order[start]]))
-            some = order[start : start + rows]
+    with tqdm(total=len(sequences), desc="embedding", unit="", disable=not progress) as bar:
+        for some in batches_by_length(list(map(len, sequences)), batch):
             vectors[some] = _embed_batch(network, [sequences[i] for i in some])
             _require_finite(vectors, some, names, network.dtype)
-            start += len(some)
             bar.update(len(some))
     return vectors
 

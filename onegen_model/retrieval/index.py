@@ -1,12 +1,12 @@
-"""Passages and their vectors: exact search by inner product of unit vectors.
+"""An index of passages: exact search by inner product of unit vectors.
 
-A row is (passage, fragment): a passage may have several vectors, and its score is that of its best
-one. What is found for a query does not depend on the other queries of the call.
+A passage may have several vectors, and its score is that of its best one. What is found for a
+query does not depend on the other queries of the call.
 """
 
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from onegen_model.errors import InvalidInputError, MissingExtraError
+from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage, Query, ScoredPassage
-from onegen_model.retrieval.corpus import EmbeddedCorpus, is_embedded
-from onegen_model.retrieval.filters import by_id, filter_key, matches, same_content, unit_rows
-from onegen_model.retrieval.index_files import StoredIndex, read_index, write_index
+from onegen_model.retrieval.checks import by_id, require_text, same_content, unit_rows
+from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
+from onegen_model.retrieval.corpus_writer import Content, save_corpus
+from onegen_model.retrieval.filters import filter_key
+from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, read_manifest
+from onegen_model.retrieval.pickling import require_small_pickle
+from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
+from onegen_model.retrieval.shards import DEFAULT_SHARD_SIZE
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128
-# Single-precision sums differ by less than this between one query and a batch of queries.
-_ROUNDING = 1e-5
-_SLACK = 8
 
 
 class Embedder(Protocol):
@@ -47,32 +49,31 @@ class Embedder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    top_k: int
-    exclude: frozenset[str]
-
-
 class PassageIndex:
     """A Retriever over an embedder's passages; safe to use from several threads.
 
-    A `filter` maps names of metadata to a value, or to a list of values of which any will do; all
-    names must match: `{"lang": "en", "year": [2020, 2021]}`.
+    A search sees the passages as they were when it began, and neither waits for changes nor for
+    other searches. For filters, see `onegen_model.matches_filter`.
+
+    It pickles as its embedder and the path of its folder, if it has one and has not changed since
+    it was loaded or saved.
     """
 
     def __init__(self, embedder: Embedder) -> None:
+        import_faiss()  # A missing package is reported now, not at the first search.
         self._embedder = embedder
-        self._faiss = _import_faiss()
-        self._vectors = self._faiss.IndexFlatIP(embedder.dimension)
-        self._passages: list[Passage] = []
-        self._position: dict[str, int] = {}
-        self._owners: list[int] = []  # row -> position of its passage; a passage's rows adjoin
-        self._lock = threading.RLock()
+        self._rows = Rows.empty(embedder.dimension)
+        self._lock = threading.RLock()  # for changes; a search takes no lock
+        self._saving = threading.Lock()
+        self._folder: Path | None = None
+        self._manifest: Manifest | None = None  # of the folder, when last loaded or saved
+        self._saved: Rows | None = None  # what the folder holds
 
     @classmethod
     def build(
         cls, embedder: Embedder, passages: Iterable[Passage], *, progress: bool = False
     ) -> "PassageIndex":
+        """An index of passages that are embedded now; see `add`."""
         index = cls(embedder)
         index.add(passages, progress=progress)
         return index
@@ -80,28 +81,40 @@ class PassageIndex:
     @property
     def passages(self) -> tuple[Passage, ...]:
         """In the order in which they were added."""
-        with self._lock:
-            return tuple(self._passages)
+        return self._rows.passages
 
     @property
     def dimension(self) -> int:
+        """Length of a vector."""
         return self._embedder.dimension
 
     def __len__(self) -> int:
         """The number of passages."""
-        return len(self._passages)
+        return len(self._rows)
 
     def __contains__(self, passage_id: object) -> bool:
-        return passage_id in self._position
+        return self._rows.find(passage_id) is not None
+
+    def batches(self, size: int = 1000) -> Iterator[Batch]:
+        """Passages with their unit vectors, as `EmbeddedCorpus.batches` yields them."""
+        if size < 1:
+            raise InvalidInputError(f"size={size}; expected at least 1; change size")
+        rows = self._rows.compacted()
+        passages = [rows.listed[at] for at in rows.owners[: rows.size].tolist()]
+        for some, vectors in split_rows(passages, rows.vectors, size):
+            yield some, vectors.copy()
 
     def add(self, passages: Iterable[Passage], *, progress: bool = False) -> int:
         """Embed what is new; returns how many passages that were.
 
         A known id with the same title and text is not embedded again (its metadata is replaced);
         with another title or text the passage is replaced. When embedding fails, the batches
-        before it stay, and the same call goes on from there.
+        before it stay, and the same call continues from there. Raises InvalidInputError with the
+        id of a passage that cannot be embedded or saved, before anything is embedded.
         """
-        pending = self._adopt(by_id(passages))
+        given = by_id(passages)
+        require_text(given.values())
+        pending = self._update_known(given)
         bar = tqdm(total=len(pending), desc="Embedding", unit="passage", disable=not progress)
         with bar:
             for start in range(0, len(pending), _BATCH):
@@ -110,16 +123,19 @@ class PassageIndex:
                 bar.update(len(batch))
         return len(pending)
 
-    def _adopt(self, given: Mapping[str, Passage]) -> list[Passage]:
-        pending = []
+    def _update_known(self, given: Mapping[str, Passage]) -> list[Passage]:
+        """Replace the metadata of known passages; returns the passages to be embedded."""
+        pending: list[Passage] = []
+        known: dict[int, Passage] = {}
         with self._lock:
             for passage in given.values():
-                at = self._position.get(passage.id)
-                known = None if at is None else self._passages[at]
-                if at is None or known is None or not same_content(known, passage):
+                at = self._rows.find(passage.id)
+                if at is None or not same_content(self._rows.listed[at], passage):
                     pending.append(passage)
-                else:
-                    self._passages[at] = passage
+                elif self._rows.listed[at] != passage:
+                    known[at] = passage
+            if known:
+                self._rows = self._rows.with_replaced(known)
         return pending
 
     def add_embedded(self, passages: Sequence[Passage], vectors: ArrayLike) -> None:
@@ -127,47 +143,47 @@ class PassageIndex:
 
         A passage that is named several times has several fragments. Known ids are replaced.
         """
-        rows = unit_rows(vectors, len(passages), self.dimension)
         given = by_id(passages)
+        require_text(given.values())
+        self._append(given, passages, vectors)
+
+    def _append(
+        self, given: Mapping[str, Passage], passages: Sequence[Passage], vectors: ArrayLike
+    ) -> None:
+        names = [passage.id for passage in passages]
+        rows = unit_rows(vectors, len(passages), self.dimension, names)
         order = {passage_id: at for at, passage_id in enumerate(given)}
         ranks = np.array([order[passage.id] for passage in passages], dtype=np.int64)
         by_passage = np.argsort(ranks, kind="stable")
         with self._lock:
-            self.delete(given)
-            first = len(self._passages)
-            self._vectors.add(np.ascontiguousarray(rows[by_passage]))
-            self._owners += (ranks[by_passage] + first).tolist()
-            self._passages += given.values()
-            self._position |= {key: first + at for key, at in order.items()}
+            known = {at for at in map(self._rows.find, given) if at is not None}
+            state = self._rows.without(known) if known else self._rows
+            self._rows = state.with_added(
+                list(given.values()), ranks[by_passage].tolist(), rows[by_passage]
+            )
 
     def delete(self, ids: Iterable[str]) -> int:
         """Returns how many of these ids were there."""
         if isinstance(ids, str):
             raise InvalidInputError(f"ids={ids!r}; expected a list of passage ids; write [{ids!r}]")
         with self._lock:
-            gone = {self._position[i] for i in ids if i in self._position}
-            if not gone:
-                return 0
-            rows = [row for row, owner in enumerate(self._owners) if owner in gone]
-            kept = [at for at in range(len(self._passages)) if at not in gone]
-            renumbered = {old: new for new, old in enumerate(kept)}
-            self._vectors.remove_ids(np.array(rows, dtype=np.int64))
-            self._owners = [renumbered[at] for at in self._owners if at not in gone]
-            self._passages = [self._passages[at] for at in kept]
-            self._position = {passage.id: at for at, passage in enumerate(self._passages)}
+            gone = {at for at in map(self._rows.find, ids) if at is not None}
+            if gone:
+                self._rows = self._rows.without(gone)
         return len(gone)
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         """Queries with the same filter are answered by one search."""
+        state = self._rows
         found: list[list[ScoredPassage]] = [[] for _ in queries]
-        groups: dict[str, list[int]] = {}
+        groups: dict[Hashable, list[int]] = {}
         for at, query in enumerate(queries):
             groups.setdefault(filter_key(query.filter), []).append(at)
         for members in groups.values():
             embeddings = [np.asarray(queries[at].embedding, dtype=np.float32) for at in members]
-            wanted = [_Wanted(queries[at].top_k, frozenset(queries[at].exclude)) for at in members]
+            wanted = [Wanted(queries[at].top_k, frozenset(queries[at].exclude)) for at in members]
             rows = unit_rows(embeddings, len(members), self.dimension)
-            answers = self._search(rows, wanted, queries[members[0]].filter)
+            answers = state.search(rows, wanted, queries[members[0]].filter)
             for at, answer in zip(members, answers, strict=True):
                 found[at] = answer
         return found
@@ -182,76 +198,41 @@ class PassageIndex:
     ) -> list[list[ScoredPassage]]:
         """The best `top_k` passages for each row of `vectors` (n, dimension), best first.
 
-        Equal scores stand in the order in which the passages were added.
+        Equal scores are in the order in which the passages were added.
         """
         queries = np.asarray(vectors)
         rows = unit_rows(queries, len(queries), self.dimension)
-        wanted = _Wanted(top_k, frozenset(exclude))
-        return self._search(rows, [wanted] * len(rows), filter)
-
-    def _search(
-        self,
-        queries: NDArray[np.float32],
-        wanted: Sequence[_Wanted],
-        filter: Mapping[str, Any] | None,
-    ) -> list[list[ScoredPassage]]:
-        if any(item.top_k < 1 for item in wanted):
-            raise InvalidInputError("top_k is below 1; expected 1 or more; change top_k")
-        with self._lock:
-            eligible, params = self._select(filter)
-            excluded = max((self._count_rows(item.exclude) for item in wanted), default=0)
-            fetch = max((item.top_k for item in wanted), default=0) + excluded + _SLACK
-            while eligible and wanted:
-                fetch = min(fetch, eligible)
-                raw, rows = self._vectors.search(queries, fetch, params=params)
-                best = [self._rank(*found) for found in zip(queries, rows, wanted, strict=True)]
-                if fetch == eligible or all(map(_is_sure, best, wanted, raw[:, -1])):
-                    return best
-                fetch *= 2  # fragments of the same passages, or scores too close to cut between
-        return [[] for _ in wanted]
-
-    def _select(self, filter: Mapping[str, Any] | None) -> tuple[int, Any]:
-        """The number of rows that match, and faiss parameters that search only those."""
-        if not filter:
-            return len(self._owners), None
-        matching = np.array([matches(passage, filter) for passage in self._passages], dtype=bool)
-        rows = matching[np.array(self._owners, dtype=np.int64)]
-        selector = self._faiss.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
-        return int(rows.sum()), self._faiss.SearchParameters(sel=selector)
-
-    def _count_rows(self, ids: frozenset[str]) -> int:
-        known = {self._position[i] for i in ids if i in self._position}
-        if len(self._owners) == len(self._passages):
-            return len(known)
-        return sum(owner in known for owner in self._owners)
-
-    def _rank(
-        self, query: NDArray[np.float32], rows: NDArray[np.int64], wanted: _Wanted
-    ) -> list[ScoredPassage]:
-        # Scored again in double precision: faiss rounds otherwise for one query than for twenty.
-        stored = self._vectors.reconstruct_batch(rows)
-        scores = (stored * query.astype(np.float64)).sum(axis=1)
-        best: dict[int, float] = {}
-        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
-            owner = self._owners[row]
-            if self._passages[owner].id not in wanted.exclude:
-                best[owner] = max(score, best.get(owner, score))
-        order = sorted(best, key=lambda owner: (-best[owner], owner))
-        return [ScoredPassage(self._passages[at], best[at]) for at in order[: wanted.top_k]]
+        wanted = Wanted(top_k, frozenset(exclude))
+        return self._rows.search(rows, [wanted] * len(rows), filter)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a folder, or replace the index in it as a whole: a save that is killed leaves the
-        old one. Raises PassageIndexError if something else stands at `path`.
+        old one.
+
+        Raises PassageIndexError if `path` holds something else, if another process is writing
+        there, or if the folder has changed since this index was loaded from it or saved to it.
         """
-        with self._lock:
-            fragments = np.bincount(
-                np.array(self._owners, dtype=np.int64), minlength=len(self._passages)
-            )
-            rows = self._vectors.reconstruct_n(0, len(self._owners))
-            stored = StoredIndex(
-                self._embedder.fingerprint, self._passages, fragments.tolist(), rows
-            )
-            write_index(Path(path), stored)
+        folder = Path(path).resolve()
+        with self._saving:
+            expected = self._manifest if folder == self._folder else None
+            state = self._rows
+            rows = state.compacted()
+            content = Content(rows.passages, rows.fragments(), rows.vectors)
+            self._manifest = save_corpus(folder, self._spec(expected), content, expected)
+            self._folder, self._saved = folder, state
+
+    def _spec(self, expected: Manifest | None) -> EmbeddingSpec:
+        made = EmbeddingSpec(
+            self._embedder.fingerprint,
+            self._embedder.dimension,
+            self._embedder.max_passage_tokens,
+            None,
+            "float32",
+            DEFAULT_SHARD_SIZE,
+        )
+        if expected is None:
+            return made
+        return replace(made, stored_as=expected.made.stored_as, shard_size=expected.made.shard_size)
 
     @classmethod
     def load(cls, embedder: Embedder, path: str | PathLike[str]) -> "PassageIndex":
@@ -259,32 +240,42 @@ class PassageIndex:
 
         Raises PassageIndexError if it is missing, damaged, or of another model or version.
         """
+        folder = Path(path)
+        while True:
+            corpus = _open(embedder, folder)
+            try:
+                return cls._read(embedder, corpus)
+            except PassageIndexError:
+                # Another process may have saved meanwhile, and removed what it replaced.
+                if read_manifest(folder) == corpus.manifest:
+                    raise
+
+    @classmethod
+    def _read(cls, embedder: Embedder, corpus: EmbeddedCorpus) -> "PassageIndex":
         index = cls(embedder)
-        if is_embedded(Path(path)):
-            corpus = EmbeddedCorpus.open(path, fingerprint=embedder.fingerprint)
-            for passages, vectors in corpus.batches():
-                index.add_embedded(passages, vectors)
-            return index
-        stored = read_index(
-            Path(path), fingerprint=embedder.fingerprint, dimension=embedder.dimension
-        )
-        pairs = zip(stored.passages, stored.fragments, strict=True)
-        index.add_embedded(
-            [passage for passage, count in pairs for _ in range(count)], stored.vectors
-        )
+        index._rows = Rows.empty(embedder.dimension, len(corpus))
+        for passages, vectors in corpus.batches():
+            index._append({passage.id: passage for passage in passages}, passages, vectors)
+        index._folder, index._manifest = corpus.path.resolve(), corpus.manifest
+        index._saved = index._rows
         return index
 
+    def __reduce__(self) -> tuple[Callable[..., "PassageIndex"], tuple[Embedder, str]]:
+        if self._folder is None or self._rows is not self._saved:
+            what = "was never saved" if self._folder is None else "has changed since it was saved"
+            raise InvalidInputError(
+                f"The PassageIndex {what}; expected a saved one, because it pickles as its path; "
+                "save it first, or pass its path and load it where it is needed"
+            )
+        require_small_pickle(self._embedder)
+        return PassageIndex.load, (self._embedder, str(self._folder))
 
-def _is_sure(best: Sequence[ScoredPassage], wanted: _Wanted, last: float) -> bool:
-    return len(best) == wanted.top_k and last < best[-1].score - _ROUNDING
 
-
-def _import_faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtraError(
-            "The package faiss is not installed; expected it for a PassageIndex; "
-            'run `pip install "onegen[faiss]"`'
-        ) from error
-    return faiss
+def _open(embedder: Embedder, path: Path) -> EmbeddedCorpus:
+    corpus = EmbeddedCorpus.open(path, fingerprint=embedder.fingerprint)
+    if corpus.dimension != embedder.dimension:
+        raise PassageIndexError(
+            f"{path} holds vectors of dimension {corpus.dimension}; expected {embedder.dimension}, "
+            "as this model writes them; use its own model, or embed the documents again"
+        )
+    return corpus

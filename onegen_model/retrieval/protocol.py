@@ -1,4 +1,4 @@
-"""Whoever finds passages: what it is asked and what it may answer."""
+"""The protocol of a retriever, and checks of what it returns."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from onegen_model.events import Query, ScoredPassage
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Finds passages, best first. Calls may come from several threads at once."""
+    """Finds passages, best first; called from several threads at once."""
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         """One list per query, in order, of at most `top_k` passages outside `exclude`."""
@@ -18,7 +18,7 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class AsyncRetriever(Protocol):
-    """The twin for event loops. One object may be both; each side then uses its own method."""
+    """The twin for event loops; an object may implement both."""
 
     async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         """One list per query, in order, of at most `top_k` passages outside `exclude`."""

@@ -25,16 +25,18 @@ CORE = {
     "errors": "",
     "events": "",
     "forking": "errors",
+    "files": "",
     "jsonl": "errors",
+    "batches": "",
     "params": "errors transcript.grammar",
     "inputs": "events",
     "request": "errors events inputs params",
     "network": "",
     "transcript": "errors events",
     "engine": "errors events inputs network params request transcript",
-    "retrieval": "errors events network",
+    "retrieval": "batches errors events files jsonl network",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",
-    "checkpoint": "errors forking transcript",
+    "checkpoint": "errors files forking transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors forking generation transcript",
     "model": "checkpoint engine.base errors events generation options params retrieval runtime "
@@ -44,11 +46,13 @@ CORE = {
     "finetune.loss": "network",
     "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings jsonl "
     "network transcript",
-    "finetune.mining": "checkpoint errors events finetune.data network retrieval transcript",
+    "finetune.mining": "batches checkpoint errors events files finetune.data network retrieval "
+    "transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
     "jsonl transcript",
     "evaluation": "",
-    "evaluation.ask": "checkpoint errors events generation jsonl model params retrieval transcript",
+    "evaluation.ask": "checkpoint errors events files generation jsonl model params "
+    "retrieval transcript",
     "evaluation.score": "errors evaluation.ask transcript",
 }
 ENTRANCES = {"", "cli"}  # they open the house: free to import every room, imported by none
@@ -57,8 +61,10 @@ ENTRANCES = {"", "cli"}  # they open the house: free to import every room, impor
 THIRD_PARTY = {
     "errors": "",
     "events": "",
+    "files": "filelock",
     "jsonl": "",
     "inputs": "",
+    "batches": "",
     "params": "",
     "request": "",
     "network": "torch transformers",
@@ -69,7 +75,7 @@ THIRD_PARTY = {
     "retrieval.protocol": "",
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
-ONLY_IN = {"faiss": {"retrieval.index"}, "semantic_text_splitter": {"retrieval.documents"}}
+ONLY_IN = {"faiss": {"retrieval.rows"}, "semantic_text_splitter": {"retrieval.documents"}}
 NEVER_IN_CORE = (
     "benchmarks", "chromadb", "examples", "langchain", "llama_index", "onegen_integrations",
     "tests", "training",

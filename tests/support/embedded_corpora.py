@@ -1,4 +1,4 @@
-"""Passages to embed, and what `onegen embed` does with them, in short."""
+"""Passages, and the steps of `onegen embed` over them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from onegen_model import Passage
-from onegen_model.retrieval.corpus import EmbeddingSpec, Manifest
 from onegen_model.retrieval.corpus_writer import (
     begin,
-    cut,
-    find_missing,
-    find_present,
     finish,
     require_same_corpus,
     withdraw_broken,
+)
+from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest
+from onegen_model.retrieval.shards import (
+    cut,
+    find_missing,
+    find_present,
     write_passages,
     write_vectors,
 )
@@ -35,7 +37,7 @@ def embed(some: Sequence[Passage]) -> np.ndarray:
 
 
 def make(path: Path, corpus: Sequence[Passage], *, made: EmbeddingSpec = MADE) -> int:
-    """What `onegen embed` does, in short; returns how many shards were embedded."""
+    """The steps of `onegen embed`; returns how many shards were embedded."""
     begin(path, made)
     shards = cut(corpus, made.shard_size)
     require_same_corpus(path, shards)

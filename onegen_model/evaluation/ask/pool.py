@@ -11,8 +11,8 @@ from onegen_model.evaluation.ask.ranking import PARAGRAPH, paragraph_of
 from onegen_model.evaluation.ask.settings import Pool
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
+from onegen_model.retrieval.checks import by_id
 from onegen_model.retrieval.documents import Document, find_files, read_file, split
-from onegen_model.retrieval.filters import by_id
 
 
 def read_paragraphs(corpus: Path, questions: Iterable[GoldQuestion], pool: Pool) -> list[Document]:

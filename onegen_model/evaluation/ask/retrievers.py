@@ -9,7 +9,7 @@ import numpy as np
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.retrieval.bm25 import Bm25
-from onegen_model.retrieval.filters import matches
+from onegen_model.retrieval.filters import compile_filter
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.protocol import Retriever
 
@@ -29,6 +29,7 @@ class Bm25Retriever:
         return [self._search(query) for query in queries]
 
     def _search(self, query: Query) -> list[ScoredPassage]:
+        matches = compile_filter(query.filter)
         scores = self._bm25.score(query.text)
         order = np.argsort(-scores, kind="stable")
         found: list[ScoredPassage] = []
@@ -36,7 +37,7 @@ class Bm25Retriever:
             passage, score = self._passages[at], float(scores[at])
             if score <= 0 or len(found) == query.top_k:
                 break
-            if passage.id not in query.exclude and matches(passage, query.filter or {}):
+            if passage.id not in query.exclude and matches(passage.metadata):
                 found.append(ScoredPassage(passage, score))
         return found
 

@@ -11,7 +11,8 @@ from typing import Any
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.ranking import Ranking, ranking_from_dict, ranking_to_dict
 from onegen_model.evaluation.ask.trace import Trace, trace_from_dict, trace_to_dict
-from onegen_model.jsonl import JsonLines
+from onegen_model.files import write_atomically
+from onegen_model.jsonl import JsonLines, append_lines
 
 SETTINGS = "settings.json"
 _FORMAT = 1
@@ -93,11 +94,8 @@ class JsonLog:
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write all rows at once and sync them to disk."""
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with writing(self.path), self.path.open("ab") as file:
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with writing(self.path):
+            append_lines(self.path, rows)
 
 
 class RunFolder:
@@ -124,11 +122,9 @@ class RunFolder:
                 found._rankings.drop_cut_line()
             return found
         text = json.dumps(settings.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        staged = path / f"{SETTINGS}.new"  # A kill leaves whole settings, or none.
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-            staged.write_text(text, encoding="utf-8")
-            os.replace(staged, path / SETTINGS)
+            write_atomically(path / SETTINGS, text)
         return cls(path, settings)
 
     @classmethod

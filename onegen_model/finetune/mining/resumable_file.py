@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onegen_model.errors import InvalidInputError
+from onegen_model.files import write_atomically
 
 
 class PartialFile:
@@ -94,9 +95,7 @@ class PartialFile:
             "bytes": size,
             "counts": self.counts,
         }
-        staged = self._state.with_name(f"{self._state.name}.new")
-        staged.write_text(json.dumps(plain, indent=1), encoding="utf-8")
-        os.replace(staged, self._state)
+        write_atomically(self._state, json.dumps(plain, indent=1))
 
     def finish(self) -> None:
         """Move the lines to `path`."""

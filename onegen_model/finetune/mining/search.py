@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from onegen_model.errors import InvalidInputError
+from onegen_model.batches import batches_by_length
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import (
     Collator,
@@ -25,6 +23,8 @@ from onegen_model.finetune.data.collator import (
 from onegen_model.finetune.data.examples import TrainingExample
 from onegen_model.network import normalise, pad_rows, read_hidden
 from onegen_model.retrieval.bm25 import Bm25
+from onegen_model.retrieval.corpus import EmbeddedCorpus
+from onegen_model.retrieval.corpus_building import CorpusOptions, build_corpus
 from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
 from onegen_model.transcript.renderer import Renderer
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float32]
 
-# Passages per file of embeddings: a killed run embeds at most this many again.
+# Passages of one shard of vectors, about: a killed run embeds no more than twice as many again.
 _SHARD = 128
 # Scores in one block: 128 MB.
 _SCORES = 2**25
@@ -63,9 +63,9 @@ class MiningCorpus:
         """The index in `passages` of the passage with this content."""
         return self._row[content_key(passage)]
 
-    def content_sha256(self, rows: slice = slice(None)) -> str:
-        """The SHA-256 of contents and ids of some passages."""
-        parts = (f"{content_key(p)} {p.id}\n" for p in self.passages[rows])
+    def content_sha256(self) -> str:
+        """The SHA-256 of contents and ids."""
+        parts = (f"{content_key(p)} {p.id}\n" for p in self.passages)
         return hashlib.sha256("".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def __len__(self) -> int:
@@ -112,7 +112,8 @@ class EmbeddingModel(Protocol):
 class ModelCandidateRetriever:
     """Cosines of query embeddings, read in the whole transcripts, and passage embeddings.
 
-    Passages are embedded when first needed, and their embeddings are kept in `folder`.
+    The vectors of the corpus are embedded when they are first needed, and kept below `folder`, in
+    an embedded corpus for each model and corpus.
     """
 
     floor = -np.inf
@@ -129,26 +130,13 @@ class ModelCandidateRetriever:
 
     @cached_property
     def _vectors(self) -> Vector:
-        shards = []
-        with tqdm(total=len(self.corpus), desc="Embedding", unit="passage", disable=None) as bar:
-            for start in range(0, len(self.corpus), _SHARD):
-                shards.append(self._shard(slice(start, start + _SHARD)))
-                bar.update(len(shards[-1]))
-        return np.concatenate(shards)
-
-    def _shard(self, rows: slice) -> Vector:
-        named = f"{self.name} {self.corpus.content_sha256(rows)}"
-        file = self._folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.npy"
-        passages = self.corpus.passages[rows]
-        width = self._model.network.config.get_text_config().hidden_size
-        if file.is_file():
-            kept = _load(file)
-            if kept is not None and kept.shape == (len(passages), width):
-                return kept
-        renderer = self._model.renderer
-        vectors = embed_ids(self._model.network, [renderer.embed_ids(one) for one in passages])
-        _save(file, vectors)
-        return vectors
+        named = MiningCorpus(self.corpus.named) if self.corpus.named else self.corpus
+        key = hashlib.sha256(f"{self.name} {named.content_sha256()}".encode()).hexdigest()
+        folder = self._folder / f"{key[:16]}.corpus"
+        options = CorpusOptions(shard_size=_SHARD, dtype=self.name.rpartition(" ")[2])
+        embedder = _PassageEmbedder(self._model)
+        build_corpus(embedder, self.corpus.passages, folder, options=options, progress=None)
+        return np.concatenate([rows for _, rows in EmbeddedCorpus.open(folder).batches()])
 
     def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
         # Before the first query, because it takes longest and has a progress bar of its own.
@@ -174,10 +162,8 @@ class ModelCandidateRetriever:
                 continue
             columns = [rendered.query_positions[queries[n].hop] for n in members]
             rows.append(_Row(rendered.ids[: max(columns) + 1], columns, members))
-        rows.sort(key=lambda row: -len(row.ids))
-        while rows:
-            count = max(1, BATCH_TOKENS // len(rows[0].ids))
-            batch, rows = rows[:count], rows[count:]
+        for numbered in batches_by_length([len(row.ids) for row in rows], BATCH_TOKENS):
+            batch = [rows[at] for at in numbered]
             members = [member for row in batch for member in row.members]
             for member, vector in zip(members, _read(self._model.network, batch), strict=True):
                 found[member] = vector
@@ -205,25 +191,24 @@ def _read(network: "PreTrainedModel", batch: Sequence[_Row]) -> Vector:
     return embedded
 
 
-def _load(file: Path) -> Vector | None:
-    """Saved embeddings; None if the file is damaged, and its passages must be embedded again."""
-    try:
-        vectors: Vector = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return vectors if vectors.dtype == np.float32 else None
+@dataclass(frozen=True, slots=True)
+class _PassageEmbedder:
+    """Embeds passages without an engine."""
 
+    model: EmbeddingModel
 
-def _save(file: Path, vectors: Vector) -> None:
-    """Write the file as a whole or not at all."""
-    staged = file.with_suffix(f".{os.getpid()}")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("wb") as out:
-            np.save(out, vectors, allow_pickle=False)
-        os.replace(staged, file)
-    except OSError as error:
-        raise InvalidInputError(
-            f"Vectors cannot be saved in {file.parent} ({error}); expected a writable folder with "
-            "room; choose another one"
-        ) from error
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        return int(self.model.network.config.get_text_config().hidden_size)
+
+    @property
+    def max_passage_tokens(self) -> int:
+        return self.model.renderer.max_passage_tokens
+
+    def embed_passages(self, passages: Sequence[Passage], *, progress: bool = False) -> Vector:
+        ids = [self.model.renderer.embed_ids(passage) for passage in passages]
+        return embed_ids(self.model.network, ids, progress=progress)

@@ -1,4 +1,4 @@
-"""`onegen index`: what it adds, refuses, saves, and goes on with."""
+"""`onegen index`: what it adds, refuses, saves and continues."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model.cli import index as indexing
+from onegen_model import IndexingOptions, grow_index
 from onegen_model.events import Query
 from onegen_model.retrieval.index import PassageIndex
 from tests.support.fake_embedder import unit
@@ -88,6 +88,7 @@ def test_index_of_nothing(model: FakeModel, here: Path, capsys: pytest.CaptureFi
     for path, expected in cases.items():
         assert run(model, "index", path, "--out", "my.index") == 2
         assert f"onegen: error: {expected}" in capsys.readouterr().err
+        assert not Path("my.index").exists(), "no empty index is left behind"
     assert model.embedded == []
 
 
@@ -97,9 +98,10 @@ def test_index_into_a_bad_place_fails_before_any_work(
     line = fails(capsys, model, "index", "docs", "--out", "docs")
     assert "docs is not an index; expected a new or empty folder" in line
     line = fails(capsys, model, "index", "docs", "--out", "docs/short.txt")
-    assert "is not an index" in line
-    line = fails(capsys, model, "index", "docs", "--out", "docs/short.txt/x")
-    assert "cannot be written" in line
+    assert "docs/short.txt is not an index" in line
+    for path in ("docs/short.txt/x", "/proc/onegen"):
+        line = fails(capsys, model, "index", "docs", "--out", path)
+        assert f"cannot be written to {path}" in line
     line = fails(capsys, model, "index", "docs", "--out", "x", "--batch", "0")
     assert "batch=0; expected at least 1" in line
     assert model.embedded == []
@@ -111,7 +113,7 @@ def test_index_of_another_model_stays_as_it_was(
 ) -> None:
     other = FakeModel(fingerprint="0" * 64)
     line = fails(capsys, other, "index", "docs", "--out", "my.index")
-    assert "was made by another model" in line
+    assert "was embedded by another model" in line
     assert len(PassageIndex.load(FakeModel(), index)) == 101
 
 
@@ -121,10 +123,10 @@ def test_a_damaged_index_is_refused(
     [vectors] = index.glob("vectors-*")
     vectors.write_bytes(vectors.read_bytes()[:-5])
     for argv in (["index", "docs", "--out", "my.index"], ["ask", "who?", "--index", "my.index"]):
-        assert "is truncated" in fails(capsys, model, *argv)
+        assert f"holds {vectors.name} damaged" in fails(capsys, model, *argv)
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(
+def test_ctrl_c_saves_and_the_same_command_continues(
     model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt_at_the_third_batch() -> None:
@@ -171,28 +173,25 @@ def test_a_failure_saves_what_is_done(
     assert len(PassageIndex.load(model, "my.index")) == 20
 
 
-def test_saves_now_and_then(model: FakeModel, docs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexing, "_MIN_SECONDS_BETWEEN_SAVES", 0.0)
-    monkeypatch.setattr(indexing, "_WORK_PER_SAVE", 0)
+def test_saves_now_and_then(model: FakeModel, docs: Path) -> None:
     sizes = []
     model.on_embed = lambda: sizes.append(len(PassageIndex.load(FakeModel(), "my.index")))
-    assert run(model, "index", "docs", "--out", "my.index", "--batch", "25") == 0
+    growth = grow_index(model, ["docs"], "my.index", options=IndexingOptions(25, save_every=0))
+    assert (growth.passages, growth.embedded, growth.is_whole) == (101, 101, True)
     assert sizes == [0, 25, 50, 75, 100]
 
 
-def test_a_killed_process_goes_on_where_it_last_saved(docs: Path) -> None:
+def test_after_a_kill_indexing_continues_from_the_last_save(docs: Path) -> None:
     script = """
         import os, signal, sys
-        from onegen_model.cli import main
-        from onegen_model.cli import index as indexing
+        from onegen_model import IndexingOptions, grow_index
         from tests.support.fake_model import FakeModel
-        indexing._MIN_SECONDS_BETWEEN_SAVES = indexing._WORK_PER_SAVE = 0
         model = FakeModel()
         def kill():
             if len(model.embedded) == 60:
                 os.kill(os.getpid(), signal.SIGKILL)
         model.on_embed = kill
-        main(["index", "docs", "--out", "my.index", "--batch", "10"], load_model=model.load)
+        grow_index(model, ["docs"], "my.index", options=IndexingOptions(10, save_every=0))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],

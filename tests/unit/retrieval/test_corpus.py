@@ -1,4 +1,4 @@
-"""Shards of a corpus, and an embedded corpus as its readers see it."""
+"""Shards of a corpus, and reading an embedded corpus."""
 
 import json
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from onegen_model import EmbeddedCorpus, OneGenModel, Passage, PassageIndex
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import InvalidInputError, PassageIndexError
-from onegen_model.retrieval.corpus_writer import cut
 from onegen_model.retrieval.embedder import embed_ids
+from onegen_model.retrieval.shards import cut
 from tests.conftest import MakeNetwork, make_tokenizer
 from tests.support.embedded_corpora import MADE, embed, make, only, passages
 from tests.support.fake_embedder import FakeEmbedder, unit
@@ -132,7 +132,7 @@ def test_a_damaged_shard_is_never_read(
     file = only(list(path.glob(kind)))
     damage(file)
     with pytest.raises(
-        PassageIndexError, match=f"lacks {file.name}, or holds it damaged; expected"
+        PassageIndexError, match=f"(lacks {file.name}|holds {file.name} damaged); expected"
     ):
         PassageIndex.load(FakeEmbedder(), path)
 
@@ -159,9 +159,9 @@ def test_a_damaged_shard_is_made_again_and_no_other(
         ),
         (lambda plain: plain["shards"][0].update(count=1), "another number of vectors"),
         (lambda plain: plain.update(dimension=9), "another number of vectors"),
-        (lambda plain: plain.update(version=2), "has format version 2; expected 1"),
-        (lambda plain: plain.update(shards=[]), "is not finished; expected all of its shards"),
-        (lambda plain: plain.update(format="x"), "is not an embedded corpus"),
+        (lambda plain: plain.update(version=3), "has format version 3; expected 2 or older"),
+        (lambda plain: plain.update(shards=None), "is not finished; expected all of its shards"),
+        (lambda plain: plain.update(format="x"), "is not an index"),
     ],
 )
 def test_a_manifest_that_was_tampered_with_is_refused(
@@ -175,12 +175,13 @@ def test_a_manifest_that_was_tampered_with_is_refused(
         list(EmbeddedCorpus.open(path).batches())
 
 
-def test_what_is_no_embedded_corpus_is_refused(tmp_path: Path) -> None:
-    PassageIndex.build(FakeEmbedder(), passages(2)).save(tmp_path / "my.index")
+def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("text")
-    for name in ("missing", "my.index", "text.txt", "."):
-        with pytest.raises(PassageIndexError, match="is not an embedded corpus; expected a folder"):
+    for name in ("text.txt", "."):
+        with pytest.raises(PassageIndexError, match="is not an index; expected a folder"):
             EmbeddedCorpus.open(tmp_path / name)
+    with pytest.raises(PassageIndexError, match="There is no index at"):
+        EmbeddedCorpus.open(tmp_path / "missing")
 
 
 # --- the model ---

@@ -1,4 +1,4 @@
-"""An embedded corpus as its writers leave it: gone on with, changed, mended, never mixed."""
+"""An embedded corpus while it is written: continued, changed, repaired, never mixed."""
 
 import os
 import time
@@ -10,17 +10,9 @@ import pytest
 
 from onegen_model import EmbeddedCorpus, Passage, PassageIndex
 from onegen_model.errors import InvalidInputError, PassageIndexError
-from onegen_model.retrieval.corpus import Manifest
-from onegen_model.retrieval.corpus_writer import (
-    Shard,
-    begin,
-    cut,
-    find_present,
-    finish,
-    withdraw_broken,
-    write_passages,
-    write_vectors,
-)
+from onegen_model.retrieval.corpus_writer import begin, finish, withdraw_broken
+from onegen_model.retrieval.manifest import Manifest
+from onegen_model.retrieval.shards import Shard, cut, find_present, write_passages, write_vectors
 from tests.support.embedded_corpora import MADE, embed, make, only, passages
 from tests.support.fake_embedder import FakeEmbedder, unit
 
@@ -31,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def test_going_on_embeds_what_is_missing(tmp_path: Path) -> None:
+def test_continuing_embeds_what_is_missing(tmp_path: Path) -> None:
     shards = cut(passages(100), 20)
     begin(tmp_path, MADE)
     write_passages(tmp_path, shards)
@@ -69,7 +61,7 @@ def test_the_old_corpus_is_whole_until_the_new_one_is(path: Path) -> None:
     assert [p for some, _ in EmbeddedCorpus.open(path).batches() for p in some] == passages(100)
 
 
-def test_a_corpus_that_is_mended_is_not_finished_meanwhile(path: Path) -> None:
+def test_a_corpus_that_is_repaired_is_not_finished_meanwhile(path: Path) -> None:
     only(list(path.glob("vectors-*"))).unlink()
     withdraw_broken(path)
     with pytest.raises(PassageIndexError, match="is not finished; expected all of its shards"):
@@ -90,7 +82,7 @@ def test_another_corpus_does_not_replace_this_one(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "difference"),
     [
         ("fingerprint", "0" * 64, "fingerprint ffffffffffff, not 000000000000"),
         ("dtype", "bfloat16", "dtype float32, not bfloat16"),
@@ -98,22 +90,38 @@ def test_another_corpus_does_not_replace_this_one(path: Path) -> None:
         ("shard_size", 30, "shard_size 20, not 30"),
     ],
 )
-def test_vectors_are_never_mixed(path: Path, field: str, value: str, told: str) -> None:
-    with pytest.raises(PassageIndexError, match=rf"{told}\); expected the same .*another --out"):
+def test_vectors_are_never_mixed(path: Path, field: str, value: str, difference: str) -> None:
+    with pytest.raises(
+        PassageIndexError, match=rf"{difference}\); expected the same .*another --out"
+    ):
         begin(path, replace(MADE, **{field: value}))
     assert len(EmbeddedCorpus.open(path)) == 100
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_vectors_that_no_manifest_describes_are_not_taken_for_ours(
+    path: Path, content: str | None
+) -> None:
+    (path / "manifest.json").unlink()
+    if content is not None:
+        (path / "manifest.json").write_text(content)
+    with pytest.raises(PassageIndexError, match="holds vectors without a readable manifest"):
+        begin(path, replace(MADE, fingerprint="0" * 64))
+    assert len(list(path.glob("vectors-*"))) > 2
 
 
 def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     PassageIndex.build(FakeEmbedder(), passages(2)).save(tmp_path / "my.index")
     (tmp_path / "text.txt").write_text("text")
-    for name in ("my.index", "text.txt", "."):
-        with pytest.raises(PassageIndexError, match="is not an embedded corpus; expected a new or"):
+    for name in ("text.txt", "."):
+        with pytest.raises(PassageIndexError, match="is not an index; expected a new or"):
             begin(tmp_path / name, MADE)
+    with pytest.raises(PassageIndexError, match=r"is an index that .* run `onegen index`"):
+        begin(tmp_path / "my.index", MADE)
     assert len(PassageIndex.load(FakeEmbedder(), tmp_path / "my.index")) == 2
 
 
-def test_of_those_who_finish_together_one_is_told_so(path: Path) -> None:
+def test_of_processes_that_finish_together_one_reports_it(path: Path) -> None:
     manifest = Manifest(MADE, find_present(path, cut(passages(100), 20)))
     assert not finish(path, manifest)
     (path / "manifest.json").write_bytes(Manifest(MADE).to_json())
@@ -130,7 +138,7 @@ def test_what_killed_processes_left_is_removed_and_what_others_write_is_not(path
     assert (old.exists(), young.exists(), (path / "notes.txt").exists()) == (False, True, True)
 
 
-def test_two_files_for_one_content_are_no_harm(path: Path) -> None:
+def test_two_files_of_vectors_for_one_content_leave_one(path: Path) -> None:
     shard: Shard = cut(passages(100), 20)[0]
     write_vectors(path, shard, np.roll(embed(shard.passages), 1, axis=0))
     assert make(path, passages(100)) == 0

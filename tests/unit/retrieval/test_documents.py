@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onegen_model import Passage
 from onegen_model.errors import InvalidInputError
 from onegen_model.retrieval.documents import Document, find_files, read_file, split, warn_of_skipped
 from onegen_model.retrieval.index import PassageIndex
@@ -96,7 +97,7 @@ def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:
         assert [doc.id for doc in read_all([name])] == [f"{name}/readme.md"]
     assert len(read_all(["."])) == 3
     index = here / "torn" / "my.index"
-    PassageIndex(FakeEmbedder()).save(index)
+    PassageIndex.build(FakeEmbedder(), [Passage("a", "text")]).save(index)
     (index / "manifest.json").write_text("{")
     (index / "notes.txt").write_text("not a document")
     assert len(read_all(["."])) == 3
@@ -109,7 +110,7 @@ def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:
         ("a.md", b"fine\nzero \x00 byte", r"a\.md:2 is not text"),
         ("a.txt", "utf-16".encode("utf-16"), r"a\.txt:1 is not text"),
         ("a.jsonl", b'{"text": "a"}\n{"text": ', r"a\.jsonl:2 is not JSON"),
-        ("a.jsonl", b"[1]", r"a\.jsonl:1 has no text"),
+        ("a.jsonl", b"[1]", r"a\.jsonl:1 is a list; expected"),
         ("a.jsonl", b'{"title": "a"}', r"a\.jsonl:1 has no text"),
         ("a.jsonl", b'{"text": 5}', r"a\.jsonl:1 has no text"),
         ("a.jsonl", b'{"text": "a", "title": 5}', "has the title 5"),

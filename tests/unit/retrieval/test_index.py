@@ -4,6 +4,7 @@ import sys
 import threading
 from array import array
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from onegen_model.errors import InvalidInputError, MissingExtraError, PassageToo
 from onegen_model.events import Passage, Query
 from onegen_model.retrieval.index import PassageIndex
 from tests.support.fake_embedder import FakeEmbedder, unit
-from tests.support.indexes import ids, passages, query
+from tests.support.indexes import ids, passages, query, write_version_1
 
 
 @pytest.fixture
@@ -23,19 +24,18 @@ def embedder() -> FakeEmbedder:
     return FakeEmbedder()
 
 
-class CountingSearches:
-    """Stands for the faiss index and counts what is asked of it."""
+class Counting:
+    """A value of a filter that counts how often it is compared."""
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.searches = 0
+    def __init__(self, wanted: object) -> None:
+        self.wanted = wanted
+        self.comparisons = 0
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+    __hash__ = None
 
-    def search(self, *args: Any, **options: Any) -> Any:
-        self.searches += 1
-        return self.inner.search(*args, **options)
+    def __eq__(self, other: object) -> bool:
+        self.comparisons += 1
+        return other == self.wanted
 
 
 def test_finds_the_passage_that_was_asked_for(embedder: FakeEmbedder) -> None:
@@ -98,6 +98,21 @@ def test_delete(embedder: FakeEmbedder) -> None:
         index.delete("5")
 
 
+def test_deleted_passages_take_no_place_among_the_found(embedder: FakeEmbedder) -> None:
+    same = [Passage(f"same {n:02}", "same text") for n in range(60)]
+    index = PassageIndex.build(embedder, [*same, *passages(60)])
+    for count in (5, 10, 40):  # Few are marked, many are removed.
+        index.delete(f"same {n:02}" for n in range(count))
+        [found] = index.search(unit("same text")[None], 3)
+        assert ids(found) == [f"same {n:02}" for n in range(count, count + 3)]
+        assert len(index) == len(index.passages) == 120 - count
+    index.add(same[:1])
+    [found] = index.search(unit("same text")[None], 100, filter={})
+    assert ids(found)[:21] == [*(f"same {n:02}" for n in range(40, 60)), "same 00"]
+    assert len(found) == len(index) == 81
+    assert sum(len(some) for some, _ in index.batches()) == 81
+
+
 def test_what_was_embedded_before_a_failure_stays(embedder: FakeEmbedder) -> None:
     index = PassageIndex(embedder)
     long = Passage("long", "word " * 100)
@@ -158,13 +173,39 @@ def test_bad_vectors(embedder: FakeEmbedder, vectors: Any, complaint: str) -> No
         ([Passage("1", "a"), Passage("1", "b")], "Two passages have the id '1'"),
         ([Passage("1", "a", metadata={"x": {1, 2}})], "cannot be saved"),
         ([Passage("1", "\ud800")], "cannot be saved"),
+        ([Passage("ok", "a"), Passage("e", " \n")], "Passage 'e' is empty; expected some text"),
+        ([Passage("1", None)], "Passage '1' has a text of type NoneType; expected str"),
+        ([Passage("1", "a", 7)], "Passage '1' has a title of type int; expected str"),
+        ([Passage("1", "a", "", None)], "Passage '1' has metadata of type NoneType"),
+        (["text"], r"passages\[0\] is a str; expected a Passage"),
     ],
 )
-def test_bad_passages(embedder: FakeEmbedder, given: list[Passage], complaint: str) -> None:
+def test_a_passage_that_cannot_be_used_is_named_by_its_id(
+    embedder: FakeEmbedder, given: list[Any], complaint: str
+) -> None:
     index = PassageIndex(embedder)
+    with pytest.raises(InvalidInputError, match=complaint):
+        index.add_embedded(given, np.stack([unit("a")] * len(given)))
     with pytest.raises(InvalidInputError, match=complaint):
         index.add(given)
     assert embedder.embedded == []
+
+
+def test_a_vector_that_is_no_number_names_its_passage(embedder: FakeEmbedder) -> None:
+    index = PassageIndex(embedder)
+    vectors = np.stack([unit("a"), unit("b"), unit("c")])
+    vectors[1, 3] = np.nan
+    with pytest.raises(InvalidInputError, match=r"NaN or infinite numbers \(passage '1'\)"):
+        index.add_embedded(passages(3), vectors)
+    vectors[1] = 2 * unit("b")
+    with pytest.raises(InvalidInputError, match=r"not normalised \(passage '1'\)"):
+        index.add_embedded(passages(3), vectors)
+    assert len(index) == 0
+
+
+def test_an_index_with_an_empty_passage_of_an_older_release_still_loads(tmp_path: Path) -> None:
+    write_version_1(tmp_path / "old.index", [Passage("empty", "", "title")], unit("a")[None])
+    assert len(PassageIndex.load(FakeEmbedder(), tmp_path / "old.index")) == 1
 
 
 def test_the_same_passage_twice_is_one(embedder: FakeEmbedder) -> None:
@@ -191,15 +232,17 @@ def test_without_faiss(embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch) 
 
 def test_one_search_for_queries_that_share_a_filter(embedder: FakeEmbedder) -> None:
     index = PassageIndex.build(embedder, passages(200))
-    counter = CountingSearches(index._vectors)
-    index._vectors = counter
-    asked = [query(f"q{n}", 1 + n % 4, exclude=tuple(map(str, range(n)))) for n in range(16)]
+    english = Counting("en")
+    asked = [
+        query(f"q{n}", 1 + n % 4, exclude=tuple(map(str, range(n))), filter={"lang": english})
+        for n in range(16)
+    ]
     together = index.retrieve(asked)
-    assert counter.searches == 1
+    assert english.comparisons == 200
     assert together == [index.retrieve([one])[0] for one in asked]
-    counter.searches = 0
-    index.retrieve([query("a", filter={"year": 1}), query("b", filter={"year": 2}), query("c")])
-    assert counter.searches == 3
+    english.comparisons = 0
+    index.retrieve([query("a", filter={"lang": english, "year": year}) for year in (1, 2)])
+    assert english.comparisons == 400
 
 
 def test_a_list_is_in_no_set_of_a_filter(embedder: FakeEmbedder) -> None:

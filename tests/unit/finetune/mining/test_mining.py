@@ -26,6 +26,7 @@ from onegen_model.finetune.mining.search import (
     Vector,
 )
 from onegen_model.retrieval.bm25 import words
+from onegen_model.retrieval.corpus import EmbeddedCorpus
 from onegen_model.retrieval.embedder import embed_ids
 from onegen_model.transcript.renderer import Renderer
 from tests.unit.finetune.mining.conftest import (
@@ -244,9 +245,9 @@ def test_vectors_are_kept_and_embedded_again_only_where_damaged(
     monkeypatch.setattr(candidate_search, "_SHARD", 10)
     embedded: list[int] = []
 
-    def counted(network: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Vector:
+    def counted(network: PreTrainedModel, rows: Sequence[Sequence[int]], **options: Any) -> Vector:
         embedded.append(len(rows))
-        return embed_ids(network, rows)
+        return embed_ids(network, rows, **options)
 
     monkeypatch.setattr(candidate_search, "embed_ids", counted)
 
@@ -256,15 +257,18 @@ def test_vectors_are_kept_and_embedded_again_only_where_damaged(
         return (tmp_path / name).read_bytes()
 
     first = run("a.jsonl", model)
-    assert embedded == [10, 10, 4]
+    assert sum(embedded) == 24
+    shards = len(embedded)
+    assert shards > 1
     assert run("b.jsonl", model) == first
-    assert len(embedded) == 3
-    torn = sorted((tmp_path / "vectors").iterdir())[0]
+    assert len(embedded) == shards
+    torn = min((tmp_path / "vectors").glob("*/vectors-*.npy"))
     torn.write_bytes(torn.read_bytes()[:300])
     assert run("c.jsonl", model) == first
-    assert len(embedded) == 4
+    assert len(embedded) == shards + 1
     run("d.jsonl", SimpleNamespace(**{**vars(model), "fingerprint": "e" * 64}))
-    assert len(embedded) == 7, "vectors of another model are not its own"
+    assert len(embedded) == 2 * shards + 1, "vectors of another model are not its own"
+    assert len({len(EmbeddedCorpus.open(one)) for one in (tmp_path / "vectors").iterdir()}) == 1
 
 
 def test_a_transcript_too_long_for_the_model_stays_as_it_is(

@@ -1,0 +1,16 @@
+"""Batches of sequences of similar length, so that little is padded."""
+
+from collections.abc import Iterator, Sequence
+
+
+def batches_by_length(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
+    """Indices into `lengths`, the longest first, equal lengths in their order.
+
+    A padded batch has at most `positions` positions, and at least one sequence.
+    """
+    order = sorted(range(len(lengths)), key=lambda at: -lengths[at])
+    start = 0
+    while start < len(order):
+        count = max(1, positions // max(1, lengths[order[start]]))
+        yield order[start : start + count]
+        start += count

@@ -1,0 +1,173 @@
+"""The manifest of a folder of passages and vectors, and which files belong to one."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from onegen_model.errors import PassageIndexError
+from onegen_model.files import is_staged
+from onegen_model.retrieval import corpus_v1
+
+MANIFEST = "manifest.json"
+PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
+VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")
+_FORMAT = "onegen-embedded-corpus"
+_VERSION = 2
+_WRITERS = "PassageIndex.save, `onegen index` or `onegen embed`"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingSpec:
+    """How all vectors of a corpus are made; `stored_as` is their dtype on disk.
+
+    `dtype` is what the model computed in: None where it is unknown, as for an index, which may be
+    grown in one dtype after another.
+    """
+
+    fingerprint: str
+    dimension: int
+    max_passage_tokens: int | None
+    dtype: str | None
+    stored_as: str
+    shard_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFiles:
+    """The names of a shard's files, and its number of passages.
+
+    `sums` are the digests of both files where their names hold none (version 1).
+    """
+
+    passages: str
+    vectors: str
+    count: int
+    sums: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of manifest.json; without shards (None) the corpus is not finished."""
+
+    made: EmbeddingSpec
+    shards: tuple[ShardFiles, ...] | None = None
+
+    @property
+    def files(self) -> set[str]:
+        """The names of all files of the corpus."""
+        return {name for shard in self.shards or () for name in (shard.passages, shard.vectors)}
+
+    @property
+    def is_index(self) -> bool:
+        """Whether an index has saved it, so that no single run of `onegen embed` made it."""
+        return self.made.dtype is None
+
+    def to_json(self) -> bytes:
+        """The content of the file."""
+        names = ("passages", "vectors", "count")
+        shards = self.shards
+        plain = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            **asdict(self.made),
+            "passages": sum(shard.count for shard in shards or ()),
+            "shards": shards
+            and [{name: getattr(shard, name) for name in names} for shard in shards],
+        }
+        return json.dumps(plain, indent=1).encode()
+
+
+def is_embedded(path: Path) -> bool:
+    """Whether a folder has a manifest of ours; the corpus may be unfinished, damaged or old."""
+    try:
+        plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(plain, dict) and plain.get("format") in (_FORMAT, corpus_v1.INDEX_FORMAT)
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds passages of ours: other programs write a manifest.json, too.
+
+    A folder with a damaged manifest is recognised by its vectors.
+    """
+    has_manifest = (folder / MANIFEST).is_file()
+    return is_embedded(folder) or (has_manifest and any(folder.glob("vectors-*.npy")))
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a file belongs to a corpus, finished or not, by its name."""
+    patterns = (PASSAGES, VECTORS, corpus_v1.OWN_FILE)
+    return name == MANIFEST or is_staged(name) or any(one.fullmatch(name) for one in patterns)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises PassageIndexError if it is missing, damaged or of another version."""
+    plain = _read_plain(path)
+    kind, version = plain.get("format"), plain.get("version")
+    if kind not in (_FORMAT, corpus_v1.INDEX_FORMAT):
+        raise PassageIndexError(
+            f"{path} is not an index; expected a folder that {_WRITERS} wrote; check the path"
+        )
+    if version not in ((1,) if kind == corpus_v1.INDEX_FORMAT else (1, _VERSION)):
+        raise PassageIndexError(
+            f"{path} has format version {version}; expected {_VERSION} or older; use the OneGen "
+            "that wrote it, or embed the documents again into another folder"
+        )
+    try:
+        manifest = _parse(plain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, f"has an incomplete {MANIFEST}") from error
+    if not all(map(is_own_file, manifest.files - {MANIFEST})):
+        raise damaged(path, f"names files in {MANIFEST} that are not its own")
+    return manifest
+
+
+def _read_plain(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise PassageIndexError(
+            f"There is no index at {path}; expected a folder that {_WRITERS} wrote; check the "
+            "path, or build one with `onegen index`"
+        )
+    if not (path / MANIFEST).is_file():
+        names = [file.name for file in path.iterdir()] if path.is_dir() else []
+        if any(is_own_file(name) and not is_staged(name) for name in names):
+            raise damaged(path, f"is half-written: it has no {MANIFEST}")
+        raise PassageIndexError(
+            f"{path} is not an index; expected a folder with {MANIFEST}, as {_WRITERS} writes it; "
+            "check the path, or build one with `onegen index`"
+        )
+    try:
+        plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path, f"has an unreadable {MANIFEST}") from error
+    if not isinstance(plain, dict):
+        raise damaged(path, f"has an unreadable {MANIFEST}")
+    return plain
+
+
+def _parse(plain: dict[str, Any]) -> Manifest:
+    if plain["format"] == corpus_v1.INDEX_FORMAT:
+        spec, shard = corpus_v1.parse_index(plain)
+        return Manifest(EmbeddingSpec(**spec), (ShardFiles(**shard),))
+    spec = {field.name: plain[field.name] for field in fields(EmbeddingSpec)}
+    if not isinstance(spec["fingerprint"], str) or not isinstance(spec["dimension"], int):
+        raise TypeError("fingerprint or dimension")
+    shards = plain["shards"]
+    if shards is None or (plain["version"] == 1 and not shards):
+        return Manifest(EmbeddingSpec(**spec))
+    return Manifest(EmbeddingSpec(**spec), tuple(ShardFiles(**shard) for shard in shards))
+
+
+class DamagedIndexError(PassageIndexError):
+    """A folder that is not as it was written."""
+
+
+def damaged(path: Path, what: str) -> DamagedIndexError:
+    """The error that says what of a folder is damaged, and what to do."""
+    return DamagedIndexError(
+        f"The index {path} {what}; expected it as it was written; restore it, run the same "
+        "`onegen embed` again, or delete the folder and build it again from the documents"
+    )

@@ -1,0 +1,117 @@
+"""Which metadata a filter lets through, and which filters are one search."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+
+from onegen_model import Passage, PassageIndex, matches_filter
+from onegen_model.errors import InvalidInputError
+from onegen_model.retrieval.filters import filter_key
+from tests.support.fake_embedder import FakeEmbedder
+from tests.support.indexes import ids, passages, query
+
+TOWN = {"kind": "town", "year": 1921, "tags": ["old", "small"], "river": None, "at": {"x": 1}}
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (None, True),
+        ({}, True),
+        ({"kind": "town"}, True),
+        ({"kind": "town", "year": 1920}, False),
+        ({"kind": ["river", "town"]}, True),
+        ({"kind": []}, False),
+        ({"river": None}, True),
+        ({"mayor": None}, False),
+        ({"mayor": {"$ne": "Ada"}}, False),
+        ({"mayor": {"$nin": ["Ada"]}}, False),
+        ({"tags": {"old", "new"}}, False),
+        ({"tags": [["old", "small"]]}, True),
+        ({"at": {"x": 1}}, True),
+        ({"at": {}}, False),
+        ({"year": {"$eq": 1921}}, True),
+        ({"year": {"$ne": 1921}}, False),
+        ({"year": {"$gt": 1921}}, False),
+        ({"year": {"$gte": 1921}}, True),
+        ({"year": {"$lt": 1921}}, False),
+        ({"year": {"$lte": 1921}}, True),
+        ({"year": {"$gte": 1900, "$lt": 1950}}, True),
+        ({"year": {"$gte": 1900, "$lt": 1910}}, False),
+        ({"year": {"$in": [1921, 1922]}}, True),
+        ({"year": {"$nin": (1921,)}}, False),
+        ({"kind": {"$gt": 3}}, False),
+        ({"kind": {"$lte": 3}}, False),
+    ],
+)
+def test_a_filter_of_metadata(filter: Any, expected: bool) -> None:
+    assert matches_filter(TOWN, filter) is expected
+
+
+@pytest.mark.parametrize(
+    ("filter", "complaint"),
+    [
+        (
+            {"year": {"$regex": "19.*"}},
+            r"filter of 'year' has the operator '\$regex'; expected \$eq",
+        ),
+        ({"year": {"$gte": 1900, "to": 1910}}, "has the operator 'to'; expected"),
+        ({"$and": [{"year": 1}]}, r"operator '\$and'; expected .* names of metadata outside"),
+        ({"year": {"$in": 1921}}, r"\$in of 'year' has 1921; expected a list .*; write \[1921\]"),
+        ([("year", 1921)], "A filter of type list; expected a mapping"),
+        ("year", "A filter of type str"),
+    ],
+)
+def test_an_operator_that_is_not_known_is_refused_and_not_ignored(
+    filter: Any, complaint: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=complaint):
+        matches_filter({}, filter)
+    for index in (PassageIndex(FakeEmbedder()), PassageIndex.build(FakeEmbedder(), passages(3))):
+        with pytest.raises(InvalidInputError, match=complaint):
+            index.retrieve([query("a", filter=filter)])
+
+
+def test_operators_reach_the_index() -> None:
+    index = PassageIndex.build(FakeEmbedder(), passages(20))
+    [found] = index.retrieve([query("a", 20, filter={"year": {"$gte": 3}, "lang": {"$ne": "de"}})])
+    assert sorted(ids(found), key=int) == [str(n) for n in range(20) if n % 5 >= 3 and n % 3]
+
+
+class Same:
+    """Values that look alike and are not."""
+
+    def __repr__(self) -> str:
+        return "same"
+
+
+def test_filters_with_different_names_or_values_are_different_searches() -> None:
+    filters: list[dict[Any, Any]] = [
+        {},
+        {1: "x"},
+        {"1": "x"},
+        {"a": 1},
+        {"a": "1"},
+        {"a": [1]},
+        {"a": {"$eq": 1}},
+        {"a": date(2020, 1, 1)},
+        {"a": "2020-01-01"},
+        {"a": Same()},
+        {"a": Same()},
+        {"a": [{"b": [2]}]},
+        {"a": {1, 2}},
+    ]
+    assert len(set(map(filter_key, filters))) == len(filters)
+    assert filter_key({"a": 1, "b": [2]}) == filter_key({"b": (2,), "a": 1})
+    assert filter_key({"a": {2, 1}}) == filter_key({"a": frozenset({1, 2})})
+    assert filter_key(None) == filter_key({})
+
+
+def test_a_number_and_its_text_as_names_are_not_one_search() -> None:
+    index = PassageIndex.build(FakeEmbedder(), passages(3))
+    named = {"lang": "en"}
+    asked = [query("a", filter={1: "x"}), query("a", filter={"1": "x"}), query("a", filter=named)]
+    assert [len(found) for found in index.retrieve(asked)] == [0, 0, 2]
+    index.add([Passage("one", "text", metadata={"1": "x"})])
+    assert [ids(found) for found in index.retrieve(asked[:2])] == [[], ["one"]]
