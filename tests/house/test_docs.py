@@ -60,3 +60,17 @@ def test_the_picture_is_what_its_script_draws(tmp_path: Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+
+
+def test_the_reference_of_recipes_is_what_the_command_prints() -> None:
+    recipe_keys = pytest.importorskip("onegen_model.finetune.run.recipe_keys").recipe_keys
+    page = (ROOT / "docs" / "reference" / "recipes.md").read_text(encoding="utf-8")
+    assert recipe_keys().strip() in page
+
+
+def test_the_documentation_names_files_that_exist() -> None:
+    pages = [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    roots = "training|onegen_model|onegen_integrations|benchmarks|examples|tests"
+    for page in pages:
+        for path in re.findall(rf"`((?:{roots})/[\w./-]+)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"

@@ -30,18 +30,9 @@ def test_the_pip_lines_are_those_of_make() -> None:
         assert line in makefile.replace("-q ", "")
 
 
-def test_the_files_it_names_exist() -> None:
-    tree = next(block for block in README.split("```") if block.startswith("\nonegen_model/"))
-    folder = Path()
-    for line in tree.strip().splitlines():
-        name = line.split()[0]
-        if not line.startswith(" "):
-            folder = ROOT / name
-            assert folder.is_dir(), name
-        else:
-            assert (folder / name).exists(), name
-    for path in re.findall(r"`((?:training|onegen_model|benchmarks)/[\w./]+)`", README):
-        assert (ROOT / path).exists(), path
+def test_the_pages_it_links_to_exist() -> None:
+    for target in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (ROOT / target).exists(), target
 
 
 def test_the_default_checkpoint_is_small() -> None:
