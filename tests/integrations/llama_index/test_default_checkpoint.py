@@ -22,16 +22,16 @@ from tests.integrations.llama_index.conftest import chroma_store
 pytestmark = pytest.mark.weights
 
 TEXTS = {
-    "The Blue Door": "The Blue Door is a 1962 Swedish drama film directed by Ada Lindqvist.",
-    "Ada Lindqvist": "Ada Lindqvist (born 4 May 1921) was a Swedish film director from Lund.",
-    "Winter Harbour": "Winter Harbour is a 1974 Norwegian thriller film by Olav Brekke.",
-    "Olav Brekke": "Olav Brekke (born 19 June 1930) was a Norwegian director from Bergen.",
-    "Lund": "Lund is a town in the south of Sweden.",
-    "Bergen": "Bergen is a town on the west coast of Norway.",
+    "Larch and Iron": "Larch and Iron is a 1947 Haldrian drama film by Sunnefa Brandvold.",
+    "Sunnefa Brandvold": "Sunnefa Brandvold (born 9 July 1917) was a film director from Nordhella.",
+    "Wet Harvest": "Wet Harvest is a 1963 Tarsevian drama film directed by Tobin Aldermay.",
+    "Tobin Aldermay": "Tobin Aldermay (born 19 August 1931) was a film director from Ondrel.",
+    "Nordhella": "Nordhella is a town in the north of Haldria.",
+    "Ondrel": "Ondrel is a town on the coast of Tarsevia.",
 }
 QUESTIONS = (
-    "When was the director of the film The Blue Door born?",
-    "Where was the director of the film Winter Harbour born?",
+    "When was the director of the film Larch and Iron born?",
+    "Where was the director of the film Wet Harvest born?",
 )
 MAX_TOKENS = 24
 STORES: dict[str, Callable[[int], Any]] = {
