@@ -72,8 +72,8 @@ class Comparison(Workflow):
 
 
 async def main() -> None:
-    told = await Comparison(timeout=600).run(films=list(ENGINES))
-    print("The older director made:", told)
+    film = await Comparison(timeout=600).run(films=list(ENGINES))
+    print("The older director made:", film)
 
 
 asyncio.run(main())

@@ -157,7 +157,7 @@ class RetrievedNodes:
         self._embedding = array("f")
 
     def add(self, event: RetrievalRequested | PassagesInserted) -> None:
-        """Adds what an event of the request tells."""
+        """Adds the retrieval that an event of the request reports."""
         if isinstance(event, RetrievalRequested):
             self.hops.append({"query": event.text, "node_ids": []})
             self._embedding = event.query_embedding

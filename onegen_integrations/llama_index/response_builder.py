@@ -40,7 +40,7 @@ from onegen_model import (
 class ResponseBuilder:
     """One per request. Where passages are retrieved, only the answer is streamed as text.
 
-    `drops` tells which calls of tools do not reach the response.
+    `drops` decides which calls of tools do not reach the response.
     """
 
     parts: PartStream

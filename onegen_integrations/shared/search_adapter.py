@@ -10,11 +10,11 @@ from onegen_model import Query, ScoredPassage
 
 
 class SearchErrors:
-    """Why searches failed, for the requests whose events tell nothing of it.
+    """The reasons of failed searches, which the events of the requests do not hold.
 
-    A reason belongs to the very object of the query embedding, which the request's event
-    `RetrievalRequested` holds as well, and is forgotten with it. By its values it would be that of
-    another request with the same question.
+    The key of a reason is the object of the query embedding, which the event `RetrievalRequested`
+    of the request holds too; the reason is dropped with that object. Equal values would not do:
+    another request with the same question has an equal embedding.
     """
 
     def __init__(self) -> None:
