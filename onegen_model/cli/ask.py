@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.errors import InvalidInputError, OneGenError, PassageIndexError
+from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Finished
 from onegen_model.params import RetrievalParams, SamplingParams
 
@@ -113,6 +113,7 @@ def _read_questions() -> Iterator[str]:
 
 def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
     from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.retrieval.manifest import read_manifest
 
     sampling = SamplingParams(
         max_new_tokens=options.max_new_tokens,
@@ -127,19 +128,7 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
             "No index is given; expected one to search; add `--index DIR`, or `--retrieval never`"
         )
     if options.index is not None:
-        _require_index(Path(options.index))
+        read_manifest(Path(options.index))  # A wrong path is reported before the model is loaded.
     model = load_model(options.model, options.dtype)
     index = None if options.index is None else PassageIndex.load(model, options.index)
     return Session(model, index, open_display(as_json=options.json), sampling, retrieval)
-
-
-def _require_index(path: Path) -> None:
-    """Raise PassageIndexError for a wrong path before the model is loaded, which takes seconds."""
-    from onegen_model.retrieval.manifest import is_embedded
-
-    if not is_embedded(path):
-        what = f"{path} is not an index" if path.exists() else f"There is no index at {path}"
-        raise PassageIndexError(
-            f"{what}; expected a folder that `onegen index` or `onegen embed` has written; check "
-            "--index"
-        )

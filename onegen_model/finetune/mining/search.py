@@ -211,4 +211,5 @@ class _PassageEmbedder:
 
     def embed_passages(self, passages: Sequence[Passage], *, progress: bool = False) -> Vector:
         ids = [self.model.renderer.embed_ids(passage) for passage in passages]
-        return embed_ids(self.model.network, ids, progress=progress)
+        names = [f"passage {passage.id!r}" for passage in passages]
+        return embed_ids(self.model.network, ids, names=names, progress=progress)
