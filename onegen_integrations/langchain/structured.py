@@ -16,9 +16,10 @@ from langchain_core.runnables import Runnable, RunnableGenerator, RunnableMap, R
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
+from onegen_integrations.shared.structured_output import cut_output
 from onegen_integrations.shared.tool_choice import ToolChoice, normalise_choice
 from onegen_model import Grammar
-from onegen_model.errors import InvalidInputError, OneGenError
+from onegen_model.errors import InvalidInputError
 
 METHODS = ("json_schema", "function_calling", "json_mode")
 Schema = dict[str, Any] | type
@@ -128,8 +129,4 @@ async def _arequire_whole(messages: AsyncIterator[AIMessage]) -> AsyncIterator[A
 def _require_end(message: AIMessage) -> None:
     if message.response_metadata.get("finish_reason") == "length":
         usage = message.usage_metadata
-        written = f" after {usage['output_tokens']} tokens" if usage else ""
-        raise OneGenError(
-            f"The structured output was cut{written}; expected all of it within `max_tokens` and "
-            "the context; raise max_tokens, shorten the input, or ask for less"
-        )
+        raise cut_output(usage["output_tokens"] if usage else 0)
