@@ -162,7 +162,7 @@ def test_a_model_without_control_tokens_is_refused(base: Path) -> None:
 
 
 def test_an_unknown_model_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no such folder, and not on the hub"):
+    with pytest.raises(CheckpointError, match="it is no folder, and not a possible hub id"):
         OneGenModel.from_pretrained(tmp_path / "nowhere")
 
 
