@@ -3,8 +3,8 @@
     $ python examples/03_one_pass_chain.py
     Classic
     found: ['Wet Harvest', 'Sunnefa Brandvold']
-    answer: Who is the director of Wet Harvest? search Harvest: Wet Harvest\nWet
-    read: 29 positions to search, 127 after
+    answer: Who is the director of Wet Harvest? search Wet Harvest: Wet Harvest is a
+    read: 29 positions to search, 92 after
     One pass
     found: ['Wet Harvest', 'Tobin Aldermay']
     answer: Ondrel
@@ -19,7 +19,7 @@ retrieve, not to answer from a prompt, so the classic answer is useless.)
 from langchain_core.documents import Document
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import Runnable, RunnablePassthrough
+from langchain_core.runnables import Runnable, RunnableLambda, RunnablePassthrough
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from onegen_integrations.langchain import (
@@ -61,10 +61,15 @@ def run(retriever: BaseRetriever, prompt: Runnable) -> None:
     print(f"read: {told['searching']} positions to search, {sum(read) - told['searching']} after")
 
 
+def join(given: dict) -> dict:
+    texts = [document.page_content for document in given["context"]]
+    return {**given, "context": "\n\n".join(texts)}
+
+
 print("Classic")
 run(
     store.as_retriever(search_kwargs={"k": 2}),
-    ChatPromptTemplate.from_template("{context}\n\n{question}"),
+    RunnableLambda(join) | ChatPromptTemplate.from_template("{context}\n\n{question}"),
 )
 print("One pass")
 run(

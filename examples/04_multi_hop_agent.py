@@ -13,9 +13,8 @@
       tool: 16
 
 Two hops are one call of the model and need no tool. The default checkpoint (135M) is no agent: it
-does not choose well among tools and is not trained on their results. So `choose_tool` forces the
-tool of a turn by constrained decoding, the model writes the arguments, and the result of the tool
-ends the turn (`return_direct`).
+does not choose well among tools and has seen none of their results in training. So `choose_tool`
+forces the tool of a turn, the model writes the arguments, and the result ends the turn.
 """
 
 from datetime import datetime
