@@ -162,11 +162,18 @@ class SlotCache(Cache):
             tensor[target, :, start:stop] = tensor[source, :, start:stop]
 
     def swap(self, one: int, other: int, length: int) -> None:
-        """Exchange the first `length` positions of two slots."""
-        for tensor in self._tensors():
-            held = tensor[one, :, :length].clone()
-            tensor[one, :, :length] = tensor[other, :, :length]
-            tensor[other, :, :length] = held
+        """Exchange the first `length` positions of two slots.
+
+        All memory is taken before anything is written: a swap of some layers would mix two
+        requests.
+        """
+        pairs = [(t[one, :, :length], t[other, :, :length]) for t in self._tensors()]
+        kinds = {_kind(mine): mine for mine, _ in pairs}
+        held = {kind: torch.empty_like(mine) for kind, mine in kinds.items()}
+        for mine, theirs in pairs:
+            kept = held[_kind(mine)].copy_(mine)
+            mine.copy_(theirs)
+            theirs.copy_(kept)
 
     def clear(self, slot: int) -> None:
         """Overwrite a slot with zeros."""
@@ -175,6 +182,10 @@ class SlotCache(Cache):
 
     def _tensors(self) -> list[Tensor]:
         return [tensor for layer in self._slotted for tensor in layer.tensors]
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype, torch.device]:
+    return tensor.shape, tensor.dtype, tensor.device
 
 
 def consecutive(slots: list[int]) -> slice | None:

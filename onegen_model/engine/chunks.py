@@ -17,6 +17,12 @@ class Row:
     sampler: TokenSampler
     is_fresh: bool = False
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether request and slot agree on what was read, and there is something left to read."""
+        request = self.request
+        return self.slot.length == request.num_read and bool(request.unread)
+
 
 @dataclass(frozen=True, slots=True)
 class RowChunk:

@@ -62,6 +62,7 @@ class TokenSampler:
     def __init__(self, params: SamplingParams, constraint: TokenConstraint | None = None) -> None:
         self.constraint = constraint
         self._params = params
+        self._uniform: float | None = None
         self._random = torch.Generator()
         if params.seed is None:
             self._random.seed()
@@ -84,8 +85,15 @@ class TokenSampler:
         """One id of masked `logits` (vocabulary,)."""
         if self._params.temperature == 0:
             return logits.argmax()
-        uniform = torch.rand((), generator=self._random, dtype=torch.float64).item()
-        return draw(to_probabilities(logits, self._params), uniform)
+        if self._uniform is None:
+            self._uniform = torch.rand((), generator=self._random, dtype=torch.float64).item()
+        return draw(to_probabilities(logits, self._params), self._uniform)
+
+    def accept(self, token_id: int) -> None:
+        """`token_id` was written. Until then, a choice that is made again is the same."""
+        self._uniform = None
+        if self.constraint is not None:
+            self.constraint.accept(token_id)
 
 
 @dataclass(frozen=True, slots=True)

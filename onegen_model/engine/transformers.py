@@ -146,12 +146,18 @@ class TransformersEngine:
     def step(self) -> list[Event]:
         self.steps += 1
         rows = self._running()
-        for row in rows:
-            if row.is_fresh:
-                row.request.mark_reused(self._pool.extend(row.slot))
-                row.is_fresh = False
-        for group in plan_forwards(rows, self._max_chunk_tokens):
-            self._read(group)
+        try:
+            for row in rows:
+                if row.is_fresh:
+                    row.request.mark_reused(self._pool.extend(row.slot))
+                    row.is_fresh = False
+            for group in plan_forwards(rows, self._max_chunk_tokens):
+                self._read(group)
+        except BaseException as error:
+            for row in self._running():
+                if not row.is_sound:
+                    self._fail(row, _interrupted(error))
+            raise
         # An interrupt leaves the events where they are: the next step hands them out.
         events, self._events = self._events, []
         return events
@@ -234,8 +240,7 @@ class TransformersEngine:
         if isinstance(outcome, array):
             self._events += request.receive_query(outcome)
         else:
-            if row.sampler.constraint is not None:
-                row.sampler.constraint.accept(outcome)
+            row.sampler.accept(outcome)
             self._events += request.receive_token(outcome)
         if request.state is State.FINISHED:
             self._release(row)
@@ -258,6 +263,13 @@ class TransformersEngine:
     def _release(self, row: Row, *, keep: bool = True) -> None:
         del self._rows[row.request.id]
         self._pool.release(row.slot, keep=keep)
+
+
+def _interrupted(error: BaseException) -> EngineError:
+    return EngineError(
+        f"{type(error).__name__} came between a forward and its results; expected both; submit the "
+        "request again"
+    )
 
 
 def _not_finite(dtype: torch.dtype) -> EngineError:

@@ -1,6 +1,7 @@
 """Slots: who gets which, what is taken over, and what is evicted."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -213,3 +214,32 @@ def raising(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_a_swap_that_runs_out_of_memory_mixes_no_slots(
+    monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    cache = SlotCache(num_layers=2)
+    cache.resize(2, 64)
+    for slot in range(2):
+        for layer in range(2):
+            cache.place(make_placement([slot], [0], [3], CPU))
+            new = torch.full((1, 1, 3, 4), float(1 + slot))
+            cache.update(new, -new, layer)
+    calls = iter(range(100))
+
+    def scarce(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def make_or_fail(*args: Any, **kwargs: Any) -> torch.Tensor:
+            if next(calls) == failing:
+                raise torch.OutOfMemoryError("full")
+            return make(*args, **kwargs)
+
+        return make_or_fail
+
+    with monkeypatch.context() as patch, suppress(torch.OutOfMemoryError):
+        patch.setattr(torch.Tensor, "clone", scarce(torch.Tensor.clone))
+        patch.setattr(torch, "empty_like", scarce(torch.empty_like))
+        cache.swap(0, 1, 3)
+    found = {tensor[0, 0, 0, 0].abs().item() for layer in cache.layers for tensor in layer.tensors}
+    assert len(found) == 1

@@ -1,5 +1,6 @@
 """What the transformers engine does when a forward fails, and how it keeps to its memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from onegen_model.engine import forward
 from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.events import Finished
 from onegen_model.network import read
+from onegen_model.params import SamplingParams
+from onegen_model.request import Request, State
 from onegen_model.transcript.renderer import Renderer
 from tests.support.engines import QUESTIONS, Player, World, check_clean, written
 
@@ -113,6 +116,50 @@ def test_nothing_comes_after_the_end_of_an_interrupted_request(
     player.run()
     assert isinstance(player.events[0][-1], Finished)
     assert isinstance(player.events[1][-1], Finished)
+
+
+def test_an_interrupt_between_a_forward_and_its_results_stops_no_other_request(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TransformersEngine(tiny_network)
+    requests = [world.request(at, QUESTIONS[at], mode="never") for at in range(2)]
+    for request in requests:
+        engine.add(request)
+
+    def interrupt(*args: Any) -> Any:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Request, "receive_token", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    for _ in range(400):
+        engine.step()
+    assert [request.state for request in requests] == [State.FINISHED] * 2
+
+
+def test_a_choice_lost_with_a_failed_forward_is_made_again(
+    world: World, tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(fails: bool) -> list[int]:
+        engine = TransformersEngine(tiny_network)
+        choose, calls = engine.sampler, iter(range(1000))
+
+        def fail_late(logits: torch.Tensor, choices: Sequence[Any]) -> list[int | None]:
+            chosen = choose(logits, choices)
+            if fails and next(calls) in (0, 3):
+                raise torch.OutOfMemoryError("full")
+            return chosen
+
+        engine.sampler = fail_late  # type: ignore[assignment]
+        request = world.request(0, QUESTIONS[0], mode="never")
+        request.sampling = SamplingParams(temperature=1.5, seed=3, max_new_tokens=12)
+        engine.add(request)
+        while request.state is State.RUNNING:
+            engine.step()
+        return request.ids
+
+    assert answer(True) == answer(False)
 
 
 def test_logits_that_are_not_finite_fail_only_their_request(

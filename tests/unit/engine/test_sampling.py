@@ -143,10 +143,22 @@ def test_a_seed_is_a_stream_of_its_own() -> None:
         own = choice(temperature=1.0, seed=11)
         others = [choice(temperature=1.0, seed=mate) for mate in range(mates)]
         rows = logits.expand(1 + mates, -1)
-        return [chooser(rows, [*others, own])[-1] for _ in range(20)]
+        return [write(rows, [*others, own]) for _ in range(20)]
+
+    def write(rows: torch.Tensor, choices: list[Choice]) -> int | None:
+        chosen = chooser(rows, choices)
+        for one, token_id in zip(choices, chosen, strict=True):
+            assert token_id is not None
+            one.sampler.accept(token_id)
+        return chosen[-1]
 
     assert stream(0) == stream(3)
     assert len(set(stream(0))) > 3
+
+
+def test_a_choice_that_is_made_again_is_the_same() -> None:
+    logits, sampler = random_logits(2, 1, 50)[0], choice(temperature=1.0, seed=11).sampler
+    assert len({int(sampler.choose(logits)) for _ in range(9)}) == 1
 
 
 def test_without_a_seed_streams_differ() -> None:
