@@ -125,14 +125,12 @@ class Request:
         """The retrievals that the answer has made, those of its unfinished beginning included."""
         return self.prompt.retrievals + self.usage.retrievals
 
+    def _can_retrieve(self) -> bool:
+        return self.retrieval.mode != "never" and self.sampling.grammar is None
+
     def _may_retrieve(self) -> bool:
         room = self.max_context - len(self.ids) - 1 - len(self._control.empty_frame)
-        return (
-            self.retrieval.mode != "never"
-            and self.sampling.grammar is None
-            and self.hop < self.retrieval.max_retrievals
-            and room >= 1
-        )
+        return self._can_retrieve() and self.hop < self.retrieval.max_retrievals and room >= 1
 
     def start(self) -> list[Event]:
         """Write what is forced right after the prompt. Call once, before anything is read."""
@@ -141,14 +139,24 @@ class Request:
     def force(self, ids: Sequence[int]) -> None:
         """Have `ids` written next: behind the next event, and behind the passages of a query.
 
-        Forced tokens count against `max_new_tokens`, and end the request as sampled ones do.
+        Forced tokens count against `max_new_tokens`, and end the request as sampled ones do; so
+        does a query token for which a budget has nothing left. Ignored when it has finished.
         """
+        if self._control.query in ids and not self._can_retrieve():
+            raise InvalidInputError(
+                f"request {self.id}: a forced query token without retrieval; expected a retriever, "
+                'mode "auto" or "always", and no grammar; force other tokens'
+            )
         self._forced.extend(ids)
 
     def _write_forced(self) -> list[Event]:
         events: list[Event] = []
         while self._forced and self.state is State.RUNNING and not self.reads_query:
-            events += self._write(self._forced.popleft(), forced=True)
+            token_id = self._forced.popleft()
+            if token_id == self._control.query and not self._may_retrieve():
+                events.append(self.finish("length"))
+            else:
+                events += self._write(token_id, forced=True)
         return events
 
     def mark_reused(self, count: int) -> None:

@@ -186,3 +186,38 @@ def test_hops_count_from_zero() -> None:
         assert isinstance(event, RetrievalRequested)
         hops.append((event.hop, insert(request).hop))
     assert hops == [(0, 0), (1, 1), (2, 2)]
+
+
+# Forced tokens
+
+
+def test_a_query_token_is_not_forced_where_nothing_is_retrieved() -> None:
+    with pytest.raises(InvalidInputError, match="a forced query token without retrieval"):
+        make(mode="never").force([5, QUERY])
+
+
+def test_a_forced_query_token_beyond_the_retrievals_ends_the_request() -> None:
+    request = make(max_retrievals=1)
+    ask(request)
+    request.force([5, QUERY, 6])
+    _, token, end = request.insert([candidate("a", 5, 1.0)])
+    assert (token, type(end)) == (Token(0, 5, forced=True), Finished)
+    assert isinstance(end, Finished)
+    assert (end.reason, end.usage.retrievals) == ("length", 1)
+
+
+def test_a_forced_query_token_leaves_room_for_an_empty_frame() -> None:
+    request = make(max_context=8)
+    write(request, 5)
+    request.force([6, QUERY])
+    end = write(request, 5)[-1]
+    assert isinstance(end, Finished)
+    assert end.reason == "length"
+    assert len(request.ids) == 6
+
+
+def test_what_is_forced_on_a_finished_request_is_ignored() -> None:
+    request = make()
+    request.finish("cancelled")
+    request.force([5])
+    assert request.ids == [1, 1, 1]
