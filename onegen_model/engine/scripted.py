@@ -115,7 +115,9 @@ class ScriptedEngine:
 
     def insert(self, request_id: int, candidates: Sequence[Candidate]) -> list[Event]:
         """Answer a RetrievalRequested; the passages are read by the next steps."""
-        return self._find(request_id).insert(candidates)
+        events = self._find(request_id).insert(candidates)
+        self._forget_finished()
+        return events
 
     def finish(self, request_id: int, reason: FinishReason) -> Finished:
         """End a request from outside."""

@@ -13,18 +13,22 @@ for all requests; one thread at a time does so. Calls of `insert` and `finish` c
 and wait in `_commands` for the next run.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
 from onegen_model.engine.base import Sink, StepEngine
-from onegen_model.errors import EngineError, QueueFullError
+from onegen_model.errors import EngineError, InvalidInputError, QueueFullError
 from onegen_model.events import Event, Finished, FinishReason, RetrievalRequested, Token
 from onegen_model.inputs import Candidate
 from onegen_model.request import Request, State
+
+logger = logging.getLogger(__name__)
 
 MAX_QUEUE = 1024
 
@@ -76,11 +80,16 @@ class Scheduler:
     """Implements `engine.base.Engine`."""
 
     def __init__(self, engine: StepEngine, *, max_queue: int = MAX_QUEUE) -> None:
+        if max_queue < 1:
+            raise InvalidInputError(
+                f"max_queue={max_queue}; expected at least 1; requests pass through the queue"
+            )
         self._engine = engine
         self._max_queue = max_queue
         # Reentrant, because the garbage collector may cancel a request anywhere.
         self._lock = threading.RLock()
-        self._is_busy = False
+        # Stands for the call of `run_once` that is at work.
+        self._run: object | None = None
         self._can_step = False
         self._entries: dict[int, _Entry] = {}
         self._queue: deque[_Entry] = deque()
@@ -105,7 +114,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         can_admit = bool(self._queue) and self._engine.has_room
-        return not self._is_busy and (bool(self._commands) or can_admit or self._can_step)
+        return self._run is None and (bool(self._commands) or can_admit or self._can_step)
 
     def submit(self, request: Request, sink: Sink) -> None:
         entry = _Entry(request, sink)
@@ -126,11 +135,26 @@ class Scheduler:
 
     def run_once(self, is_served: Callable[[], bool]) -> bool:
         """Admit, run, deliver; False if another thread is at it or there is nothing to do."""
-        if not self._claim():
-            return False
+        run, has_run = object(), False
+        try:
+            # A command may arrive after `_work` has looked, from a caller that could not claim.
+            while (not has_run or self._commands) and self._claim(run):
+                has_run = True
+                self._work(is_served)
+                self._can_step = not self._engine.is_idle
+                self._run = None
+                is_served = _always
+        finally:
+            # Interrupts come with calls and loops: none can come in between here.
+            if self._run is run:
+                self._run = None
+        return has_run
+
+    def _work(self, is_served: Callable[[], bool]) -> None:
         try:
             self._obey()
-            self._admit()
+            if not is_served():
+                self._admit()
             if not (self._engine.is_idle or is_served()):
                 self._deliver(self._engine.step())
             self._obey()  # A stop string ends its request before it is read on.
@@ -139,57 +163,52 @@ class Scheduler:
         except BaseException:
             self._end_interrupted()
             raise
-        finally:
-            self._release()
-        if self._commands:  # Somebody asked while this thread was at work, and relies on it.
-            self.run_once(lambda: True)
-        return True
 
     def abandon(self, error: Exception) -> None:
         """In a forked child: end every request with `error`, whatever the parent was doing."""
         self._lock = threading.RLock()
         self._queue.clear()
         self._commands.clear()
-        self._is_busy = self._can_step = False
+        self._run, self._can_step = None, False
         for entry in list(self._entries.values()):
-            if entry.request.state is not State.FINISHED:
-                self._tell(entry, [entry.request.fail(error)])
+            self._end_without_engine(entry, "failed", error)
         self._entries.clear()
 
-    def _claim(self) -> bool:
+    def _claim(self, run: object) -> bool:
         with self._lock:
-            claimed = self.has_work
-            self._is_busy = self._is_busy or claimed
-            return claimed
-
-    def _release(self) -> None:
-        with self._lock:
-            self._can_step = not self._engine.is_idle
-            self._is_busy = False
+            if self.has_work:
+                self._run = run
+                self._can_step = True  # Until it is known, in case of an interrupt.
+            return self._run is run
 
     def _obey(self) -> None:
         """Do what was asked for from outside."""
         while self._commands:
-            command = self._commands.popleft()
-            entry = self._entries.get(command.request_id)
-            if entry is None:
-                continue
-            try:
-                if isinstance(command, _Finish):
-                    self._end(entry, command.reason, command.error)
-                elif entry.phase is Phase.AWAITING:
-                    self._tell(entry, self._engine.insert(entry.request.id, command.candidates))
-            except Exception as error:
-                self._end(entry, "failed", error)
-            except BaseException:
-                self._end(entry, "failed", _interrupted())
-                raise
+            # It is dropped when it is done: an interrupt before that repeats it, to no effect.
+            self._execute(self._commands[0])
+            self._commands.popleft()
+
+    def _execute(self, command: _Insert | _Finish) -> None:
+        entry = self._entries.get(command.request_id)
+        if entry is None:
+            return
+        try:
+            if isinstance(command, _Finish):
+                self._end(entry, command.reason, command.error)
+            elif entry.phase is Phase.AWAITING:
+                self._tell(entry, self._engine.insert(entry.request.id, command.candidates))
+        except Exception as error:
+            self._end(entry, "failed", error)
+        except BaseException:
+            self._end(entry, "failed", _interrupted())
+            raise
 
     def _admit(self) -> None:
         while self._queue and self._engine.has_room:
-            entry = self._queue.popleft()
-            entry.phase = Phase.RUNNING
+            entry = self._queue[0]
             try:
+                self._queue.popleft()
+                entry.phase = Phase.RUNNING
                 self._tell(entry, self._engine.add(entry.request))
             except Exception as error:
                 self._end(entry, "failed", error)
@@ -208,38 +227,54 @@ class Scheduler:
 
     def _tell(self, entry: _Entry, events: Sequence[Event]) -> None:
         entry.sink(events)
-        for event in events:
-            entry.num_tokens += isinstance(event, Token)
-            entry.num_queries += isinstance(event, RetrievalRequested)
         if events and isinstance(events[-1], Finished):
-            entry.phase = Phase.FINISHED
-            self._entries.pop(entry.request.id, None)
+            self._forget(entry)
         elif entry.request.state is State.AWAITING_PASSAGES:
             entry.phase = Phase.AWAITING
         else:
             entry.phase = Phase.RUNNING
+        # Last: an interrupt before this leaves an entry that is not whole.
+        for event in events:
+            entry.num_tokens += isinstance(event, Token)
+            entry.num_queries += isinstance(event, RetrievalRequested)
+
+    def _forget(self, entry: _Entry) -> None:
+        self._entries.pop(entry.request.id, None)
+        entry.phase = Phase.FINISHED
 
     def _end(self, entry: _Entry, reason: FinishReason, error: Exception | None = None) -> None:
         if entry.phase is Phase.FINISHED:
             return
-        request = entry.request
         if entry.phase is Phase.QUEUED:
-            with self._lock:
+            with self._lock, suppress(ValueError):  # An interrupted `_admit` has taken it out.
                 self._queue.remove(entry)
+            self._end_without_engine(entry, reason, error)
+            return
         try:
-            if entry.phase is Phase.QUEUED:
-                event = request.finish(reason)
-            else:
-                event = self._engine.finish(request.id, reason)
+            event = self._engine.finish(entry.request.id, reason)
         except Exception as refusal:
             # The engine never had it, has lost its last event, or is broken.
-            error = error or refusal
-            if request.state is State.FINISHED:
-                event = Finished(request.id, "failed", request.usage)
-            else:
-                event = request.finish("failed")
-        request.error = error or request.error
-        self._tell(entry, [event])
+            self._end_without_engine(entry, "failed", error or refusal)
+        else:
+            self._tell_end(entry, event, error)
+
+    def _end_without_engine(
+        self, entry: _Entry, reason: FinishReason, error: Exception | None
+    ) -> None:
+        request = entry.request
+        if request.state is State.FINISHED:  # Its last event is lost.
+            event = Finished(request.id, "failed", request.usage)
+        else:
+            event = request.finish(reason)
+        self._tell_end(entry, event, error)
+
+    def _tell_end(self, entry: _Entry, event: Finished, error: Exception | None) -> None:
+        entry.request.error = error or entry.request.error
+        try:
+            self._tell(entry, [event])
+        except Exception:
+            logger.exception("The sink of request %d refuses its end", event.request_id)
+            self._forget(entry)
 
     def _end_all(self, phase: Phase, error: Exception) -> None:
         for entry in [one for one in self._entries.values() if one.phase is phase]:
@@ -250,6 +285,10 @@ class Scheduler:
         for entry in list(self._entries.values()):
             if not entry.is_whole:
                 self._end(entry, "failed", _interrupted())
+
+
+def _always() -> bool:
+    return True
 
 
 def _interrupted() -> EngineError:

@@ -1,6 +1,5 @@
 """The events of one request on their way to its consumer: text is added, queries are formed."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -24,9 +23,8 @@ Consumer = Literal["thread", "task"]
 class EventStream:
     """Takes the raw events of a request; holds them for its one consumer.
 
-    `pending` are the events that the consumer has not had, `events` all so far. `query` is the
-    query that waits for an answer. A stream is not thread-safe in `take`; `pending` may be popped
-    meanwhile.
+    `events` are all events so far. `query` is the query that waits for an answer. One thread at a
+    time may call `take`; the consumer may call `next_event` meanwhile.
     """
 
     def __init__(
@@ -38,7 +36,7 @@ class EventStream:
         self.request = request
         self.retriever = retriever
         self.events: list[Event] = []
-        self.pending: deque[Event] = deque()
+        self._num_consumed = 0
         self.query: Query | None = None
         self.consumer: Consumer | None = None
         self.is_wanted = True
@@ -49,6 +47,17 @@ class EventStream:
     def _new_span(self) -> TextStream:
         tokenizer, roles = self._renderer.tokenizer, self._renderer.roles
         return TextStream(tokenizer, roles, self.request.sampling.stop)
+
+    @property
+    def has_event(self) -> bool:
+        """Whether the consumer has not had all events so far."""
+        return self._num_consumed < len(self.events)
+
+    def next_event(self) -> Event:
+        """The first event that the consumer has not had."""
+        event = self.events[self._num_consumed]
+        self._num_consumed += 1
+        return event
 
     @property
     def has_finished(self) -> bool:
@@ -66,11 +75,11 @@ class EventStream:
         return self._text.stopped and not self.has_finished
 
     def take(self, events: Sequence[Event]) -> None:
-        """Queue adjacent events of this request, in order."""
+        """Queue adjacent events of this request, in order; nothing comes after the last one."""
+        if self.has_finished:
+            return
         for event, after in zip(events, (*events[1:], None), strict=False):
-            complete = self._complete(event, ends=isinstance(after, Finished))
-            self.events.append(complete)
-            self.pending.append(complete)
+            self.events.append(self._complete(event, ends=isinstance(after, Finished)))
 
     def _complete(self, event: Event, *, ends: bool) -> Event:
         if isinstance(event, Token):
