@@ -1,6 +1,7 @@
 """The events of one question as they happen, for threads and for event loops."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import suppress
 from types import TracebackType
 
 from onegen_model.events import Event
@@ -27,9 +28,10 @@ class AnswerStream(Iterator[Event]):
 
     def close(self) -> None:
         """Cancel what has not finished."""
-        self._events.close()
-        # A generator that was never started runs no cleanup of its own.
+        # First of all: a generator that was never started runs no cleanup of its own.
         self._driver.cancel(self.handle)
+        with suppress(ValueError):  # Another thread is in it, and comes to the last event.
+            self._events.close()
 
     def __enter__(self) -> "AnswerStream":
         return self

@@ -1,15 +1,22 @@
 """Brings events to the consumers of an engine, in threads and in event loops.
 
-Whoever needs an event and finds none calls the engine's `run_once`, which works for all requests;
-the others wait. `_changed` guards the streams and is held for moments only, so that an event loop
-may take it too.
+A consumer that finds no event calls the engine's `run_once`, which works for all requests, or
+sleeps while another one does. `_lock` guards the streams and is held for moments only, so that an
+event loop may take it too.
+
+The garbage collector may cancel a request, and so wake consumers, at any point of any method: the
+lock is reentrant, and a consumer joins the sleepers before it looks for an event, not after it.
 """
 
 import asyncio
 import threading
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from queue import SimpleQueue
+from typing import TypeAlias
 
 from onegen_model.engine.base import Engine
 from onegen_model.events import Event, FinishReason, Query
@@ -20,18 +27,25 @@ from onegen_model.retrieval.protocol import Retriever
 # Streams whose queries go to their one retriever in one call.
 Batch = list[EventStream]
 
+# What a consumer sleeps on: a thread, or a task. Waking it before it sleeps is not lost.
+_Sleeper: TypeAlias = "SimpleQueue[None] | Future[None]"
+
 
 class Delivery:
     """All methods may be called from any thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # Reentrant, because the garbage collector may close a generator of ours anywhere.
-        self._changed = threading.Condition(threading.RLock())
-        self._awaiting: Batch = []
-        self._sleepers: dict[AbstractEventLoop, list[Future[None]]] = {}
-        self._stepping: set[AbstractEventLoop] = set()
         self._own = threading.local()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.RLock()
+        self._awaiting: Batch = []
+        self._sleepers: set[_Sleeper] = set()
+        self._stepping: set[AbstractEventLoop] = set()
+        # Not the executor of a loop: consumers that wait in its threads may hold all of them.
+        self._executor = ThreadPoolExecutor(1, "onegen-step")
 
     # From producers.
 
@@ -40,7 +54,7 @@ class Delivery:
         stream.take(events)
         if stream.has_stopped:
             self._engine.finish(stream.request.id, "stop")
-        with self._changed:
+        with self._lock:
             self._awaiting = [item for item in self._awaiting if item.awaits_answer]
             if stream.awaits_answer and stream not in self._awaiting:
                 self._awaiting.append(stream)
@@ -49,19 +63,16 @@ class Delivery:
 
     def insert(self, stream: EventStream, query: Query, candidates: Sequence[Candidate]) -> None:
         """Answer `query` of a request."""
-        if self._close_query(stream, query):
-            self._engine.insert(stream.request.id, candidates)
-            self._wake_consumers()
+        self._answer(stream, query, partial(self._engine.insert, stream.request.id, candidates))
 
     def fail(self, stream: EventStream, query: Query, error: Exception) -> None:
         """End the request because `query` has no answer."""
-        if self._close_query(stream, query):
-            self._engine.finish(stream.request.id, "failed", error)
-            self._wake_consumers()
+        end = partial(self._engine.finish, stream.request.id, "failed", error)
+        self._answer(stream, query, end)
 
     def put_back(self, batch: Batch) -> None:
         """Let somebody else make those retrievals of `batch` that have no answer."""
-        with self._changed:
+        with self._lock:
             left = [stream for stream in batch if stream.awaits_answer]
             if left:
                 self._awaiting += left
@@ -83,8 +94,7 @@ class Delivery:
 
     def abandon(self) -> None:
         """In a forked child: forget the locks and the waiting consumers of the parent."""
-        self._changed = threading.Condition(threading.RLock())
-        self._awaiting, self._sleepers, self._stepping = [], {}, set()
+        self._begin()
 
     # For consumers.
 
@@ -96,14 +106,17 @@ class Delivery:
         None when `until` holds before there is either.
         """
         while True:
-            with self._changed:
+            woken: SimpleQueue[None] = SimpleQueue()
+            with self._lock:
+                self._sleepers.add(woken)
                 found = self._look(streams, "thread")
                 if found or until():
+                    self._sleepers.discard(woken)
                     return found
-                if not self._engine.has_work:
-                    self._changed.wait()
-                    continue
-            self._run(lambda: any(stream.pending for stream in streams) or until())
+            if self._engine.has_work:
+                self._run(lambda: any(stream.has_event for stream in streams) or until())
+            else:
+                woken.get()
 
     async def await_(
         self, streams: Sequence[EventStream], until: Callable[[], bool] = lambda: False
@@ -111,19 +124,20 @@ class Delivery:
         """Like `wait`; neither blocks the event loop nor holds a thread of its executor."""
         loop = asyncio.get_running_loop()
         while True:
-            with self._changed:
+            woken = loop.create_future()
+            with self._lock:
+                self._sleepers.add(woken)
                 found = self._look(streams, "task")
                 if found or until():
+                    self._sleepers.discard(woken)
                     return found
                 self._queue_step(loop)
-                woken = loop.create_future()
-                self._sleepers.setdefault(loop, []).append(woken)
             await woken
 
     def _look(self, streams: Sequence[EventStream], consumer: Consumer) -> Event | Batch | None:
         for stream in streams:
-            if stream.pending:
-                return stream.pending.popleft()
+            if stream.has_event:
+                return stream.next_event()
         waiting = [stream for stream in self._awaiting if stream.awaits_answer]
         first = next((stream for stream in waiting if stream in streams), None)
         if first is None and self._engine.is_starved:
@@ -135,21 +149,24 @@ class Delivery:
         batch = [
             stream
             for stream in waiting
-            # A task needs a thread of the executor to answer, and consumers in threads may hold
-            # all of them: they must not depend on it.
+            # A thread must not depend on a task, whose event loop it may be blocking.
             if stream.retriever is first.retriever
             and (stream is first or consumer in ("thread", stream.consumer))
         ]
         self._awaiting = [stream for stream in waiting if stream not in batch]
         return batch
 
-    def _close_query(self, stream: EventStream, query: Query) -> bool:
-        """False when the query has been answered: a retrieval that was put back may be twice."""
-        with self._changed:
-            is_open = stream.query is query
-            if is_open:
-                stream.query = None
-            return is_open
+    def _answer(self, stream: EventStream, query: Query, tell: Callable[[], None]) -> None:
+        with self._lock:
+            if stream.query is not query:  # One that was put back may be answered twice.
+                return
+            stream.query = None
+        try:
+            tell()
+        except BaseException:
+            stream.query = query
+            raise
+        self._wake_consumers()
 
     def _run(self, is_served: Callable[[], bool]) -> None:
         was_running, self._own.is_running = getattr(self._own, "is_running", False), True
@@ -160,24 +177,29 @@ class Delivery:
             self._wake_consumers()
 
     def _wake_consumers(self) -> None:
-        with self._changed:
+        with self._lock:
             self._announce()
 
     def _queue_step(self, loop: AbstractEventLoop) -> None:
         if self._engine.has_work and loop not in self._stepping:
             # Claims the engine when it runs, not now: until then threads may step.
-            loop.run_in_executor(None, self._step_for, loop)
+            loop.run_in_executor(self._executor, self._step_for, loop)
             self._stepping.add(loop)
 
     def _step_for(self, loop: AbstractEventLoop) -> None:
-        with self._changed:
+        with self._lock:
             self._stepping.discard(loop)
         self._run(lambda: False)
 
     def _announce(self) -> None:
-        self._changed.notify_all()
-        sleepers, self._sleepers = self._sleepers, {}
-        for loop, futures in sleepers.items():
+        sleepers, self._sleepers = self._sleepers, set()
+        loops: dict[AbstractEventLoop, list[Future[None]]] = {}
+        for sleeper in sleepers:
+            if isinstance(sleeper, SimpleQueue):
+                sleeper.put(None)
+            else:
+                loops.setdefault(sleeper.get_loop(), []).append(sleeper)
+        for loop, futures in loops.items():
             with suppress(RuntimeError):  # The loop is closed, and its consumers are gone.
                 loop.call_soon_threadsafe(_wake, futures)
 

@@ -3,17 +3,14 @@
 import asyncio
 import os
 import weakref
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
 
 from onegen_model.engine.base import Engine, StepEngine
-from onegen_model.errors import (
-    EngineError,
-    InvalidInputError,
-    ProtocolError,
-)
+from onegen_model.errors import EngineError, InvalidInputError, ProtocolError, QueueFullError
 from onegen_model.events import Event, Finished
 from onegen_model.generation.delivery import Batch, Delivery
 from onegen_model.generation.handle import RequestHandle
@@ -23,10 +20,7 @@ from onegen_model.generation.stream import Consumer, EventStream
 from onegen_model.inputs import ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Request
-from onegen_model.retrieval.protocol import (
-    AnyRetriever,
-    require_retriever,
-)
+from onegen_model.retrieval.protocol import AnyRetriever, require_retriever
 from onegen_model.transcript.answer import Span
 from onegen_model.transcript.renderer import Renderer
 
@@ -60,7 +54,8 @@ class Driver:
         self._retrievals = Retrievals(self._delivery, renderer)
         self._renderer = renderer
         self._request_ids = count()
-        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        # By id: a WeakSet may not grow in one thread while another one reads it.
+        self._streams: weakref.WeakValueDictionary[int, EventStream] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed: Exception | None = None
         _drivers.add(self)
@@ -107,10 +102,13 @@ class Driver:
             retrieval=retrieval,
         )
         stream = EventStream(request, retriever, self._renderer)
-        self._engine.submit(request, partial(self._delivery.take, stream))
-        self._streams.add(stream)
         handle = RequestHandle(stream, self._renderer, tuple(opening))
         weakref.finalize(handle, self._delivery.end, [stream]).atexit = False
+        self._engine.submit(request, partial(self._delivery.take, stream))
+        self._streams[request.id] = stream
+        if self._closed is not None:  # It was closed meanwhile, and may not know this request.
+            self._delivery.end([stream], "failed", self._closed)
+            raise self._closed
         return handle
 
     def _require_ids(self, ids: Sequence[int]) -> None:
@@ -136,6 +134,20 @@ class Driver:
             if isinstance(found, list):
                 await self._retrievals.amake(found)
 
+    def when_room(self, submit: Callable[[], RequestHandle]) -> RequestHandle:
+        """The result of `submit`, called when there is room, and again if others were faster."""
+        while True:
+            self.wait_for_room()
+            with suppress(QueueFullError):
+                return submit()
+
+    async def awhen_room(self, submit: Callable[[], RequestHandle]) -> RequestHandle:
+        """Like `when_room`; `submit` is called in a thread, because it tokenises the prompt."""
+        while True:
+            await self.await_room()
+            with suppress(QueueFullError):
+                return await asyncio.to_thread(submit)
+
     def cancel(self, handle: RequestHandle) -> None:
         """End a request from anywhere; its consumer sees Finished("cancelled")."""
         self._delivery.end([handle.stream])
@@ -143,7 +155,8 @@ class Driver:
     def close(self, error: Exception) -> None:
         """End all requests with `error`, and raise it from `submit` from now on."""
         self._closed = error
-        self._delivery.end(list(self._streams), "failed", error)
+        streams = [ref() for ref in self._streams.valuerefs()]
+        self._delivery.end([stream for stream in streams if stream], "failed", error)
 
     def abandon(self, error: Exception) -> None:
         """`close` for a forked child, which has the parent's locks but not its threads."""

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 from onegen_model.errors import InvalidInputError, OneGenError, PassageTooLongError, RetrievalError
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.generation.delivery import Batch, Delivery
+from onegen_model.generation.stream import EventStream
 from onegen_model.inputs import Candidate
 from onegen_model.retrieval.protocol import (
-    AnyRetriever,
     AsyncRetriever,
     check_answers,
     select_passages,
@@ -18,6 +22,8 @@ from onegen_model.retrieval.protocol import (
 from onegen_model.transcript.renderer import Renderer
 
 logger = logging.getLogger(__name__)
+
+_Asked: TypeAlias = dict[EventStream, Query]
 
 
 class Retrievals:
@@ -28,6 +34,8 @@ class Retrievals:
     def __init__(self, delivery: Delivery, renderer: Renderer) -> None:
         self._delivery = delivery
         self._renderer = renderer
+        # Not the executor of a loop: requests that wait in its threads may hold all of them.
+        self._executor = ThreadPoolExecutor(thread_name_prefix="onegen-retrieve")
 
     def make(self, batch: Batch) -> None:
         """Ask on the caller's thread. An interrupt leaves what has no answer to others."""
@@ -44,48 +52,58 @@ class Retrievals:
             self._delivery.put_back(batch)
 
     def _attempt(self, batch: Batch) -> None:
-        retriever, queries = _call(batch)
+        if not (asked := _pairs(batch)):
+            return
+        retriever, queries = batch[0].retriever, list(asked.values())
         try:
             # An async retriever never comes here: `Driver.drive` refuses it.
             answers = check_answers(retriever.retrieve(queries), queries, retriever)  # type: ignore[union-attr]
         except Exception as error:
-            for alone in self._blame(batch, queries, error):
+            for alone in self._blame(asked, error):
                 self._attempt(alone)
         else:
-            self._accept(batch, queries, answers)
+            self._accept(asked, answers)
 
     async def _aattempt(self, batch: Batch) -> None:
-        retriever, queries = _call(batch)
+        retriever = batch[0].retriever
         if not isinstance(retriever, AsyncRetriever):
-            return await asyncio.to_thread(self._attempt, batch)
+            return await self._in_thread(self._attempt, batch)
+        if not (asked := _pairs(batch)):
+            return
+        queries = list(asked.values())
         try:
             answers = check_answers(await retriever.aretrieve(queries), queries, retriever)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                 raise
-            for alone in self._blame(batch, queries, error):
+            for alone in self._blame(asked, error):
                 await self._aattempt(alone)
         else:
             # Tokenising passages takes too long for an event loop.
-            await asyncio.to_thread(self._accept, batch, queries, answers)
+            await self._in_thread(self._accept, asked, answers)
 
-    def _blame(self, batch: Batch, queries: Sequence[Query], error: BaseException) -> list[Batch]:
+    async def _in_thread(self, job: Callable[..., None], *arguments: object) -> None:
+        call = partial(copy_context().run, job, *arguments)
+        await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _blame(self, asked: _Asked, error: BaseException) -> list[Batch]:
         """Fail a request that was asked for alone; return those to ask for alone otherwise."""
-        if len(batch) > 1:
-            return [[stream] for stream in batch]
+        if len(asked) > 1:
+            return [[stream] for stream in asked]
+        ((stream, query),) = asked.items()
         if not isinstance(error, OneGenError):
             cause = error
             error = RetrievalError(
-                f"{type(batch[0].retriever).__name__} raised {type(cause).__name__}: {cause}; "
+                f"{type(stream.retriever).__name__} raised {type(cause).__name__}: {cause}; "
                 "expected passages; see the cause"
             )
             error.__cause__ = cause
-        self._delivery.fail(batch[0], queries[0], error)
+        self._delivery.fail(stream, query, error)
         return []
 
-    def _accept(self, batch: Batch, queries: Sequence[Query], answers: Sequence[object]) -> None:
-        for stream, query, answer in zip(batch, queries, answers, strict=True):
+    def _accept(self, asked: _Asked, answers: Sequence[object]) -> None:
+        for (stream, query), answer in zip(asked.items(), answers, strict=True):
             try:
                 hits = select_passages(answer, query, stream.retriever)
                 candidates = to_candidates(hits, self._renderer)
@@ -134,7 +152,7 @@ def cut_passage(passage: Passage, renderer: Renderer) -> Passage:
     if len(title) > room // 2:
         passage = replace(passage, title=_decode(title[: room // 2], renderer))
     ids = renderer.text_ids(passage.text)
-    for length in range(room, 0, -1):
+    for length in range(min(room, len(ids)), 0, -1):
         short = replace(passage, text=_decode(ids[:length], renderer))
         if len(renderer.text_ids(renderer.template.passage_text(short))) <= room:
             return short
@@ -149,5 +167,7 @@ def _decode(ids: Sequence[int], renderer: Renderer) -> str:
     return text.rstrip("\ufffd")
 
 
-def _call(batch: Batch) -> tuple[AnyRetriever | None, list[Query]]:
-    return batch[0].retriever, [stream.query for stream in batch if stream.query is not None]
+def _pairs(batch: Batch) -> _Asked:
+    """The open queries of a batch; one that was put back may have been answered meanwhile."""
+    open_queries = ((stream, stream.query) for stream in batch)
+    return {stream: query for stream, query in open_queries if query is not None}
