@@ -15,7 +15,6 @@ from onegen_model.checkpoint.options import LoadOptions
 from onegen_model.checkpoint.pickling import PickledByName
 from onegen_model.checkpoint.unloading import UnloadedNetwork, free, unloaded
 from onegen_model.engine.base import Engine, StepEngine
-from onegen_model.errors import QueueFullError
 from onegen_model.events import Passage
 from onegen_model.generation.answer_stream import AnswerStream, AsyncAnswerStream
 from onegen_model.generation.driver import Driver
@@ -185,12 +184,7 @@ class OneGenModel(PickledByName):
         """Like `submit`, but waits for room in the queue, and never blocks the event loop."""
         # The first call builds the engine and checks the network, which takes seconds.
         driver = await asyncio.to_thread(lambda: self.driver)
-        while True:
-            await driver.await_room()
-            try:
-                return await asyncio.to_thread(self.submit, question, **options)
-            except QueueFullError:  # Another task was faster.
-                continue
+        return await driver.awhen_room(partial(self.submit, question, **options))
 
     @overload
     def generate(  # type: ignore[overload-overlap]
@@ -229,9 +223,9 @@ class OneGenModel(PickledByName):
         many, caught = as_batch(questions, return_exceptions)
         handles: list[RequestHandle | Exception] = []
         for question in many:
-            self.driver.wait_for_room()
             try:
-                handles.append(self.submit(question, **options))
+                submit = partial(self.submit, question, **options)
+                handles.append(self.driver.when_room(submit))
             except caught as error:
                 handles.append(error)
         with suppress(*caught):
@@ -285,8 +279,8 @@ class OneGenModel(PickledByName):
     def stream(self, question: Question, **options: Unpack[Options]) -> AnswerStream:
         """Events as they happen; closing the stream cancels the request."""
         check_options(options)
-        self.driver.wait_for_room()
-        return AnswerStream(self.driver, self.submit(question, **options))
+        handle = self.driver.when_room(partial(self.submit, question, **options))
+        return AnswerStream(self.driver, handle)
 
     def astream(self, question: Question, **options: Unpack[Options]) -> AsyncAnswerStream:
         """Like `stream`, for `async for`."""

@@ -124,6 +124,23 @@ async def test_the_first_question_of_a_loop_does_not_block_it(
     await asyncio.wait_for(asyncio.gather(*asking), 20)
 
 
+def test_a_queue_that_another_thread_has_filled_meanwhile_is_waited_for(
+    tiny_network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = Checkpoint(tiny_network, make_tokenizer(), CheckpointConfig(), "tiny")
+    model = OneGenModel(checkpoint, max_queue=1)
+    wait, others = model.driver.wait_for_room, [model.submit("Who?", sampling=SHORT)]
+
+    def wait_once() -> None:
+        wait()
+        if len(others) < 3:
+            others.append(model.submit("Why?", sampling=SHORT))
+
+    monkeypatch.setattr(model.driver, "wait_for_room", wait_once)
+    assert model.generate("Where?", sampling=SHORT).ids
+    assert list(model.stream("When?", sampling=SHORT))
+
+
 def in_child(job: Any) -> str:
     """What `job` returns, or the error that it raises, in a forked child of this process."""
     receive, send = os.pipe()
