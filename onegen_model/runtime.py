@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from onegen_model.engine.base import Engine, StepEngine
@@ -38,12 +39,13 @@ class Runtime:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._closed: Exception | None = None
+        _runtimes.add(self)
 
     @property
     def engine(self) -> Engine | StepEngine:
         """What computes the answers."""
-        self.require_own_process()
         with self._lock:
+            self.require_own_process()
             if self._engine is None:
                 constrain = GrammarCompiler.of(self._renderer)
                 self._engine = TransformersEngine(self._network, constrain=constrain)
@@ -52,8 +54,8 @@ class Runtime:
     @property
     def driver(self) -> Driver:
         """What brings requests to the engine, and queries to retrievers."""
-        engine = self.engine
         with self._lock:
+            engine = self.engine
             if self._driver is None:
                 self._driver = Driver(engine, self._renderer, max_queue=self._max_queue)
             return self._driver
@@ -75,20 +77,36 @@ class Runtime:
         The threads of torch and the state of a GPU do not survive a fork; a child that used them
         would hang. Raises the error of `close`, too.
         """
-        if self._closed is not None:
-            raise self._closed
-        mark_computing()
-        if os.getpid() == self._process:
-            return
-        require_own_threads()
-        if self._network.device.type != "cpu":
-            raise EngineError(
-                "This model was loaded on a GPU before the process was forked; expected a model of "
-                'the child\'s own; start workers by "spawn" and load it there'
-            )
-        self._process = os.getpid()
+        with self._lock:
+            if self._closed is not None:
+                raise self._closed
+            mark_computing()
+            if os.getpid() == self._process:
+                return
+            require_own_threads()
+            if self._network.device.type != "cpu":
+                raise EngineError(
+                    "This model was loaded on a GPU before the process was forked; expected a "
+                    'model of the child\'s own; start workers by "spawn" and load it there'
+                )
+            self._engine = self._driver = None
+            self._process = os.getpid()
+
+    def replace_lock(self) -> None:
+        """In a forked child: a thread of the parent may have held the lock for ever."""
         self._lock = threading.RLock()
-        self._engine = self._driver = None
+
+
+_runtimes: "weakref.WeakSet[Runtime]" = weakref.WeakSet()
+
+
+def _replace_locks() -> None:
+    for runtime in list(_runtimes):
+        runtime.replace_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_replace_locks)
 
 
 def end_ids(network: "PreTrainedModel") -> list[int]:
