@@ -13,7 +13,8 @@ from onegen_model.events import Event, Finished, FinishReason
 from onegen_model.inputs import Candidate
 from onegen_model.request import Request
 
-# Takes adjacent events of one request, in order; an exception of a sink ends its request.
+# Takes adjacent events of one request, in order; an exception of a sink ends its request. The end
+# comes in one call with the token that brought it: text that was held back goes with that token.
 Sink: TypeAlias = Callable[[Sequence[Event]], None]
 
 

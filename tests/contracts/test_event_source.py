@@ -1,7 +1,8 @@
 """What every `Engine` must do for a driver: a scheduler with lock steps, and one with a thread."""
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -71,6 +72,20 @@ def test_a_stop_string_ends_a_request(stage: Stage) -> None:
     assert (spans(events), reason(events)) == (["one "], "stop")
 
 
+def wait_in_the_engine(stage: Stage, written: int) -> threading.Event:
+    """An engine with a thread of its own runs ahead of its consumer: at most `written` tokens."""
+    go_on = threading.Event()
+    prompt = len(stage.renderer.question_ids("q"))
+
+    def wait(ids: Sequence[int]) -> int:
+        if len(ids) >= prompt + written:
+            assert go_on.wait(TIMEOUT)
+        return 0
+
+    stage.before_step = wait
+    return go_on
+
+
 def test_a_closed_stream_cancels_its_request(stage: Stage) -> None:
     handle = stage.submit("q", "a" * 200)
     events = stage.driver.drive(handle)
@@ -100,10 +115,12 @@ def test_a_late_answer_to_a_cancelled_request_is_ignored(stage: Stage) -> None:
 
 
 def test_closing_the_driver_ends_what_is_open_and_refuses_more(stage: Stage) -> None:
+    go_on = wait_in_the_engine(stage, 5)
     handle = stage.submit("q", "a" * 200)
     events = stage.driver.drive(handle)
     next(events)
     stage.driver.close(RuntimeError("unloaded"))
+    go_on.set()
     with pytest.raises(RuntimeError, match="unloaded"):
         list(events)
     with pytest.raises(RuntimeError, match="unloaded"):

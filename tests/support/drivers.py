@@ -83,7 +83,7 @@ class Stage:
     def script(self, ids: Sequence[int]) -> int:
         self.before_step(ids)
         frame_start, frame_end = self.renderer.empty_frame
-        prompt = next(prompt for prompt in self.lines if tuple(ids[: len(prompt)]) == prompt)
+        prompt = next(prompt for prompt in [*self.lines] if tuple(ids[: len(prompt)]) == prompt)
         num_written, inside = 0, False
         for token_id in ids[len(prompt) :]:
             inside = inside or token_id == frame_start

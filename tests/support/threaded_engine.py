@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from itertools import groupby
 
 from onegen_model.engine.base import Sink, StepEngine
 from onegen_model.events import Event, Finished, FinishReason
@@ -58,6 +59,12 @@ class ThreadedEngine:
         return False
 
     def abandon(self, error: Exception) -> None:
+        for request_id, sink in self._sinks.items():
+            request = self._requests[request_id]
+            if request.state is State.FINISHED:
+                sink([Finished(request_id, "failed", request.usage)])
+            else:
+                sink([request.fail(error)])
         self._sinks.clear()
 
     def _state(self, request_id: int) -> State:
@@ -72,7 +79,8 @@ class ThreadedEngine:
                 self._deliver(self._engine.step())
 
     def _deliver(self, events: Sequence[Event]) -> None:
-        for event in events:
-            self._sinks[event.request_id]([event])
-            if isinstance(event, Finished):
-                del self._sinks[event.request_id]
+        for request_id, group in groupby(events, key=lambda event: event.request_id):
+            together = list(group)
+            self._sinks[request_id](together)
+            if isinstance(together[-1], Finished):
+                del self._sinks[request_id], self._requests[request_id]
