@@ -1,4 +1,4 @@
-"""What one request tells the world, as values: frozen, comparable, JSON-able.
+"""Events of one request, and the plain data in them: frozen, comparable, JSON-able.
 
 Embeddings are `array('f')`: compact, and free of torch and numpy.
 """

@@ -1,4 +1,4 @@
-"""What a request is made of: ids with a meaning, where it starts, passages to insert."""
+"""Inputs of a request: ids with a meaning, its prompt, and passages to insert."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class ControlIds:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Where a request starts.
+    """The start of a request.
 
     `forced` is written right behind `ids`. `passage_ids` name the passages that `ids` hold already.
     Where `ids` end with an unfinished answer, `retrievals` is the number that it has made.

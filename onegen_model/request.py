@@ -2,7 +2,7 @@
 
 Rules:
 1. A query embedding exists only after the model has *read* the query token. What it predicts
-   while reading it is thrown away.
+   while reading it is discarded.
 2. A token is *sampled*, *forced* or *inserted*. Sampled and forced tokens are *written*: they are
    events and count against `max_new_tokens`. Inserted tokens are neither.
 3. Every budget is decided here and nowhere else.
@@ -36,7 +36,7 @@ ANSWER_RESERVE = 64
 
 
 class State(Enum):
-    """Where a request stands; see `TRANSITIONS`."""
+    """State of a request; see `TRANSITIONS`."""
 
     RUNNING = "running"
     AWAITING_PASSAGES = "awaiting passages"
@@ -230,7 +230,7 @@ class Request:
         """Put passages behind the query token, in this order, whole or not at all.
 
         What does not fit is dropped, lowest score first. With no candidate left an empty frame
-        stands in their place, because the prediction made at the query token is gone.
+        takes their place, because the prediction made at the query token is discarded.
         """
         budget = self.max_context - len(self.ids)
         left = self.sampling.max_new_tokens - self.usage.written

@@ -71,7 +71,7 @@ class Delivery:
         self._answer(stream, query, end)
 
     def put_back(self, batch: Batch) -> None:
-        """Let somebody else make those retrievals of `batch` that have no answer."""
+        """Offer those retrievals of `batch` that have no answer to all consumers again."""
         with self._lock:
             left = [stream for stream in batch if stream.awaits_answer]
             if left:
@@ -84,7 +84,7 @@ class Delivery:
         reason: FinishReason = "cancelled",
         error: Exception | None = None,
     ) -> None:
-        """End what has not finished, at once if nobody is working on the engine."""
+        """End what has not finished, at once if no thread is working on the engine."""
         unfinished = [stream for stream in streams if not stream.has_finished]
         for stream in unfinished:
             stream.is_wanted = False

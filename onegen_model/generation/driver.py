@@ -73,7 +73,7 @@ class Driver:
         retrieval: RetrievalParams = RetrievalParams(),  # noqa: B008 (frozen)
         opening: Sequence[Span] = (Span(),),
     ) -> RequestHandle:
-        """Queue a request; it advances as soon as anybody drives.
+        """Queue a request; it advances as soon as any request is driven.
 
         `prompt.question` is the query text of a retrieval before which nothing was written.
         `opening` is the text of the unfinished answer at the end of the prompt, cut where passages

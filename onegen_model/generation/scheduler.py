@@ -8,9 +8,9 @@ The life of a request:
     insert                  -> RUNNING    passages stand behind its query token
     end, finish, failure    -> FINISHED   its sink has Finished; the slot is free
 
-There is no thread here. Whoever needs an event calls `run_once`, which admits, runs and delivers
-for all requests; one thread at a time does so. Calls of `insert` and `finish` come from any thread
-and wait in `_commands` for the next run.
+The scheduler has no thread. A caller that needs an event calls `run_once`, which admits, runs and
+delivers for all requests; one thread at a time does so. Calls of `insert` and `finish` come
+from any thread and wait in `_commands` for the next run.
 """
 
 import logging
@@ -34,7 +34,7 @@ MAX_QUEUE = 1024
 
 
 class Phase(Enum):
-    """Where the scheduler has a request; see the top of the module."""
+    """Progress of a request in the scheduler; see the top of the module."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -134,7 +134,7 @@ class Scheduler:
         self._commands.append(_Finish(request_id, reason, error))
 
     def run_once(self, is_served: Callable[[], bool]) -> bool:
-        """Admit, run, deliver; False if another thread is at it or there is nothing to do."""
+        """Admit, run, deliver; False if another thread is working or there is nothing to do."""
         run, has_run = object(), False
         try:
             # A command may arrive after `_work` has looked, from a caller that could not claim.
@@ -182,7 +182,7 @@ class Scheduler:
             return self._run is run
 
     def _obey(self) -> None:
-        """Do what was asked for from outside."""
+        """Execute the commands of `insert` and `finish`."""
         while self._commands:
             # It is dropped when it is done: an interrupt before that repeats it, to no effect.
             self._execute(self._commands[0])

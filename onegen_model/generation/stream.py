@@ -66,7 +66,7 @@ class EventStream:
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether somebody still has to ask the retriever for this request."""
+        """Whether this request has a query that no retrieval has answered yet."""
         return self.query is not None and self.is_wanted and not self.has_finished
 
     @property

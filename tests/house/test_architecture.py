@@ -39,8 +39,7 @@ CORE = {
     "checkpoint": "errors files forking transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors forking generation transcript",
-    "model": "checkpoint engine.base events generation options params retrieval runtime "
-    "transcript",
+    "model": "checkpoint engine.base events generation options params retrieval runtime transcript",
     "finetune": "",
     "finetune.settings": "errors",
     "finetune.loss": "network",
