@@ -152,8 +152,7 @@ def open_text(conversation: Conversation, template: Template) -> str:
     Raises InvalidInputError for a complete answer.
     """
     text = conversation.opening[-1].text if conversation.opening else ""
-    _, start, answer = text.partition(template.answer_start)
-    if start and template.answer_end in answer:
+    if template.frame_state(text) == "closed":
         raise InvalidInputError(
             "The last message is an answer that is complete; expected something to answer; add a "
             "human message"
@@ -171,9 +170,7 @@ def _answer_text(block: Block, template: Template) -> str:
 
 def _framed(template: Template, answer: str) -> str:
     """The answer in its frame, which stays open for an empty one."""
-    if not answer:
-        return template.answer_start
-    return f"{template.answer_start} {answer}{template.answer_end}"
+    return template.framed(f" {answer}") if answer else template.answer_start
 
 
 def _query_line(block: Block, question: str) -> str:
