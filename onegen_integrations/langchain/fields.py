@@ -110,7 +110,6 @@ class RetrievalFields(BaseModel):
         )
         lookup = Lookup(
             search,
-            model,
             run,
             filter=called.get("filter", self.filter),
             skips_errors=skips_errors(called.get("on_retrieval_error", self.on_retrieval_error)),

@@ -5,7 +5,6 @@ their queries at once. What differs between them (the search, callbacks, what be
 a `Lookup`, which travels as the filter of their queries.
 """
 
-import asyncio
 import contextvars
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
-from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.search_adapter import SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import Query, ScoredPassage
@@ -68,7 +66,6 @@ class Lookup(Mapping[str, Any]):
     def __init__(
         self,
         search: Search,
-        model: SharedModel,
         run: Run | None = None,
         *,
         filter: object = None,
@@ -76,7 +73,6 @@ class Lookup(Mapping[str, Any]):
     ) -> None:
         self.errors: list[str] = []
         self._search = search
-        self._model = model
         self._run = run
         self._filter = filter
         self._skips_errors = skips_errors
@@ -105,8 +101,7 @@ class Lookup(Mapping[str, Any]):
             run = self._search_run(query)
             try:
                 await run.ainvoke(query.text, self._config(asynchronous=True))
-                # Counting the tokens of passages takes too long for an event loop.
-                await asyncio.to_thread(self._accept, query, run.hits)
+                self._accept(query, run.hits)
             except Exception as error:
                 self._fail(query, error)
         return self._repeat()
@@ -124,7 +119,7 @@ class Lookup(Mapping[str, Any]):
     def _accept(self, query: Query, hits: Sequence[Hit]) -> None:
         # A score that is not known is 0: among equals the core keeps the order.
         found = [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
-        self._outcome = usable_passages(found, self._model.model)
+        self._outcome = usable_passages(found)
         self._query = query
         self.errors.append("")
 

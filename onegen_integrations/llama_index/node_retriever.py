@@ -128,8 +128,7 @@ class NodeRetriever(SearchAdapter):
         nodes = self.source.select(await retriever.aretrieve(bundle), query)
         for postprocessor in self.source.postprocessors:
             nodes = await postprocessor.apostprocess_nodes(nodes, query_bundle=bundle)
-        # Counting the tokens of passages takes too long for an event loop.
-        return await asyncio.to_thread(self._to_hits, nodes, query)
+        return self._to_hits(nodes, query)
 
     def _ask(self, query: Query) -> tuple[QueryBundle, BaseRetriever]:
         bundle = QueryBundle(query_str=query.text, embedding=list(query.embedding))
@@ -139,7 +138,7 @@ class NodeRetriever(SearchAdapter):
         hits = [_to_hit(one) for one in nodes]
         if query.exclude and not any(hit.passage.text.strip() for hit in hits):
             return []  # What was not empty may be in the context already.
-        return usable_passages(hits, self.source.model.model)
+        return usable_passages(hits)
 
 
 class RetrievedNodes:

@@ -68,14 +68,17 @@ THIRD_PARTY = {
     "params": "",
     "request": "",
     "network": "torch transformers",
-    "transcript": "llguidance transformers",
+    "transcript": "llguidance semantic_text_splitter transformers",
     "engine.base": "",
     "engine.scripted": "",
     "generation": "transformers",
     "retrieval.protocol": "",
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
-ONLY_IN = {"faiss": {"retrieval.rows"}, "semantic_text_splitter": {"retrieval.documents"}}
+ONLY_IN = {
+    "faiss": {"retrieval.rows"},
+    "semantic_text_splitter": {"retrieval.documents", "transcript.passage_fit"},
+}
 NEVER_IN_CORE = (
     "benchmarks", "chromadb", "examples", "langchain", "llama_index", "onegen_integrations",
     "tests", "training",

@@ -71,7 +71,7 @@ def test_a_hit_longer_than_a_passage_is_cut_and_named(
     cut = context.partition("<paragraph>")[2].partition("</paragraph>")[0]
     assert cut.startswith("The mill of Brig turns.")
     assert script.count_tokens(cut) <= script.max_passage_tokens
-    assert any("Document 'long' is longer than the 64 tokens" in one for one in caplog.messages)
+    assert any("Passage 'long' is longer than 64 tokens" in one for one in caplog.messages)
 
 
 def test_hits_that_are_all_empty_are_one_error_that_names_them(llm: OneGenLLM) -> None:
