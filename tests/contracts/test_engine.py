@@ -254,7 +254,7 @@ def test_a_step_keeps_the_events_of_a_request_together(player: Player, world: Wo
             sum(isinstance(e, Token) for e in events if e.request_id == n) for n in order
         ]
         assert all(count <= 1 for count in per_request)
-        player._keep(events)
+        player.keep(events)
 
 
 def test_no_gradient_is_kept(player: Player, world: World, tiny_network: PreTrainedModel) -> None:
