@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from onegen_model.batches import batches_by_length
+from onegen_model.batches import BATCH_TOKENS, batches_by_length
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.retrieval.checks import by_id, require_text, unit_rows
@@ -22,12 +22,16 @@ from onegen_model.retrieval.corpus_writer import (
     require_same_corpus,
     withdraw_broken,
 )
-from onegen_model.retrieval.embedder import BATCH_TOKENS
 from onegen_model.retrieval.index import Embedder
 from onegen_model.retrieval.indexing import ShouldStop, is_hidden
-from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, damaged, read_manifest
-from onegen_model.retrieval.shards import (
+from onegen_model.retrieval.manifest import (
     DEFAULT_SHARD_SIZE,
+    EmbeddingSpec,
+    Manifest,
+    damaged,
+    read_manifest,
+)
+from onegen_model.retrieval.shards import (
     Shard,
     cut,
     find_missing,

@@ -21,10 +21,14 @@ from onegen_model.retrieval.checks import by_id, require_text, same_content, uni
 from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
 from onegen_model.retrieval.filters import filter_key
-from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, read_manifest
+from onegen_model.retrieval.manifest import (
+    DEFAULT_SHARD_SIZE,
+    EmbeddingSpec,
+    Manifest,
+    read_manifest,
+)
 from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
-from onegen_model.retrieval.shards import DEFAULT_SHARD_SIZE
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128

@@ -11,6 +11,7 @@ from onegen_model.files import is_staged
 from onegen_model.retrieval import corpus_v1
 
 MANIFEST = "manifest.json"
+DEFAULT_SHARD_SIZE = 2048  # passages
 PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
 VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")
 _FORMAT = "onegen-embedded-corpus"

@@ -161,7 +161,7 @@ def test_ctrl_c_says_how_to_go_on(
             lambda corpus: Failing(Bm25CandidateRetriever(corpus), 2),
         )
         assert main(command) == 130
-    assert "run the same command again to resume" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert main(command) == 0
     assert len(read(out)) == 10
 
