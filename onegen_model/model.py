@@ -140,7 +140,7 @@ class OneGenModel(PickledByName):
         return embed_ids(self.network, list(map(self.renderer.query_ids, questions)), names=names)
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of plain text: no control token, whatever the text says."""
+        """Ids of plain text; none of them is a control token."""
         return self.renderer.text_ids(text)
 
     def count_tokens(self, text: str) -> int:

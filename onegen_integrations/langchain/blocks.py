@@ -112,7 +112,7 @@ class MessageStream:
         return []
 
     def end_span(self) -> list[AIMessageChunk]:
-        """Chunks of what was held back, at the end of the written text."""
+        """Chunks of held text, at the end of the written text."""
         self._has_ended = True
         return self._show(self._parts.end_span())
 

@@ -15,7 +15,7 @@ _called: ContextVar[Mapping[str, Any] | None] = ContextVar("onegen_called", defa
 
 TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 _ALIASES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
-# Options of other models, with the values that ask for what this one does anyway.
+# Options of other models, with the values that change nothing here.
 _NEUTRAL: Mapping[str, Collection[object]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -42,7 +42,7 @@ def identity_of(source: object) -> str:
 
 
 def plain(value: Any) -> Any:
-    """`value` with a name in place of whatever is more than data, for comparing calls.
+    """`value` as plain data, with a name for each object, so that calls can be compared.
 
     The `repr` of a function holds an address, which another function may have later.
     """
@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 def read_options(called: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """The options of a call by their own names; raises InvalidInputError for an unknown one.
 
-    An option of another model passes if its value is None or asks for what is done anyway.
+    An option of another model is accepted if its value is None or changes nothing here.
     """
     options: dict[str, Any] = {}
     for alias, value in called.items():

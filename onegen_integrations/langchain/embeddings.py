@@ -1,6 +1,6 @@
 """LangChain's documents as passages and as embeddings.
 
-A document's `page_content` is both what is embedded and what is inserted into the context.
+A document's `page_content` is embedded, and it is inserted into the context.
 """
 
 import hashlib
@@ -79,7 +79,7 @@ def passage_id(document: Document) -> str:
 
 
 def to_passage(document: Document) -> Passage:
-    """The passage whose text is `page_content`, which is what was embedded.
+    """The passage whose text is `page_content`, which was embedded.
 
     The metadata's `title` becomes its title only if `page_content` begins with that line.
     """

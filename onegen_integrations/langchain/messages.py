@@ -177,7 +177,7 @@ def _query_line(block: Block, question: str) -> str:
     """The line before a retrieval for which the message has no text.
 
     A model that searches at once writes none, and its query is the question. Any other query is
-    the line itself, which somebody has taken out of the message.
+    the line itself, which was removed from the message.
     """
     if block.get("name") != RETRIEVE:
         raise InvalidInputError(
@@ -205,7 +205,7 @@ def count_prompt(
 ) -> int:
     """Tokens that the prompt of `messages` has, as `Usage.prompt` counts them.
 
-    Messages that are no conversation yet, because nobody asks, are counted beside a question.
+    Messages without a question are no conversation yet; they are counted together with one.
     """
     if not messages:
         return 0

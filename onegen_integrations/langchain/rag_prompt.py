@@ -71,7 +71,7 @@ class _RagPromptValue(ChatPromptValue):
 
 
 class _RagPrompt(RunnableLambda[Mapping[str, Any], ChatPromptValue]):
-    """Has what LangChain's constructors of chains ask of a prompt."""
+    """Has the attributes of a prompt that LangChain's constructors of chains need."""
 
     @property
     def input_variables(self) -> list[str]:
@@ -124,5 +124,5 @@ onegen_rag_prompt: RunnableLambda[Mapping[str, Any], ChatPromptValue] = _RagProm
 
 Documents of `OneGenRetriever`, in any order, are not read again: the chat model continues the run
 that found them, which this process remembers by the handle in their metadata. Other documents, or
-text that was made of them, are put in front of the question.
+their text, are put in front of the question.
 """

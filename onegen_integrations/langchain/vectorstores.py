@@ -132,7 +132,7 @@ class Search:
 
     @property
     def to_cosine(self) -> ToCosine | None:
-        """Converts a score of the source to a cosine; None where that is not known."""
+        """Converts a score of the source to a cosine; None if the conversion is unknown."""
         known = _known(self.source) if self.method in _SCORED else None
         return known.to_cosine(self.source) if known else None
 
@@ -240,7 +240,7 @@ def _require_dimension(found: int, expected: int, store: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a store; its dimension is 0 while it is empty."""
+    """Properties of a store; its dimension is 0 while it is empty."""
 
     to_cosine: Callable[[Any], ToCosine | None]
     dimension: Callable[[Any], int]

@@ -1,4 +1,4 @@
-"""A chat engine that retrieves inside its answers; each turn reads only what is new."""
+"""A chat engine that retrieves inside its answers; each turn reads only new tokens."""
 
 import asyncio
 import warnings
@@ -72,9 +72,9 @@ class OneGenChatEngine(BaseChatEngine):
         system_prompt: str | None = None,
         **options: Unpack[EngineOptions],
     ) -> "OneGenChatEngine":
-        """Without a `memory`, the engine remembers as many turns as leave room for the next.
+        """Without a `memory`, the engine keeps as many turns as leave room for the next one.
 
-        A warning says so where that is none.
+        It logs a warning if there is room for none.
         """
         answering = EngineSetup.over(index, llm, options)
         chosen = memory or _default_memory(answering, system_prompt or "")

@@ -82,7 +82,7 @@ def text_of(message: ChatMessage) -> str:
 
 
 def _segments(message: ChatMessage) -> tuple[Segment, ...]:
-    """The turn as it was written, while the message still says the same."""
+    """The turn as it was written, if the message was not changed."""
     if replay := _replay(message):
         return tuple(map(_to_segment, replay["segments"]))
     calls = (_call_text(name, arguments) for name, arguments in _calls(message))

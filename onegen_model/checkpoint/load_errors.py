@@ -31,11 +31,11 @@ _BY_PHRASE = (
 
 
 def refuse_foreign_code(folder: Path) -> None:
-    """Raises CheckpointError for a folder whose configuration asks for code of its own."""
+    """Raises CheckpointError for a folder whose configuration needs custom code."""
     for name in _CONFIGS:
         try:
             plain = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # Absent or damaged: the loader says so.
+        except (OSError, ValueError):  # Absent or damaged: the loader raises.
             continue
         if isinstance(plain, dict) and plain.get("auto_map"):
             raise CheckpointError(

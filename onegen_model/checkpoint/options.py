@@ -12,7 +12,7 @@ from onegen_model.errors import InvalidInputError
 Quantization = Literal["8bit", "4bit"]
 DeviceMap = str | Mapping[str, int | str]
 
-# Arguments of transformers that have an argument of ours, or that would run a checkpoint's code.
+# Arguments of transformers that an option replaces, or that would run a checkpoint's code.
 _OURS = {
     "config": "a folder with its own config.json",
     "device_map": "device_map",

@@ -65,7 +65,7 @@ def _less_memory(options: Namespace) -> str:
 
 
 def _explain_os_error(error: OSError) -> str:
-    """The one place where errors of the file system get the form of ours."""
+    """The text of an error of the file system, in the form of all errors."""
     reason = error.strerror or str(error)
     if error.filename is None:
         return f"The system reports: {reason}; expected no such error; solve it and try again"

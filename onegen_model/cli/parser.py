@@ -196,7 +196,7 @@ def _add_evaluate(commands: Any) -> None:
     add_evaluate(commands, model_options())
 
 
-# Name -> what `onegen --help` says of it, and the function that adds its parser.
+# Name -> its line in `onegen --help`, and the function that adds its parser.
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "index": ("read documents into an index", _add_index),
     "embed": ("embed a large corpus, shard by shard", _add_embed),

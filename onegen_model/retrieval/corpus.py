@@ -63,7 +63,7 @@ class EmbeddedCorpus:
         if manifest.shards is None:
             raise PassageIndexError(
                 f"The embedded corpus {path} is not finished; expected all of its shards; run the "
-                "same `onegen embed` again, which embeds what is missing"
+                "same `onegen embed` again, which embeds the rest"
             )
         return cls(path, manifest)
 

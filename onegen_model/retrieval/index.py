@@ -109,7 +109,7 @@ class PassageIndex:
             yield some, vectors.copy()
 
     def add(self, passages: Iterable[Passage], *, progress: bool = False) -> int:
-        """Embed what is new; returns how many passages that were.
+        """Embed new passages; returns their number.
 
         A known id with the same title and text is not embedded again (its metadata is replaced);
         with another title or text the passage is replaced. When embedding fails, the batches

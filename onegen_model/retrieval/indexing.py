@@ -1,6 +1,6 @@
 """Whole jobs: documents into an index, and passages into an embedded corpus.
 
-Both can be stopped and repeated: what is done is kept, and the same call continues.
+Both can be stopped and repeated: finished work is kept, and the same call continues.
 """
 
 import time
@@ -65,7 +65,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What became of an index of `passages` after `done` of `total` passages were looked at.
+    """The index holds `passages` passages after `done` of `total` given ones were processed.
 
     It is whole unless it was stopped.
     """
@@ -176,9 +176,9 @@ class IndexingJob:
     should_stop: ShouldStop | None = None
 
     def grow(self, reading: Reading, *, progress: bool | None = False) -> IndexReport:
-        """Embed and save what is new, then remove what the files read no longer hold.
+        """Embed and save new passages, then remove those that the files no longer hold.
 
-        Whatever ends it early, the passages done so far are saved.
+        After a stop or an error the passages done so far are saved.
         """
         passages, batch = reading.passages, self.options.batch
         done = embedded = removed = 0

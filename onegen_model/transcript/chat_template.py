@@ -28,7 +28,7 @@ RESPONSE_TAGS = ("<tool_response>", "</tool_response>")
 
 
 def sentinel(name: str) -> str:
-    """The string that stands for a content; `name` has lower-case letters and digits only."""
+    """The placeholder of a content; `name` has lower-case letters and digits only."""
     return f"\ue000{name}\ue001"
 
 
@@ -128,7 +128,7 @@ def _fold_all(turns: Sequence[Turn]) -> list[Turn]:
 def hide(value: Any, is_control: "re.Pattern[str]", found: dict[str, str]) -> Any:
     """`value` with a sentinel for each of its strings that holds a control token or a sentinel.
 
-    Adds to `found` what each sentinel stands for, as JSON shows it.
+    Adds to `found` the string of each sentinel, as JSON shows it.
     """
     if isinstance(value, Mapping):
         return {

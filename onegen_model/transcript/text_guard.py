@@ -127,7 +127,7 @@ class TextGuard:
         return ids, sorted(cuts)
 
     def _controls(self, token_id: int, text: str) -> bool:
-        """Whether an id is a control token, and not the one of an unknown character."""
+        """Whether an id is a control token, and not that of an unknown character."""
         if token_id == self._unknown != self._tokenizer.eos_token_id:
             return token_id in self.control_ids and text == self._spells.get(token_id)
         return token_id in self.control_ids

@@ -38,7 +38,7 @@ DESCRIPTIONS = ControlTokens(
 
 
 def add_control_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: ControlTokens) -> int:
-    """Add what is missing to the tokenizer; returns how many were new."""
+    """Add missing control tokens to the tokenizer; returns their number."""
     return tokenizer.add_special_tokens(
         {"extra_special_tokens": list(tokens)}, replace_extra_special_tokens=False
     )

@@ -137,7 +137,7 @@ def test_the_same_question_again_reads_only_what_it_writes(
     assert written(before) == written(after)
     assert first.ids == second.ids
     # The prompt and the forced [RQ] come from the cache except for its last id; so do the
-    # passages, and everything written behind them that stands there already.
+    # passages, and everything written behind them.
     assert counter.positions == second.usage.forwarded < second.usage.written + 2
     assert second.usage.reused > second.usage.prompt
     check_clean(tiny_network, world, second, after)

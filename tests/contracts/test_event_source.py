@@ -1,7 +1,8 @@
 """What every `Engine` must do for a driver: a scheduler with lock steps, and one with a thread."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -62,8 +63,8 @@ def test_threads_and_tasks_see_the_same_events(stage: Stage) -> None:
         found[9] = asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
     in_threads(*(lambda n=n: in_thread(n) for n in range(4)), in_loop)
-    told = [found[n] for n in range(4)] + found[9]
-    assert [spans(events) for events in told] == [TWO_HOPS.split("[RQ]")] * 8
+    reported = [found[n] for n in range(4)] + found[9]
+    assert [spans(events) for events in reported] == [TWO_HOPS.split("[RQ]")] * 8
 
 
 def test_a_stop_string_ends_a_request(stage: Stage) -> None:
@@ -100,6 +101,11 @@ def test_a_late_answer_to_a_cancelled_request_is_ignored(stage: Stage) -> None:
 
 
 def test_closing_the_driver_ends_what_is_open_and_refuses_more(stage: Stage) -> None:
+    def slowly(ids: Sequence[int]) -> int:
+        time.sleep(0.01)  # An engine with a thread of its own must not finish before `close`.
+        return 0
+
+    stage.before_step = slowly
     handle = stage.submit("q", "a" * 200)
     events = stage.driver.drive(handle)
     next(events)

@@ -32,7 +32,7 @@ def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:
 
 
 def answer_of(trace: Trace, frame: Frame | None) -> str:
-    """The text in the answer frame; without a frame, what was written last."""
+    """The text in the answer frame; without a frame, the text written last."""
     if frame is None:
         return trace.spans[-1].strip()
     return _template(frame).parse(trace.spans)[1]

@@ -43,9 +43,9 @@ class CollatorSettings:
     chunk_tokens: int = 2048
     """The most tokens of one forward pass, padding included; it changes speed and memory only."""
     seed: int = 0
-    """The seed of what is drawn."""
+    """The seed of all random choices."""
     on_truncation: Literal["error", "drop"] = "error"
-    """What happens to an example that is too long: an error, or it is left out and counted."""
+    """How an example that is too long is handled: as an error, or left out and counted."""
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):

@@ -51,7 +51,7 @@ class Transcripts:
         return TRANSCRIPT.read(plain[0])
 
 
-# Format -> what its lines have and those of the others have not.
+# Format -> sets of keys that only lines of this format have.
 _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
     "transcripts": (frozenset({"segments"}),),
     "published": (frozenset({"messages"}),),

@@ -45,7 +45,7 @@ class Expected:
 
 
 def problem_at(field: str, message: str) -> PydanticCustomError:
-    """An error to raise in a validator, of a field inside of what is validated."""
+    """The error of a field inside the validated value, to be raised in a validator."""
     return PydanticCustomError("at", message, {"field": field})
 
 
@@ -71,7 +71,8 @@ SomeText = Annotated[str, Strict(), AfterValidator(_not_blank), Expected("some t
 Name = Annotated[str, Strict(), BeforeValidator(_as_text), Expected("a text or a number")]
 
 
-# The default of a required field: checked like any value, it says what the field should be.
+# The default of a required field. It is checked like any value, so that the error names what is
+# expected.
 ABSENT: Any = None
 
 

@@ -68,7 +68,7 @@ def missing_passages(
 def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Subset:
     """The examples that a run can use; raises InvalidInputError for one that it cannot.
 
-    All examples are tokenised first: the number of steps depends on what is dropped, and an error
+    All examples are tokenised first: the number of steps depends on the dropped ones, and an error
     after hours of training would recur at the same example.
     """
     examples = data.examples.require_sound()

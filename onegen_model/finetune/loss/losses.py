@@ -39,7 +39,7 @@ class LossSettings:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Scalars. `total` is what is differentiated."""
+    """Scalars; the backward pass starts from `total`."""
 
     total: Tensor
     language_modeling: Tensor

@@ -1,4 +1,4 @@
-"""Checks of the batches that a run would be made of."""
+"""Checks of the batches of a run, before it starts."""
 
 import logging
 

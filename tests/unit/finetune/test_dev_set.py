@@ -141,7 +141,7 @@ def test_epochs_can_be_what_is_evaluated(base: Path, tmp_path: Path) -> None:
     assert len(dev_values(output)) == 2
 
 
-def test_development_passages_may_stand_in_a_file_of_their_own(base: Path, tmp_path: Path) -> None:
+def test_development_passages_may_have_their_own_file(base: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "dev_passages.jsonl"
     corpus.write_text(
         "".join(json.dumps({"id": i, "text": f"{i} lies on a hill"}) + "\n" for i in PASSAGES)

@@ -1,4 +1,4 @@
-"""Any number of threads and tasks on one driver: the same events, and nobody waits for others."""
+"""Any number of threads and tasks on one driver: the events stay the same, and none waits."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ def texts() -> list[str]:
 
 @pytest.fixture
 def alone(renderer: Renderer, texts: list[str]) -> list[list[Event]]:
-    """What each request of `texts` tells when it is the only one."""
+    """The events of each request of `texts` when it is the only one."""
     stage = Stage(renderer)
     return [
         anonymous(stage.driver.drive(stage.submit(f"q{i}", text, Library())))
