@@ -94,7 +94,7 @@ class RetrievalRequested:
 
 @dataclass(frozen=True, slots=True)
 class PassagesInserted:
-    """Passages were inserted into the context, in this order; `num_tokens` includes their frames."""
+    """Passages were inserted, in this order; `num_tokens` includes their frames."""
 
     request_id: int
     hop: int

@@ -30,12 +30,12 @@ _OF_THE_RUN = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_f
 
 
 def identity_of(source: object) -> str:
-    """A name that no other object has or will have; Python gives an `id` away again."""
+    """A name that no other object ever has; Python reuses an `id`."""
     if id(source) not in _identities:
         name = f"{type(source).__name__}-{uuid.uuid4().hex}"
         try:
             weakref.finalize(source, _identities.pop, id(source)).atexit = False
-        except TypeError:  # Its end cannot be noticed: another name each time.
+        except TypeError:  # It cannot be referenced weakly: a new name each time.
             return name
         _identities[id(source)] = name
     return _identities[id(source)]
@@ -85,7 +85,7 @@ def _refuse(name: str, value: object, known: Collection[str]) -> None:
 
 @contextmanager
 def calling(called: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, `called` are the options of the current call."""
+    """Context in which `called` are the options of the current call."""
     token = _called.set({name: called[name] for name in called.keys() - _OF_THE_RUN})
     try:
         yield

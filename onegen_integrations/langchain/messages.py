@@ -92,7 +92,7 @@ def _text_of(block: str | Mapping[str, Any]) -> str:
 
 
 def _segments(message: AIMessage, template: Template, question: str) -> tuple[Segment, ...]:
-    """What the model wrote and what was inserted, with the ids it was written in if known.
+    """Written and inserted text, with the written ids if they are known.
 
     `question` is the last text of the user before the message.
     """
@@ -139,7 +139,7 @@ def _pieces(
 
 
 def earlier_blocks(message: BaseMessage) -> list[Block]:
-    """The blocks of an unfinished turn at the end, which the model continues, but its answer."""
+    """The blocks of an unfinished turn at the end, without its answer."""
     if not isinstance(message, AIMessage) or isinstance(message.content, str):
         return []
     blocks = [dict(block) for block in message.content if isinstance(block, dict)]

@@ -60,7 +60,7 @@ def current_run(manager: BaseRunManager | None) -> Run | None:
 
 @contextmanager
 def entered(run: Run | None) -> Iterator[None]:
-    """Within it, `run` is the current one."""
+    """Context in which `run` is the current run."""
     token = _run.set(run)
     try:
         yield

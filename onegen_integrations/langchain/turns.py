@@ -1,8 +1,8 @@
 """Retrievals of requests: queries of the core, which LangChain traces as runs.
 
 Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
-their queries at once. What differs between them (the search, callbacks, what becomes of errors) is
-a `Lookup`, which travels as the filter of their queries.
+their queries at once. Their differences (the search, callbacks, the handling of errors) are in a
+`Lookup`, which is passed as the filter of their queries.
 """
 
 import contextvars
@@ -58,7 +58,7 @@ class _SearchRun(BaseRetriever):
 class Lookup(Mapping[str, Any]):
     """The retrievals of one request, and the filter of its queries.
 
-    `errors` has a text for each retrieval so far, empty where it went well. A query is searched
+    `errors` has a text for each retrieval so far, empty for a successful one. A query is searched
     once: when the driver asks again because another query of its batch failed, the outcome is
     repeated.
     """
@@ -85,7 +85,7 @@ class Lookup(Mapping[str, Any]):
         return _retriever_of(self._search.source)
 
     def look_up(self, query: Query) -> list[ScoredPassage]:
-        """What is inserted for `query`; raises a OneGenError."""
+        """The passages to insert for `query`; raises a OneGenError."""
         if query is not self._query:
             run = self._search_run(query)
             try:
@@ -117,7 +117,7 @@ class Lookup(Mapping[str, Any]):
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
     def _accept(self, query: Query, hits: Sequence[Hit]) -> None:
-        # A score that is not known is 0: among equals the core keeps the order.
+        # An unknown score is 0; the core keeps the order of equal scores.
         found = [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
         self._outcome = usable_passages(found)
         self._query = query
@@ -190,5 +190,5 @@ _retrievers: WeakValueDictionary[str, SourceRetriever] = WeakValueDictionary()
 
 
 def _retriever_of(source: object) -> SourceRetriever:
-    """One for all requests that search `source` at present."""
+    """The retriever of all requests that currently search `source`."""
     return _retrievers.setdefault(identity_of(source), SourceRetriever())

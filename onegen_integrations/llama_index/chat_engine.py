@@ -44,7 +44,7 @@ class TranscriptMemory(ChatMemoryBuffer):
 class OneGenChatEngine(BaseChatEngine):
     """A chat whose earlier turns are sent back with their passages, in their own tokens.
 
-    From a turn on that the memory has dropped or changed, the history is read again. The `sources`
+    If the memory has dropped or changed a turn, the history is read again from there. The `sources`
     of a streamed turn (one for each hop) are complete at its end.
     """
 
@@ -90,7 +90,7 @@ class OneGenChatEngine(BaseChatEngine):
         self._setup.llm.unload()
 
     def reset(self) -> None:
-        """Forgets the conversation."""
+        """Clear the conversation."""
         self._memory.reset()
 
     @checks(require_message)

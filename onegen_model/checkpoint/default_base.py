@@ -70,7 +70,7 @@ def file_sha256(path: Path) -> str:
 def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:
     """A plain Hugging Face folder, made by the first call and looked up by later ones.
 
-    A process that comes while another one converts waits for it. Raises CheckpointError.
+    A process waits while another one converts. Raises CheckpointError.
     """
     source = default_base_file() if path is None else path
     if not source.is_file():

@@ -9,7 +9,7 @@ from onegen_model.errors import CheckpointError, InvalidInputError
 _CONFIGS = ["*config.json"]
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
-# What went wrong and what to do, by the name of the hub client's error class.
+# The name of the hub client's error class -> the cause and the advice of our error.
 _CAUSES = {
     "HFValidationError": ("it is no folder, and not a possible hub id", "check the path"),
     "RepositoryNotFoundError": (

@@ -15,7 +15,7 @@ _REQUIRED = re.compile(
 )
 
 _MISFIT = "the weights do not fit the configuration: take both from one checkpoint"
-# What transformers, PEFT and torch write, and what to do about it.
+# Messages of transformers, PEFT and torch -> the advice of our error.
 _BY_PHRASE = (
     ("trust_remote_code", "it needs code of its own, which is never run: choose another"),
     (

@@ -46,7 +46,7 @@ _LINKING = ("[_CONTINUE_]", "[LK]", "[SE]")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published format. `tokens` are all that were added to its tokenizer.
+    """A published format. `tokens` were added to its tokenizer.
 
     `prompt` is what training put around a `{question}`. `obstacle` says why a checkpoint of this
     format cannot be used; it has no template then.

@@ -48,7 +48,7 @@ def _run(options: Namespace, load_model: LoadModel) -> int:
 
 
 def _explain(error: Exception, options: Namespace) -> str | None:
-    """What a user reads instead of a traceback; None for a bug."""
+    """The message in place of a traceback; None for a bug."""
     if isinstance(error, OneGenError):
         return str(error)
     if is_out_of_memory(error):

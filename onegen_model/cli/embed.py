@@ -70,7 +70,7 @@ def _use_own_device() -> None:
 
 
 def _report(report: CorpusReport, out: Path, worker: Worker, *, as_json: bool) -> None:
-    """`embedded` is what this process did."""
+    """`embedded` counts the passages of this process."""
     numbers = {
         "passages": report.passages,
         "shards": report.shards,

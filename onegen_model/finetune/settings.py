@@ -67,7 +67,7 @@ def build(cls: type[S], plain: object, where: str) -> S:
 
 
 def _line(problem: ErrorDetails, cls: type, where: str) -> str:
-    """One problem in our words; `where` names the file."""
+    """The line of one problem; `where` names the file."""
     *groups, key = ("", *problem["loc"])
     names = [str(name) for name in groups if name]
     group = ": ".join([where, *names])

@@ -23,8 +23,8 @@ _WRITERS = "PassageIndex.save, `onegen index` or `onegen embed`"
 class EmbeddingSpec:
     """How all vectors of a corpus are made; `stored_as` is their dtype on disk.
 
-    `dtype` is what the model computed in: None where it is unknown, as for an index, which may be
-    grown in one dtype after another.
+    `dtype` is that of the model; None if it is unknown, because an index may grow in several
+    dtypes.
     """
 
     fingerprint: str
@@ -81,7 +81,7 @@ class Manifest:
 
 
 def is_embedded(path: Path) -> bool:
-    """Whether a folder has a manifest of this library; the corpus may be unfinished, damaged or old."""
+    """Whether a folder has our manifest; the corpus may be unfinished, damaged or old."""
     try:
         plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

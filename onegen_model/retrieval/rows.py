@@ -40,8 +40,8 @@ class Rows:
     of the row's passage among the first `count` of `listed`. The rows of a passage adjoin.
 
     Deleted passages are listed in `dead` until there are many, because removing their rows copies
-    all others. Entries beyond `size` and `count`, and later positions in `position`, belong to later
-    states.
+    all others. Entries beyond `size` and `count`, and later positions in `position`, belong to
+    later states.
     """
 
     buffer: Floats

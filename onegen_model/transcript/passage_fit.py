@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 # A title takes at most half of a passage; the rest is left for its text.
 _TITLE_SHARE = 2
-# Texts beyond that many characters per token are not split: a book takes too long.
+# Longer texts, in characters per token, are cut first, because splitting a book takes long.
 _CHARACTERS = 32
 
 

@@ -30,8 +30,8 @@ NO_KEY = 0
 class CollatorSettings:
     """Settings of a `Collator`.
 
-    Nothing is ever cut, because a cut may take a retrieval token away: an example that is too
-    long, or holds a passage that is, is an error, or left out and counted.
+    Nothing is cut, because a cut may remove a retrieval token. An example that is too long, or
+    holds a passage that is too long, is an error, or is left out and counted.
     """
 
     __pydantic_config__ = CHECKED
@@ -220,10 +220,10 @@ def draw(queries: Sequence[PassageQuery], num_negatives: int, rng: random.Random
 def relations(
     queries: Sequence[PassageQuery], drawn: Draw, columns: Sequence[int]
 ) -> dict[str, Tensor]:
-    """How queries and the passages with the keys `columns` relate, see `Collator`.
+    """The relations of queries to the passages with the keys `columns`, see `Collator`.
 
-    A query for which no hard negative was drawn has all passages as its own negatives that are not
-    among its positives.
+    For a query without a drawn hard negative, all passages that are not its positives are
+    negatives.
     """
     index = {key: column for column, key in enumerate(columns)}
     positive_keys = [[content_key(positive) for positive in q.positives] for q in queries]

@@ -1,6 +1,6 @@
 """The files of the published OneGen data sets: train.jsonl and db.jsonl of all three tasks.
 
-A conversation becomes a TrainingExample, so that training sees what our inference writes:
+A conversation becomes a TrainingExample, so that training reads the same ids as inference:
 
 * the task's prompt around the question and the `</s>` at the end are removed;
 * `<paragraph>…</paragraph>` after a query token is the inserted passage, with the text of the file;

@@ -27,7 +27,7 @@ Format = Literal["transcripts", "published", "pairs"]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Metadata of a type: what a value that is refused should have been."""
+    """Metadata of a type: the expected value, for errors."""
 
     what: str
 
@@ -77,13 +77,13 @@ ABSENT: Any = None
 
 
 class Record(BaseModel):
-    """A record of which each field is checked, also one that is missing."""
+    """A record; each field is checked, a missing one as well."""
 
     model_config = ConfigDict(frozen=True, validate_default=True)
 
 
 class PassageRecord(Record):
-    """A passage of a corpus, or one inside of an example, where its id does not matter."""
+    """A passage of a corpus, or one inside an example, which needs no id."""
 
     text: SomeText = ABSENT
     title: Text = ""
@@ -110,7 +110,7 @@ class Shape(Generic[T]):
         return self.adapter.validate_python(plain)
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        """Everything that keeps a record from being read, unknown fields first."""
+        """All problems of a record, unknown fields first."""
         try:
             self.read(plain)
         except ValidationError as error:

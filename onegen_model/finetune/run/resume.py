@@ -1,4 +1,4 @@
-"""Checks before a run is resumed: what it was started with, and what it saved."""
+"""Checks before a run is resumed: its settings at the start, and its checkpoint."""
 
 import json
 from dataclasses import asdict
