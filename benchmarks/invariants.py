@@ -29,7 +29,7 @@ from onegen_model import (
     SamplingParams,
     Token,
 )
-from onegen_model.evaluation.ask.trace import written_spans
+from onegen_model.transcript.answer import written_spans
 from onegen_model.transcript.renderer import Rendered
 from onegen_model.transcript.template import Segment
 
@@ -107,7 +107,7 @@ def render_again(model: OneGenModel, record: Record) -> tuple[Rendered, bool] | 
 
     None where the written text has other ids when it is tokenised again.
     """
-    renderer, spans = model.renderer, written_spans(record.events)
+    renderer, spans = model.renderer, [one.text for one in written_spans(record.events)]
     if record.ids[-1] == renderer.query_id or any(
         tuple(renderer.text_ids(text)) != ids
         for text, ids in zip(spans, record.answer.written, strict=True)

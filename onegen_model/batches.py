@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+# Positions of one forward, padding included: small enough to stay in a CPU's caches.
+BATCH_TOKENS = 2048
+
 
 def batches_by_length(lengths: Sequence[int], positions: int) -> Iterator[list[int]]:
     """Indices into `lengths`, the longest first, equal lengths in their order.

@@ -1,12 +1,12 @@
-"""Every error a user can meet. Each says what happened, what was expected, and what to do."""
+"""All errors of the library. Each names what is wrong, what was expected, and what to do."""
 
 
 class OneGenError(Exception):
-    """Root of the family: `except OneGenError` catches whatever this library raises on purpose."""
+    """The base class of all errors that this library raises on purpose."""
 
 
 class InvalidInputError(OneGenError, ValueError):
-    """An argument, a question or a passage that cannot be used as it is."""
+    """An argument, a question or a passage cannot be used."""
 
 
 class PassageTooLongError(InvalidInputError):

@@ -40,10 +40,10 @@ class ScoredPassage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a retriever is asked: by vector, or by the text written before the query token.
+    """A query to a retriever: a vector, and the text written before the query token.
 
-    `exclude` are the ids of passages that stand in the context already. `question` is what the user
-    asked, and `hop` counts the retrievals of this answer from 0.
+    `exclude` are the ids of passages that the context holds already. `question` is the user's, and
+    `hop` counts the retrievals of this answer from 0.
     """
 
     embedding: "array[float]" = field(hash=False)
@@ -94,7 +94,7 @@ class RetrievalRequested:
 
 @dataclass(frozen=True, slots=True)
 class PassagesInserted:
-    """Passages now stand in the context, in this order; `num_tokens` includes their frames."""
+    """Passages were inserted, in this order; `num_tokens` includes their frames."""
 
     request_id: int
     hop: int

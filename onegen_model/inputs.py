@@ -1,4 +1,4 @@
-"""Inputs of a request: ids with a meaning, its prompt, and passages to insert."""
+"""Inputs of a request: control ids, its prompt, and passages to insert."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A retrieved passage with the ids that would stand for it in the context, frame included."""
+    """A retrieved passage with the ids that are inserted for it, frame included."""
 
     scored: ScoredPassage
     ids: tuple[int, ...]

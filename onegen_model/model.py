@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from onegen_model.batches import BATCH_TOKENS
 from onegen_model.checkpoint.loading import Checkpoint, load_checkpoint, save_checkpoint
 from onegen_model.checkpoint.options import LoadOptions
 from onegen_model.checkpoint.pickling import PickledByName
@@ -24,7 +25,7 @@ from onegen_model.generation.prompts import make_prompt, opening_spans
 from onegen_model.generation.scheduler import MAX_QUEUE
 from onegen_model.options import Options, as_batch, check_options, require_question
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
-from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
+from onegen_model.retrieval.embedder import embed_ids
 from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.runtime import Runtime, end_ids
 from onegen_model.transcript.answer import Answer
@@ -39,9 +40,8 @@ if TYPE_CHECKING:
 class OneGenModel(PickledByName):
     """A checkpoint, ready to use; safe to share between threads and event loops.
 
-    `engine` computes the answers; by default it is a `TransformersEngine` over the checkpoint's
-    network, made when first needed. At most `max_queue` requests wait for one of its slots. After a
-    fork the child needs a model of its own, unless torch has one thread.
+    `engine` computes the answers; by default a `TransformersEngine` is made when first needed. At
+    most `max_queue` requests wait. A forked child needs its own model, unless torch has one thread.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class OneGenModel(PickledByName):
         """float32 (n, dimension), L2-normalised; raises PassageTooLongError. `batch`: positions."""
         self._runtime.require_own_process()
         ids = list(map(self.renderer.embed_ids, passages))
-        names = [f"passage {passage.id!r}" for passage in passages]
+        names = [f"passage {one.id!r}" for one in passages]
         return embed_ids(self.network, ids, names=names, progress=progress, batch=batch)
 
     def embed_queries(self, questions: Sequence[str]) -> NDArray[np.float32]:
@@ -140,7 +140,7 @@ class OneGenModel(PickledByName):
         return embed_ids(self.network, list(map(self.renderer.query_ids, questions)), names=names)
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of plain text: no control token, whatever the text says."""
+        """Ids of plain text; none of them is a control token."""
         return self.renderer.text_ids(text)
 
     def count_tokens(self, text: str) -> int:

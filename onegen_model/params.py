@@ -10,7 +10,7 @@ from onegen_model.transcript.grammar import Grammar
 
 RetrievalMode = Literal["auto", "always", "never"]
 
-# What lies beyond these is 0 or infinite where logits are computed.
+# Values beyond these limits become 0 or infinite in the computation of logits.
 _LEAST, _MOST = 1e-30, 1e30
 
 

@@ -47,7 +47,7 @@ Block = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ToolRules:
-    """How calls of tools are read: `answered` ones are dropped, and what `max_calls` exceeds."""
+    """Rules for tool calls: `answered` calls and those beyond `max_calls` are dropped."""
 
     offers_tools: bool = False
     answered: AnsweredCalls = field(default_factory=AnsweredCalls)
@@ -90,7 +90,7 @@ class MessageStream:
 
     @property
     def only_repeats(self) -> bool:
-        """Whether the turn so far is nothing but calls that were answered before, and steps."""
+        """Whether the turn so far has only steps and calls that were answered before."""
         parts = self._parts
         is_unanswered = not (parts.answer or self._num_calls)
         return bool(self._num_repeated) and is_unanswered
@@ -112,15 +112,15 @@ class MessageStream:
         return []
 
     def end_span(self) -> list[AIMessageChunk]:
-        """Chunks of what was held back, at the end of the written text."""
+        """Chunks of held text, at the end of the written text."""
         self._has_ended = True
         return self._show(self._parts.end_span())
 
     def resume(self, opening: str = "", *, is_written: bool = True) -> None:
         """The model continues the turn behind `opening`, which is not shown.
 
-        With `is_written=False`, `opening` only makes what follows the answer: the model has not
-        read it.
+        With `is_written=False` the model has not read `opening`; it only marks the following text
+        as the answer.
         """
         self._has_ended = False
         self._is_bare = not is_written
@@ -212,7 +212,7 @@ class MessageStream:
         if isinstance(call, ToolCall):
             name, args = call.name, json.dumps(call.arguments, ensure_ascii=False)
         else:
-            # In its tags: LangChain would repair broken JSON, and the agent would call the rest.
+            # With tags: without them LangChain would repair the JSON, and the agent would run it.
             name, args = None, f"{_OPEN}\n{call.text}\n{_CLOSE}"
         chunk = tool_call_chunk(
             name=name, args=args, id=f"call_{uuid.uuid4().hex}", index=self._num_calls - 1
@@ -237,7 +237,7 @@ class MessageStream:
 
 
 def digest(text: str) -> str:
-    """A short hash, by which an edited text is found out."""
+    """A short hash, which shows whether a text was edited."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

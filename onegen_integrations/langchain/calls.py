@@ -15,7 +15,7 @@ _called: ContextVar[Mapping[str, Any] | None] = ContextVar("onegen_called", defa
 
 TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 _ALIASES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
-# Options of other models, with the values that ask for what this one does anyway.
+# Options of other models, with the values that change nothing here.
 _NEUTRAL: Mapping[str, Collection[object]] = {
     "n": (1,),
     "logprobs": (False,),
@@ -30,19 +30,19 @@ _OF_THE_RUN = {"tags", "metadata", "run_name", "run_id", "ls_structured_output_f
 
 
 def identity_of(source: object) -> str:
-    """A name that no other object has or will have; Python gives an `id` away again."""
+    """A name that no other object ever has; Python reuses an `id`."""
     if id(source) not in _identities:
         name = f"{type(source).__name__}-{uuid.uuid4().hex}"
         try:
             weakref.finalize(source, _identities.pop, id(source)).atexit = False
-        except TypeError:  # Its end cannot be noticed: another name each time.
+        except TypeError:  # It cannot be referenced weakly: a new name each time.
             return name
         _identities[id(source)] = name
     return _identities[id(source)]
 
 
 def plain(value: Any) -> Any:
-    """`value` with a name in place of whatever is more than data, for comparing calls.
+    """`value` as plain data, with a name for each object, so that calls can be compared.
 
     The `repr` of a function holds an address, which another function may have later.
     """
@@ -58,7 +58,7 @@ def plain(value: Any) -> Any:
 def read_options(called: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
     """The options of a call by their own names; raises InvalidInputError for an unknown one.
 
-    An option of another model passes if its value is None or asks for what is done anyway.
+    An option of another model is accepted if its value is None or changes nothing here.
     """
     options: dict[str, Any] = {}
     for alias, value in called.items():
@@ -85,7 +85,7 @@ def _refuse(name: str, value: object, known: Collection[str]) -> None:
 
 @contextmanager
 def calling(called: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, `called` are the options of the current call."""
+    """Context in which `called` are the options of the current call."""
     token = _called.set({name: called[name] for name in called.keys() - _OF_THE_RUN})
     try:
         yield

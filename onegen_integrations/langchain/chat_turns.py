@@ -68,7 +68,7 @@ class CallTools:
         return cls(allowed.tools, allowed.grammar, response, rules, uncalled)
 
     def may_retrieve(self, messages: Sequence[BaseMessage]) -> bool:
-        """Whether there is a place for passages: before structured output, never in a forced call.
+        """Whether passages may be inserted: before structured output, never in a forced call.
 
         Output behind an unfinished answer, which has its passages, begins at once.
         """
@@ -121,7 +121,7 @@ class ChatTurn:
         grammar = tools.forced or (tools.response if lookup is None else None)
         requested: Options = {**options, "sampling": replace(sampling, grammar=grammar)}
         if grammar:
-            # All that is written is parsed, and the turn that it follows is left alone.
+            # The whole text is parsed, and the earlier turn is not changed.
             shown = MessageStream(None, plain=True, tools=tools.rules)
             conversation = _on_a_new_line(conversation, template)
             return cls(conversation, requested, template, shown, lookup, tools, sampling)
@@ -181,7 +181,7 @@ class ChatTurn:
         self._continue_with_the_answer(None)
 
     def _continue_with_the_answer(self, grammar: Grammar | None) -> None:
-        """What was written stays; the model writes its answer and retrieves nothing more."""
+        """Keeps the written text; the model writes its answer without another retrieval."""
         frame = self.template.answer_start
         # JSON in the frame would be written as if it were the answer's text.
         self.messages.resume(frame, is_written=grammar is None)

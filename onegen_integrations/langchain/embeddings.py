@@ -1,6 +1,6 @@
 """LangChain's documents as passages and as embeddings.
 
-A document's `page_content` is both what is embedded and what is inserted into the context.
+A document's `page_content` is embedded, and it is inserted into the context.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ from onegen_model import Passage, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
 _HANDLE = "\0onegen:"
-# Of the process and not of one object: a store may hold a copy of the embeddings.
+# Global, because a store may hold a copy of the embeddings.
 _vectors: dict[str, list[float]] = {}
 
 
 class OneGenEmbeddings(EmbeddingFields, Embeddings):
     """Embeds documents as passages and queries as a question that retrieves at once.
 
-    A document is bare text. Its title belongs into the first line, `"title\\ntext"`, which is how
+    A document is bare text. Its title is the first line, `"title\\ntext"`, which is how
     a passage with a title is rendered, so that both have the same embedding. A document longer
     than `max_passage_tokens` is refused, not cut. With `length_function=embeddings.count_tokens`
     LangChain's splitters count as the model does, up to a few tokens where they join pieces.
@@ -79,7 +79,7 @@ def passage_id(document: Document) -> str:
 
 
 def to_passage(document: Document) -> Passage:
-    """The passage whose text is `page_content`, which is what was embedded.
+    """The passage whose text is `page_content`, which was embedded.
 
     The metadata's `title` becomes its title only if `page_content` begins with that line.
     """

@@ -1,4 +1,4 @@
-"""Fields that several components have in common, and what they mean to the core."""
+"""Fields that several components share, and their translation for the core."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ class NamedModelFields(ModelFields):
 
 
 class RetrievalFields(BaseModel):
-    """What is searched, when, and how much of it is read; options of a call take precedence.
+    """The source that is searched, when, and how much is read; options of a call take precedence.
 
     `vectorstore` is searched with the query embedding that the model computes while it writes,
     `retriever` with the text before it (a VectorStoreRetriever: with the embedding, like its
@@ -79,7 +79,7 @@ class RetrievalFields(BaseModel):
 
     @property
     def source(self) -> VectorStore | BaseRetriever | None:
-        """What is searched."""
+        """The source that is searched."""
         return self.vectorstore if self.retriever is None else self.retriever
 
     def is_searching(self, called: Mapping[str, Any]) -> bool:
@@ -110,7 +110,6 @@ class RetrievalFields(BaseModel):
         )
         lookup = Lookup(
             search,
-            model,
             run,
             filter=called.get("filter", self.filter),
             skips_errors=skips_errors(called.get("on_retrieval_error", self.on_retrieval_error)),

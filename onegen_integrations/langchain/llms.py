@@ -52,7 +52,7 @@ class _Text:
 
 
 class OneGenLLM(WritingFields, BaseLLM):
-    """Writes the answer as text; with a `vectorstore` (or a `retriever`) it retrieves meanwhile.
+    """Writes the answer as text and, with a `vectorstore` or a `retriever`, searches while writing.
 
     With something to search, only the answer is returned and streamed, not the steps to it.
     """

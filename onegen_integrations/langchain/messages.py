@@ -92,7 +92,7 @@ def _text_of(block: str | Mapping[str, Any]) -> str:
 
 
 def _segments(message: AIMessage, template: Template, question: str) -> tuple[Segment, ...]:
-    """What the model wrote and what was inserted, with the ids it was written in if known.
+    """Written and inserted text, with the written ids if they are known.
 
     `question` is the last text of the user before the message.
     """
@@ -139,7 +139,7 @@ def _pieces(
 
 
 def earlier_blocks(message: BaseMessage) -> list[Block]:
-    """The blocks of an unfinished turn at the end, which the model continues, but its answer."""
+    """The blocks of an unfinished turn at the end, without its answer."""
     if not isinstance(message, AIMessage) or isinstance(message.content, str):
         return []
     blocks = [dict(block) for block in message.content if isinstance(block, dict)]
@@ -152,8 +152,7 @@ def open_text(conversation: Conversation, template: Template) -> str:
     Raises InvalidInputError for a complete answer.
     """
     text = conversation.opening[-1].text if conversation.opening else ""
-    _, start, answer = text.partition(template.answer_start)
-    if start and template.answer_end in answer:
+    if template.frame_state(text) == "closed":
         raise InvalidInputError(
             "The last message is an answer that is complete; expected something to answer; add a "
             "human message"
@@ -171,16 +170,14 @@ def _answer_text(block: Block, template: Template) -> str:
 
 def _framed(template: Template, answer: str) -> str:
     """The answer in its frame, which stays open for an empty one."""
-    if not answer:
-        return template.answer_start
-    return f"{template.answer_start} {answer}{template.answer_end}"
+    return template.framed(f" {answer}") if answer else template.answer_start
 
 
 def _query_line(block: Block, question: str) -> str:
     """The line before a retrieval for which the message has no text.
 
     A model that searches at once writes none, and its query is the question. Any other query is
-    the line itself, which somebody has taken out of the message.
+    the line itself, which was removed from the message.
     """
     if block.get("name") != RETRIEVE:
         raise InvalidInputError(
@@ -208,7 +205,7 @@ def count_prompt(
 ) -> int:
     """Tokens that the prompt of `messages` has, as `Usage.prompt` counts them.
 
-    Messages that are no conversation yet, because nobody asks, are counted beside a question.
+    Messages without a question are no conversation yet; they are counted together with one.
     """
     if not messages:
         return 0

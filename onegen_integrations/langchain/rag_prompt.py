@@ -21,7 +21,7 @@ _MAX_RUNS = 1024
 
 @dataclass(frozen=True, slots=True)
 class RetrievalRun:
-    """What the model wrote and retrieved for a question: `blocks`, and its ids of each span."""
+    """The written and retrieved blocks of a question, and the ids of each span."""
 
     question: str
     blocks: Sequence[Block]
@@ -71,7 +71,7 @@ class _RagPromptValue(ChatPromptValue):
 
 
 class _RagPrompt(RunnableLambda[Mapping[str, Any], ChatPromptValue]):
-    """Has what LangChain's constructors of chains ask of a prompt."""
+    """Has the attributes of a prompt that LangChain's constructors of chains need."""
 
     @property
     def input_variables(self) -> list[str]:
@@ -102,7 +102,7 @@ def _question(given: Mapping[str, Any]) -> str:
 
 
 def _find_run(question: str, context: Any) -> RetrievalRun | None:
-    """The run that found all of `context`, if it holds what that run found and nothing else."""
+    """The run whose documents are exactly `context`, if there is one."""
     if isinstance(context, str) or not all(isinstance(one, Document) for one in context):
         return None
     handles = {one.metadata.get(RUN) for one in context}
@@ -124,5 +124,5 @@ onegen_rag_prompt: RunnableLambda[Mapping[str, Any], ChatPromptValue] = _RagProm
 
 Documents of `OneGenRetriever`, in any order, are not read again: the chat model continues the run
 that found them, which this process remembers by the handle in their metadata. Other documents, or
-text that was made of them, are put in front of the question.
+their text, are put in front of the question.
 """

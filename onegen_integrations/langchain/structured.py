@@ -81,7 +81,7 @@ def structured(
             return bound, PydanticToolsParser(tools=[model_class], first_tool_only=True)
         name = tool["function"]["name"]
         return bound, JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-    # In JSON mode too: a schema that is known can be enforced.
+    # In JSON mode too, because a known schema can be enforced.
     described = {"name": "answer", "schema": _to_schema(schema)}
     response_format = {"type": "json_schema", "json_schema": described}
     bound = model.bind(response_format=response_format, **about)

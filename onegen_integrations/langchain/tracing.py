@@ -21,7 +21,7 @@ from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 
-# Rows of the engine's batch: more calls at once would only wait, each in a thread of its own.
+# Rows of the engine's batch: each further call would only wait, in one more thread.
 MAX_ROWS = 64
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def current_run(manager: BaseRunManager | None) -> Run | None:
 
 @contextmanager
 def entered(run: Run | None) -> Iterator[None]:
-    """Within it, `run` is the current one."""
+    """Context in which `run` is the current run."""
     token = _run.set(run)
     try:
         yield

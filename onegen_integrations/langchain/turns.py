@@ -1,11 +1,10 @@
 """Retrievals of requests: queries of the core, which LangChain traces as runs.
 
 Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
-their queries at once. What differs between them (the search, callbacks, what becomes of errors) is
-a `Lookup`, which travels as the filter of their queries.
+their queries at once. Their differences (the search, callbacks, the handling of errors) are in a
+`Lookup`, which is passed as the filter of their queries.
 """
 
-import asyncio
 import contextvars
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,6 @@ from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
-from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.search_adapter import SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import Query, ScoredPassage
@@ -60,7 +58,7 @@ class _SearchRun(BaseRetriever):
 class Lookup(Mapping[str, Any]):
     """The retrievals of one request, and the filter of its queries.
 
-    `errors` has a text for each retrieval so far, empty where it went well. A query is searched
+    `errors` has a text for each retrieval so far, empty for a successful one. A query is searched
     once: when the driver asks again because another query of its batch failed, the outcome is
     repeated.
     """
@@ -68,7 +66,6 @@ class Lookup(Mapping[str, Any]):
     def __init__(
         self,
         search: Search,
-        model: SharedModel,
         run: Run | None = None,
         *,
         filter: object = None,
@@ -76,7 +73,6 @@ class Lookup(Mapping[str, Any]):
     ) -> None:
         self.errors: list[str] = []
         self._search = search
-        self._model = model
         self._run = run
         self._filter = filter
         self._skips_errors = skips_errors
@@ -89,7 +85,7 @@ class Lookup(Mapping[str, Any]):
         return _retriever_of(self._search.source)
 
     def look_up(self, query: Query) -> list[ScoredPassage]:
-        """What is inserted for `query`; raises a OneGenError."""
+        """The passages to insert for `query`; raises a OneGenError."""
         if query is not self._query:
             run = self._search_run(query)
             try:
@@ -105,8 +101,7 @@ class Lookup(Mapping[str, Any]):
             run = self._search_run(query)
             try:
                 await run.ainvoke(query.text, self._config(asynchronous=True))
-                # Counting the tokens of passages takes too long for an event loop.
-                await asyncio.to_thread(self._accept, query, run.hits)
+                self._accept(query, run.hits)
             except Exception as error:
                 self._fail(query, error)
         return self._repeat()
@@ -122,9 +117,9 @@ class Lookup(Mapping[str, Any]):
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
     def _accept(self, query: Query, hits: Sequence[Hit]) -> None:
-        # A score that is not known is 0: among equals the core keeps the order.
+        # An unknown score is 0; the core keeps the order of equal scores.
         found = [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
-        self._outcome = usable_passages(found, self._model.model)
+        self._outcome = usable_passages(found)
         self._query = query
         self.errors.append("")
 
@@ -195,5 +190,5 @@ _retrievers: WeakValueDictionary[str, SourceRetriever] = WeakValueDictionary()
 
 
 def _retriever_of(source: object) -> SourceRetriever:
-    """One for all requests that search `source` at present."""
+    """The retriever of all requests that currently search `source`."""
     return _retrievers.setdefault(identity_of(source), SourceRetriever())

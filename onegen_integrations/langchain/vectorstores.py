@@ -4,8 +4,8 @@ A vector store is asked by the first of these that it offers: its vector search 
 vector search, its text search with a handle of OneGenEmbeddings. A retriever that is more than a
 vector store is asked with the text before the query token.
 
-A score means something else in each store and metric. Here it is the cosine of unit vectors, or
-None where it is not known.
+The meaning of a score depends on store and metric. Here it is the cosine of unit vectors, or None
+if that is unknown.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,8 +59,8 @@ def open_search(
 ) -> "Search":
     """One search over `source`; raises InvalidInputError if it cannot be searched.
 
-    `search_kwargs` go to the store as they are and take precedence over those of a
-    VectorStoreRetriever, but for two: `score_threshold` is the least cosine, and `k` becomes
+    `search_kwargs` are passed to the store and take precedence over those of a
+    VectorStoreRetriever, with two exceptions: `score_threshold` is the least cosine, and `k` is
     `Search.k` alone, because each query has its own `top_k`. A query's filter replaces theirs; it
     is one of the core, or in the store's own language. With `model`, a store of another checkpoint
     is refused.
@@ -132,7 +132,7 @@ class Search:
 
     @property
     def to_cosine(self) -> ToCosine | None:
-        """Converts a score of the source to a cosine; None where that is not known."""
+        """Converts a score of the source to a cosine; None if the conversion is unknown."""
         known = _known(self.source) if self.method in _SCORED else None
         return known.to_cosine(self.source) if known else None
 
@@ -240,7 +240,7 @@ def _require_dimension(found: int, expected: int, store: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is known of a store; its dimension is 0 while it is empty."""
+    """Properties of a store; its dimension is 0 while it is empty."""
 
     to_cosine: Callable[[Any], ToCosine | None]
     dimension: Callable[[Any], int]

@@ -1,4 +1,4 @@
-"""A chat engine that retrieves inside its answers; each turn reads only what is new."""
+"""A chat engine that retrieves inside its answers; each turn reads only new tokens."""
 
 import asyncio
 import warnings
@@ -44,7 +44,7 @@ class TranscriptMemory(ChatMemoryBuffer):
 class OneGenChatEngine(BaseChatEngine):
     """A chat whose earlier turns are sent back with their passages, in their own tokens.
 
-    From a turn on that the memory has dropped or changed, the history is read again. The `sources`
+    If the memory has dropped or changed a turn, the history is read again from there. The `sources`
     of a streamed turn (one for each hop) are complete at its end.
     """
 
@@ -72,9 +72,9 @@ class OneGenChatEngine(BaseChatEngine):
         system_prompt: str | None = None,
         **options: Unpack[EngineOptions],
     ) -> "OneGenChatEngine":
-        """Without a `memory`, the engine remembers as many turns as leave room for the next.
+        """Without a `memory`, the engine keeps as many turns as leave room for the next one.
 
-        A warning says so where that is none.
+        It logs a warning if there is room for none.
         """
         answering = EngineSetup.over(index, llm, options)
         chosen = memory or _default_memory(answering, system_prompt or "")
@@ -90,7 +90,7 @@ class OneGenChatEngine(BaseChatEngine):
         self._setup.llm.unload()
 
     def reset(self) -> None:
-        """Forgets the conversation."""
+        """Clear the conversation."""
         self._memory.reset()
 
     @checks(require_message)

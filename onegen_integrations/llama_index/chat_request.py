@@ -77,7 +77,7 @@ class ChatRequest:
             retriever is not None,
             called.get("retrieved"),
             opening,
-            # A call that is forced is wanted, repeated or not.
+            # A forced call is kept, even if it is repeated.
             answered.repeats if grammar is None else lambda _: False,
         )
         options: Options = {
@@ -116,7 +116,7 @@ class ChatRequest:
             request = again
 
     def _close(self, answer: Answer) -> ChatResponse:
-        """Raises OneGenError where the answer is a part of what the grammar describes."""
+        """Raises OneGenError if a limit has cut the output of the grammar."""
         require_whole(answer, self.grammar)
         return self.builder.close(answer, self.usage)
 

@@ -1,4 +1,4 @@
-"""What the engines and the retriever are made of: an LLM, a source of nodes, and options."""
+"""The common parts of the engines and the retriever: an LLM, a source of nodes, and options."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -43,7 +43,7 @@ def to_conversation(
     messages: Sequence[ChatMessage],
     tools: Sequence[Mapping[str, Any]] = (),
 ) -> Conversation:
-    """Raises InvalidInputError for anything but text, and for messages that ask nothing.
+    """Raises InvalidInputError for anything but text, and for messages without a question.
 
     An assistant's message at the end is continued, unless this model has finished it.
     """
@@ -82,7 +82,7 @@ def text_of(message: ChatMessage) -> str:
 
 
 def _segments(message: ChatMessage) -> tuple[Segment, ...]:
-    """The turn as it was written, while the message still says the same."""
+    """The turn as it was written, if the message was not changed."""
     if replay := _replay(message):
         return tuple(map(_to_segment, replay["segments"]))
     calls = (_call_text(name, arguments) for name, arguments in _calls(message))
@@ -90,13 +90,13 @@ def _segments(message: ChatMessage) -> tuple[Segment, ...]:
 
 
 def _replay(message: ChatMessage) -> Mapping[str, Any] | None:
-    """What `remember` has kept, while the message is still the same."""
+    """The data that `remember` stored, if the message was not changed."""
     replay: Mapping[str, Any] | None = message.additional_kwargs.get(REPLAY)
     return replay if replay and replay["shown"] == _shown(message) else None
 
 
 def _shown(message: ChatMessage) -> list[Any]:
-    """What a reader sees of a message, stripped because chat engines strip it."""
+    """The visible text of a message, stripped because chat engines strip it."""
     return [text_of(message).strip(), *map(list, _calls(message))]
 
 
@@ -117,7 +117,7 @@ def _to_segment(plain: Mapping[str, Any]) -> Segment:
 
 
 def remember(message: ChatMessage, segments: Sequence[Segment], *, finished: bool) -> None:
-    """Keeps with a message, as JSON, the segments with which the turn is sent back exactly."""
+    """Stores the segments of the turn in a message, as JSON, so that it can be replayed exactly."""
     message.additional_kwargs[REPLAY] = {
         "shown": _shown(message),
         "segments": [_to_plain(segment) for segment in segments],

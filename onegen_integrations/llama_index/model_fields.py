@@ -1,4 +1,4 @@
-"""What every component of LlamaIndex keeps of its model: fields that name it, and a tokenizer."""
+"""Fields of every LlamaIndex component that name its model, and a tokenizer."""
 
 import pickle
 from dataclasses import dataclass

@@ -74,7 +74,7 @@ class NodeSource:
 
     @property
     def blocks(self) -> bool:
-        """Whether its own asynchronous search would hold up the event loop."""
+        """Whether its own asynchronous search would block the event loop."""
         if self.store is not None:
             return not is_asynchronous(self.store)
         kind: Any = type(self.searched)
@@ -128,8 +128,7 @@ class NodeRetriever(SearchAdapter):
         nodes = self.source.select(await retriever.aretrieve(bundle), query)
         for postprocessor in self.source.postprocessors:
             nodes = await postprocessor.apostprocess_nodes(nodes, query_bundle=bundle)
-        # Counting the tokens of passages takes too long for an event loop.
-        return await asyncio.to_thread(self._to_hits, nodes, query)
+        return self._to_hits(nodes, query)
 
     def _ask(self, query: Query) -> tuple[QueryBundle, BaseRetriever]:
         bundle = QueryBundle(query_str=query.text, embedding=list(query.embedding))
@@ -138,14 +137,14 @@ class NodeRetriever(SearchAdapter):
     def _to_hits(self, nodes: Sequence[NodeWithScore], query: Query) -> list[ScoredPassage]:
         hits = [_to_hit(one) for one in nodes]
         if query.exclude and not any(hit.passage.text.strip() for hit in hits):
-            return []  # What was not empty may be in the context already.
-        return usable_passages(hits, self.source.model.model)
+            return []  # Hits with text may be in the context already.
+        return usable_passages(hits)
 
 
 class RetrievedNodes:
     """The retrievals of one request. `nodes` and `hops` fill while its events are read.
 
-    They hold what entered the context, which may be less than was found.
+    They hold the inserted passages, which may be fewer than were found.
     """
 
     __pydantic_serializer__: ClassVar[SchemaSerializer] = _AS_TEXT
@@ -169,7 +168,7 @@ class RetrievedNodes:
         self.nodes += nodes
 
     def clear(self) -> None:
-        """Forgets the retrievals so far, for a second attempt."""
+        """Clear the retrievals, for a second attempt."""
         self.hops.clear()
         self.nodes.clear()
 
@@ -199,7 +198,7 @@ def _require_picklable(searched: VectorStoreIndex | BaseRetriever) -> None:
 
 
 def _dropped_attributes(store: Any) -> str:
-    """Names of what the pickle of a component would lack, with commas."""
+    """Names of the attributes that the pickle of a component would lack, with commas."""
     private = getattr(store, "__pydantic_private__", None) or {}
     if not private:
         return ""

@@ -60,7 +60,7 @@ class PassageParser(SentenceSplitter):
         return "PassageParser"
 
     def __getstate__(self) -> dict[Any, Any]:
-        # The private attributes, the tokenizer among them, are made again.
+        # The private attributes, for example the tokenizer, are made again.
         return {**BaseModel.__getstate__(self), "__pydantic_private__": None}
 
     def split_text_metadata_aware(self, text: str, metadata_str: str) -> list[str]:
@@ -107,7 +107,7 @@ class PassageParser(SentenceSplitter):
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
     ) -> list[BaseNode]:
-        # Only here a node has inherited the metadata of its document.
+        # A node inherits the metadata of its document only here.
         return [_format(node) for node in super()._postprocess_parsed_nodes(nodes, parent_doc_map)]
 
 

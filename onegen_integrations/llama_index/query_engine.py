@@ -25,7 +25,7 @@ from onegen_integrations.llama_index.retrievers import OneGenRetriever
 
 
 class OneGenQueryEngine(BaseQueryEngine):
-    """One chat of the model per query; the query embeddings it makes in it search the index.
+    """One chat of the model per query; its query embeddings search the index.
 
     `source_nodes` are in the order in which they entered the context; `metadata` holds the hops
     (query and node ids), the steps, and the usage. While an answer streams, both fill.
@@ -65,8 +65,8 @@ class OneGenQueryEngine(BaseQueryEngine):
     ) -> "OneGenQueryEngine":
         """Any retriever; it is asked with the text before the query token and with the vector.
 
-        Nodes that the context holds already are left out of what it finds; only an index can be
-        asked for others in their place.
+        Nodes that the context holds already are left out; only an index is searched for others in
+        their place.
         """
         return cls(EngineSetup.over(retriever, llm, options), streaming=streaming)
 

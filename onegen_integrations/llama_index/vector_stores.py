@@ -1,4 +1,4 @@
-"""Scores of LlamaIndex's stores as cosines, and refusals of stores that would answer wrongly."""
+"""Scores of LlamaIndex's stores as cosines, and checks of the stores."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

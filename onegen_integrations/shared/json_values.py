@@ -1,4 +1,4 @@
-"""Metadata of documents as JSON: what messages carry and what message stores can write."""
+"""Metadata of documents as JSON, for messages and message stores."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ def json_metadata(metadata: Mapping[Any, Any]) -> dict[str, Any]:
     """A copy that strict JSON can hold, equal to `metadata` where it is JSON already.
 
     Dates become ISO text, numpy's values Python's, sets and tuples lists, bytes base64 text,
-    NaN the text "NaN", and whatever else there is its `str`.
+    NaN the text "NaN", and other values their `str`.
     """
     return {str(name): _json_value(value) for name, value in metadata.items()}
 

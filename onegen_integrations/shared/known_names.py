@@ -1,4 +1,4 @@
-"""Refuses names of options that nothing would read."""
+"""Refuses unknown names of options."""
 
 import difflib
 from collections.abc import Iterable

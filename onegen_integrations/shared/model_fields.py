@@ -46,7 +46,7 @@ class ModelFields(StrictFields):
             return str(model)
         if isinstance(model, str) and model.startswith(_UNNAMED):
             raise InvalidInputError(
-                f"{model} stands for a model that was passed as a loaded object, and is no name; "
+                f"{model} is the placeholder of a model that was passed as a loaded object; "
                 "expected a path or a hub id; pass that name"
             )
         return SharedModel(model) if isinstance(model, OneGenModel) else model

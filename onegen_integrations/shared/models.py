@@ -1,6 +1,6 @@
 """One set of weights per process, however many objects of a framework refer to it.
 
-Frameworks copy, pickle and rebuild their objects freely; what they hold is a `SharedModel`.
+Frameworks copy, pickle and rebuild their objects, which therefore hold a `SharedModel`.
 """
 
 import os
@@ -31,7 +31,7 @@ class _Key:
 _models: dict[_Key, OneGenModel] = {}
 _locks: dict[_Key, threading.Lock] = {}
 if hasattr(os, "register_at_fork"):
-    # In a child another thread of the parent may hold a lock, and the models are the parent's.
+    # In a child, a thread of the parent may hold a lock, and the models belong to the parent.
     os.register_at_fork(after_in_child=_locks.clear)
     os.register_at_fork(after_in_child=_models.clear)
 
@@ -84,7 +84,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _load(key: _Key) -> OneGenModel:
-    # A lock for each key: a load must not hold up those who use another model.
+    # One lock per key, so that a load does not delay the use of another model.
     with _locks.setdefault(key, threading.Lock()):
         if key not in _models:
             _models[key] = OneGenModel.from_pretrained(
@@ -142,7 +142,7 @@ class SharedModel:
 
     @property
     def fingerprint(self) -> str:
-        """That of the model, which is loaded for it."""
+        """The fingerprint of the model, which is loaded if necessary."""
         return self.model.fingerprint
 
     def unload(self) -> None:

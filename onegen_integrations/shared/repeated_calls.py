@@ -1,8 +1,8 @@
 """Tool calls that a model repeats although their results are in the conversation.
 
-A small model often makes the call again that it has just read the result of, and an agent that
-runs it never ends. Both adapters drop such a call. Where nothing else was written, the model is
-asked once more without tools, so that it has to answer.
+A small model often repeats a call whose result it has just read, and its agent never ends. Both
+adapters drop such a call. Where nothing else was written, the model is asked once more without
+tools, so that it has to answer.
 """
 
 import json
@@ -56,7 +56,7 @@ def call_key(name: str, arguments: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    # JSON has one kind of number: 3.0 is 3. `sort_keys` wants keys of one type.
+    # JSON has one kind of number: 3.0 is 3. `sort_keys` needs keys of one type.
     if isinstance(value, Mapping):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

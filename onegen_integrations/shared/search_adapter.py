@@ -38,8 +38,8 @@ class SearchAdapter(ABC):
     """A retriever of the core whose subclass searches for one query.
 
     One object serves all requests of a component: the scheduler then hands it their queries
-    together, and asynchronous searches run at the same time. What belongs to one request comes
-    with its events: `errors` has the reason of a failed search where `skips_errors` is set.
+    together, and asynchronous searches run at the same time. `errors` has the reason of a failed
+    search where `skips_errors` is set.
     """
 
     def __init__(self, *, skips_errors: bool = False) -> None:

@@ -18,7 +18,7 @@ FAISS_METRICS: Mapping[int, ToCosine] = {0: float, 1: _SQUARED_L2}
 
 def chroma_cosine(collection: Any) -> ToCosine | None:
     """The function from a distance between unit vectors to their cosine; None if not known."""
-    # Asked of the collection, because the store object may name another space, or none.
+    # Read from the collection, because the store object may name another space, or none.
     configured = getattr(collection, "configuration_json", None) or {}
     index = configured.get("hnsw") or configured.get("spann") or {}
     space = index.get("space") or (collection.metadata or {}).get("hnsw:space") or "l2"

@@ -32,7 +32,7 @@ _WRITTEN_BY_HOSTS = frozenset({"class_name"})
 class StrictFields(BaseModel):
     """A mixin: every argument is a field of the finished class, an alias of one, or an error.
 
-    Fields inherited from a framework count like our own. `usual_names` maps a name that users
+    Inherited fields count as well. `usual_names` maps a name that users
     know from other components to the field it means; an entry for a field that the class does not
     have is inert. Where such a name is also a field of the framework (`model_name` of LlamaIndex's
     embeddings), it is copied to the field it means only if that one is not given itself.

@@ -4,7 +4,7 @@ from onegen_model import Answer, Grammar, OneGenError
 
 
 def require_whole(answer: Answer, grammar: Grammar | None) -> None:
-    """Raises OneGenError where a limit has cut what `grammar` describes: no parser can read it."""
+    """Raises OneGenError if a limit has cut the output of `grammar`, which no parser can read."""
     if grammar is None or answer.finish_reason not in ("length", "stop"):
         return
     raise cut_output(None if answer.finish_reason == "stop" else answer.usage.written)

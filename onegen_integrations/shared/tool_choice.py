@@ -1,4 +1,4 @@
-"""What `tool_choice` of a call means: the tools that are shown and what alone may be written."""
+"""The meaning of `tool_choice`: the tools that are shown, and the grammar of a forced call."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

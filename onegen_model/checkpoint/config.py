@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What an adapter was trained on. `source` is "default", a folder or a hub id."""
+    """The base that an adapter was trained on. `source` is "default", a folder or a hub id."""
 
     source: str
     sha256: str
@@ -25,7 +25,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class MadeFrom:
-    """What `save_pretrained` wrote a folder from: the fingerprint that its vectors belong to.
+    """The fingerprint of the checkpoint that `save_pretrained` wrote a folder from.
 
     `content` is the fingerprint of the files as they were written: once a file was changed, the
     folder is another checkpoint.

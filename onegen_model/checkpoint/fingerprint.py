@@ -1,4 +1,4 @@
-"""The identity of a checkpoint: one name for everything its vectors and ids depend on."""
+"""The identity of a checkpoint: a digest of all that its vectors and ids depend on."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from onegen_model.checkpoint.default_base import file_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# What a config file may hold that changes no vector and no id.
+# Keys of a config file that change no vector and no id.
 _INERT = {
     *("_name_or_path", "_model_name_or_path", "base_model_name_or_path", "revision"),
     *("transformers_version", "peft_version", "architectures", "inference_mode"),
@@ -72,7 +72,7 @@ def _digest(parts: Any) -> str:
 
 
 def _settings(file: Path) -> Any:
-    """What matters of a JSON file, nested configs included; None without one."""
+    """The content of a JSON file that affects vectors or ids; None without the file."""
     return _without_inert(json.loads(file.read_text("utf-8"))) if file.is_file() else None
 
 

@@ -9,7 +9,7 @@ from onegen_model.errors import CheckpointError, InvalidInputError
 _CONFIGS = ["*config.json"]
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
-# What went wrong and what to do, by the name of the hub client's error class.
+# The name of the hub client's error class -> the cause and the advice of our error.
 _CAUSES = {
     "HFValidationError": ("it is no folder, and not a possible hub id", "check the path"),
     "RepositoryNotFoundError": (
@@ -52,7 +52,7 @@ def find_folder(path_or_id: str | Path, revision: str | None = None) -> Path:
 
     name = str(path_or_id)
     try:
-        # What may lead to a refusal is small, and comes before the weights.
+        # The small files that may be refused are downloaded before the weights.
         small = snapshot_download(name, revision=revision, allow_patterns=_CONFIGS)
         refuse_foreign_code(Path(str(small)))
         found = snapshot_download(name, revision=revision, allow_patterns=_FILES)

@@ -15,7 +15,7 @@ _REQUIRED = re.compile(
 )
 
 _MISFIT = "the weights do not fit the configuration: take both from one checkpoint"
-# What transformers, PEFT and torch write, and what to do about it.
+# Messages of transformers, PEFT and torch -> the advice of our error.
 _BY_PHRASE = (
     ("trust_remote_code", "it needs code of its own, which is never run: choose another"),
     (
@@ -31,11 +31,11 @@ _BY_PHRASE = (
 
 
 def refuse_foreign_code(folder: Path) -> None:
-    """Raises CheckpointError for a folder whose configuration asks for code of its own."""
+    """Raises CheckpointError for a folder whose configuration needs custom code."""
     for name in _CONFIGS:
         try:
             plain = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # Absent or damaged: the loader says so.
+        except (OSError, ValueError):  # Absent or damaged: the loader raises.
             continue
         if isinstance(plain, dict) and plain.get("auto_map"):
             raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What may be chosen when a checkpoint is loaded, checked before anything is downloaded or read."""
+"""Options of loading a checkpoint; they are checked before anything is downloaded or read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from onegen_model.errors import InvalidInputError
 Quantization = Literal["8bit", "4bit"]
 DeviceMap = str | Mapping[str, int | str]
 
-# Arguments of transformers that have an argument of ours, or that would run a checkpoint's code.
+# Arguments of transformers that an option replaces, or that would run a checkpoint's code.
 _OURS = {
     "config": "a folder with its own config.json",
     "device_map": "device_map",
@@ -101,7 +101,7 @@ class LoadSettings:
 
     @property
     def changes_vectors(self) -> dict[str, Any]:
-        """Those choices besides dtype and device on which the vectors depend, JSON-able."""
+        """The options besides dtype and device that change vectors, JSON-able."""
         further = {name: str(at) for name, at in self.further.items() if name not in _NEUTRAL}
         chosen = {"quantization": self.quantization, "model_kwargs": further}
         return {name: value for name, value in chosen.items() if value}
@@ -113,7 +113,7 @@ class LoadSettings:
 
     @property
     def main_device(self) -> str:
-        """The device that computes where no map says otherwise."""
+        """The device that computes, unless a map names another."""
         return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Pickles by name: what is stored is how a checkpoint was loaded, never its weights."""
+"""Pickles by name: a pickle stores how a checkpoint was loaded, never its weights."""
 
 from functools import partial
 from typing import Any, Self

@@ -110,7 +110,7 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
     if importlib.util.find_spec(package) is None:
         raise MissingExtraError(
             f"quantization={quantization!r} needs the package {package}, which is not installed; "
-            f"expected it; run `pip install {package}`"
+            f'expected it; run `pip install {package}` or `pip install "onegen[quantization]"`'
         )
     if quantization == "8bit":
         from torchao.quantization import Int8WeightOnlyConfig

@@ -18,7 +18,7 @@ from onegen_model.transcript.tokens import ControlTokens, token_id
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-# Theirs were trained on texts as they stand: no BOS in front of any, no space that is not there.
+# The published checkpoints were trained on unchanged texts, without BOS and without added spaces.
 TOKENIZER_OPTIONS: Mapping[str, bool] = MappingProxyType(
     {"add_prefix_space": False, "add_bos_token": False, "add_eos_token": False}
 )
@@ -33,7 +33,7 @@ DOCUMENT_PROMPT = (
     "Represent the following document fragment and output it after the "
     "'[Document Fragment Representation]' token. \nHere are document fragment:\n"
 )
-"""What stands before a passage that is embedded, in training data and in the templates."""
+"""The text before a passage that is embedded, in training data and in the templates."""
 
 _EMBEDDED = DOCUMENT_PROMPT + "{passage}"
 _REFLECTION = (
@@ -46,7 +46,7 @@ _LINKING = ("[_CONTINUE_]", "[LK]", "[SE]")
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published format. `tokens` are all that were added to its tokenizer.
+    """A published format. `tokens` were added to its tokenizer.
 
     `prompt` is what training put around a `{question}`. `obstacle` says why a checkpoint of this
     format cannot be used; it has no template then.
@@ -150,7 +150,7 @@ As published: the prompt, `[Retrieval]` before the query token (forced with it u
 instruction of multi-hop question answering. What a task puts around its question is left to the
 caller.
 
-Otherwise than published, on purpose: what is said of multi-hop question answering, and
+Different from the original on purpose: the points named for multi-hop question answering, and
 
 * passages come from a whole index; the original only orders a list that Contriever found;
 * one answer is written with the passages in its context (one with `top_k=1`, as in training). The

@@ -1,4 +1,4 @@
-"""Frees the memory of a network, whoever still refers to it."""
+"""Frees the memory of a network, even while other objects refer to it."""
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class UnloadedNetwork:
-    """Takes the place of a network that was freed: whatever is asked of it raises OneGenError."""
+    """Replaces a network that was freed; every attribute raises OneGenError."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise unloaded()

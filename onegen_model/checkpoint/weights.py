@@ -1,4 +1,4 @@
-"""Networks and tokenizers out of Hugging Face folders; adapters merged into their base."""
+"""Loads networks and tokenizers from Hugging Face folders, and merges adapters into their base."""
 
 import warnings
 from collections.abc import Mapping

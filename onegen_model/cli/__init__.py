@@ -48,7 +48,7 @@ def _run(options: Namespace, load_model: LoadModel) -> int:
 
 
 def _explain(error: Exception, options: Namespace) -> str | None:
-    """What a user reads instead of a traceback; None for a bug."""
+    """The message in place of a traceback; None for a bug."""
     if isinstance(error, OneGenError):
         return str(error)
     if is_out_of_memory(error):
@@ -65,7 +65,7 @@ def _less_memory(options: Namespace) -> str:
 
 
 def _explain_os_error(error: OSError) -> str:
-    """The one place where errors of the file system get the form of ours."""
+    """The text of an error of the file system, in the form of all errors."""
     reason = error.strerror or str(error)
     if error.filename is None:
         return f"The system reports: {reason}; expected no such error; solve it and try again"

@@ -1,4 +1,4 @@
-"""`python -m onegen_model.cli …`: the same as `onegen …`, for launchers that want a module."""
+"""`python -m onegen_model.cli …`: the same as `onegen …`, for launchers that need a module."""
 
 from onegen_model.cli import main
 

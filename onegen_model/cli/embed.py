@@ -1,9 +1,9 @@
-"""`onegen embed`: a corpus into shards of passages and vectors, once, by one process or several."""
+"""`onegen embed`: embeds a corpus into shards, with one process or several."""
 
 import json
 import os
 import sys
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,47 +16,10 @@ from onegen_model.retrieval.corpus_building import (
 )
 from onegen_model.retrieval.corpus_writer import begin
 from onegen_model.retrieval.documents import find_files, warn_of_skipped
-from onegen_model.retrieval.embedder import BATCH_TOKENS
 from onegen_model.retrieval.indexing import read_passages, require_some
-from onegen_model.retrieval.shards import DEFAULT_SHARD_SIZE
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
-
-
-def add_embed(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
-    """The parser of `onegen embed`."""
-    embed = commands.add_parser(
-        "embed",
-        parents=[common],
-        help="embed a corpus once, for any index",
-        description="Embed txt, md and jsonl files, shard by shard. Run it again to continue after "
-        "it was stopped, or to follow changed files. `onegen ask --index DIR` searches the result. "
-        "On several GPUs: torchrun --nproc_per_node N -m onegen_model.cli embed …",
-    )
-    embed.add_argument("paths", nargs="+", metavar="CORPUS", help="files and folders")
-    embed.add_argument(
-        "--out", required=True, metavar="DIR", help="a new folder, or one to continue in"
-    )
-    embed.add_argument(
-        "--shard-size",
-        type=int,
-        default=DEFAULT_SHARD_SIZE,
-        help="passages per shard, about (%(default)s)",
-    )
-    embed.add_argument(
-        "--batch",
-        type=int,
-        default=BATCH_TOKENS,
-        help="positions per forward; a GPU takes many more (%(default)s)",
-    )
-    embed.add_argument(
-        "--store-as",
-        choices=("float32", "float16"),
-        default="float32",
-        help="dtype of the vectors on disk (%(default)s)",
-    )
-    embed.set_defaults(run=run_embed)
 
 
 def run_embed(options: Namespace, load_model: "LoadModel") -> int:
@@ -107,7 +70,7 @@ def _use_own_device() -> None:
 
 
 def _report(report: CorpusReport, out: Path, worker: Worker, *, as_json: bool) -> None:
-    """`embedded` is what this process did."""
+    """`embedded` counts the passages of this process."""
     numbers = {
         "passages": report.passages,
         "shards": report.shards,

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace, _SubParsersAction
+from argparse import SUPPRESS, ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         parents=[common],
         help="measure answers and retrieval",
         description="Ask every question of a file, keep all events in a folder and score them. "
-        "Run the same command again to continue after a stop. --score reads such folders and "
+        "Run the same command again to continue after Ctrl-C. --score reads such folders and "
         "needs no model.",
     )
     parser.add_argument(
@@ -70,10 +70,11 @@ def _add_retrieval(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--retriever",
-        "--searcher",
         choices=_RETRIEVERS,
         help="what finds passages (default: own, the model's index)",
     )
+    # The name of --retriever in release 0.1.
+    parser.add_argument("--searcher", dest="retriever", choices=_RETRIEVERS, help=SUPPRESS)
     parser.add_argument(
         "--encoder", metavar="DIR", help="folder of a sentence encoder in place of MiniLM"
     )

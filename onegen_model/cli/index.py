@@ -48,7 +48,7 @@ def run_index(options: Namespace, load_model: "LoadModel") -> int:
 
 
 def grow(index: PassageIndex, out: Path, reading: Reading, batch: int) -> IndexReport:
-    """Embed and save what is new, with a bar, until it is done or Ctrl-C stops it."""
+    """Embed and save new passages with a progress bar; Ctrl-C stops it."""
     with Interrupts() as interrupts:
         job = IndexingJob(index, out, IndexingOptions(batch=batch), lambda: interrupts.requested)
         return job.grow(reading, progress=None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.cli.options import add_number
 from onegen_model.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -18,25 +19,25 @@ if TYPE_CHECKING:
 
 
 def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
-    """The subcommand and its options."""
+    """Add the parser of `onegen mine`."""
     mine = commands.add_parser(
         "mine",
         parents=[common],
         help="find hard negatives for training data",
         description="Search a corpus with the queries of training examples, and add passages that "
-        "rank high and are no positives as negatives. Run the same command again to resume a run "
-        "that was stopped.",
+        "rank high but are not positives as negatives. Run the same command again to continue "
+        "after Ctrl-C.",
     )
     mine.add_argument("file", metavar="TRAIN.jsonl", help="the training file")
     mine.add_argument("--out", required=True, metavar="MINED.jsonl", help="a new training file")
     mine.add_argument(
-        "--passages", metavar="FILE", help="the corpus; passages inside TRAIN are part of it"
+        "--passages", metavar="FILE", help="the corpus; passages of TRAIN belong to it as well"
     )
     mine.add_argument(
         "--format",
         choices=("transcripts", "pairs"),
         default="transcripts",
-        help="the format of TRAIN (default: transcripts)",
+        help="format of TRAIN (default: transcripts)",
     )
     mine.add_argument(
         "--with",
@@ -46,47 +47,35 @@ def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentPars
         help="the retriever: BM25, the default checkpoint, or another checkpoint (default: bm25)",
     )
     mine.add_argument(
-        "--dtype", default="float32", help="the precision of a model (default: float32)"
+        "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
     )
     mine.add_argument(
         "--vectors",
         metavar="DIR",
-        help="the folder for a model's vectors (default: vectors, beside --out)",
+        help="folder for the vectors of a model (default: vectors, beside --out)",
     )
-    mine.add_argument("--force", action="store_true", help="replace MINED.jsonl, or start again")
+    mine.add_argument("--force", action="store_true", help="replace MINED.jsonl, finished or not")
     _add_choice(mine)
     mine.set_defaults(run=run_mine)
 
 
 def _add_choice(mine: ArgumentParser) -> None:
-    """Options that decide which of the found passages become negatives."""
-    mine.add_argument(
-        "--negatives", type=int, default=4, help="negatives per retrieval (default: 4)"
-    )
+    """Add the options that decide which of the found passages become negatives."""
+    add_number(mine, "--negatives", 4, "negatives per retrieval")
     mine.add_argument(
         "--ranks",
         default="2-30",
         metavar="FROM-TO",
         help="ranks of the candidates, counted from 1 (default: 2-30)",
     )
-    mine.add_argument(
-        "--margin",
-        type=float,
-        default=0.05,
-        help="least distance below the positive's score, as a share of it; below 0: none "
-        "(default: 0.05)",
-    )
-    mine.add_argument(
-        "--absolute-margin", type=float, help="least distance below the positive's score"
-    )
-    mine.add_argument("--max-score", type=float, help="highest score of a negative")
+    _add_limits(mine)
     mine.add_argument(
         "--sampling",
         choices=("top", "random"),
         default="top",
-        help="take the best candidates, or random ones (default: top)",
+        help="which candidates are taken: the best, or random ones (default: top)",
     )
-    mine.add_argument("--seed", type=int, default=0, help="seed of --sampling random (default: 0)")
+    add_number(mine, "--seed", 0, "seed of --sampling random")
     mine.add_argument(
         "--keep-answers", action="store_true", help="allow passages that contain the short answer"
     )
@@ -94,6 +83,30 @@ def _add_choice(mine: ArgumentParser) -> None:
         "--keep-negatives",
         action="store_true",
         help="add to the negatives of TRAIN instead of replacing them",
+    )
+
+
+def _add_limits(mine: ArgumentParser) -> None:
+    """Add the options that limit the score of a negative."""
+    mine.add_argument(
+        "--margin",
+        type=float,
+        default=0.05,
+        metavar="X",
+        help="least distance below the positive's score, as a share of it; below 0: no limit "
+        "(default: 0.05)",
+    )
+    mine.add_argument(
+        "--absolute-margin",
+        type=float,
+        metavar="X",
+        help="least distance below the positive's score (default: no limit)",
+    )
+    mine.add_argument(
+        "--max-score",
+        type=float,
+        metavar="X",
+        help="highest score of a negative (default: no limit)",
     )
 
 
@@ -113,7 +126,7 @@ def run_mine(options: Namespace, load_model: "LoadModel") -> int:
     try:
         found = mine(sources, retriever, settings, out, force=options.force)
     except KeyboardInterrupt:
-        sys.stderr.write("onegen: stopped; run the same command again to resume\n")
+        sys.stderr.write("onegen: stopped; run the same command again to continue\n")
         return INTERRUPTED
     if options.json:
         text = json.dumps({"file": str(out), **asdict(found)}, ensure_ascii=False)
@@ -158,7 +171,7 @@ def _open_retriever(
 
 
 def format_summary(out: Path, found: "MiningSummary", asked: int) -> list[str]:
-    """Lines: what was mined, what was left out, and what is missing."""
+    """Lines on what was mined, left out and missing."""
     searched = max(1, found.queries - found.unread)
     return [
         f"{out}: {found.examples} examples",

@@ -1,7 +1,6 @@
 """The parser of `onegen`: one table of subcommands, and the options that several of them share.
 
-Only the module of the subcommand that was asked for is imported, and torch only when it runs, so
-that help and wrong usage are shown at once.
+A subcommand imports torch only when it runs, so that help and wrong usage are shown at once.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -10,12 +9,14 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from onegen_model.batches import BATCH_TOKENS
 from onegen_model.cli.options import (
     add_answer_options,
     add_number,
     basic_options,
     model_options,
 )
+from onegen_model.retrieval.manifest import DEFAULT_SHARD_SIZE
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
@@ -65,9 +66,24 @@ def _add_index(commands: Any) -> None:
 
 
 def _add_embed(commands: Any) -> None:
-    from onegen_model.cli.embed import add_embed
-
-    add_embed(commands, model_options())
+    embed = commands.add_parser(
+        "embed",
+        parents=[model_options()],
+        description="Embed txt, md and jsonl files, shard by shard, for any index. Run the same "
+        "command again to follow changed files, or to continue after Ctrl-C. On several GPUs: "
+        "torchrun --nproc_per_node N -m onegen_model.cli embed …",
+    )
+    embed.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
+    embed.add_argument("--out", required=True, metavar="DIR", help="the corpus, new or existing")
+    add_number(embed, "--shard-size", DEFAULT_SHARD_SIZE, "passages per shard, about")
+    add_number(embed, "--batch", BATCH_TOKENS, "positions per forward; a GPU takes many more")
+    embed.add_argument(
+        "--store-as",
+        choices=("float32", "float16"),
+        default="float32",
+        help="dtype of the vectors on disk (default: float32)",
+    )
+    embed.set_defaults(run=_deferred("embed", "run_embed"))
 
 
 def _add_ask(commands: Any) -> None:
@@ -118,13 +134,13 @@ def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
         parents=[basic_options()],
-        description="Train what a recipe describes (see training/recipes). Run the same command "
-        "again to continue after a stop.",
+        description="Train a model as a recipe describes it (see training/recipes). Run the same "
+        "command again to continue after Ctrl-C.",
     )
     train.add_argument("config", nargs="?", metavar="CONFIG.yaml", help="the recipe")
-    train.add_argument("--keys", action="store_true", help="print all keys of a recipe, and stop")
-    train.add_argument("--dry-run", action="store_true", help="show what would be done, and stop")
-    add_number(train, "--max-steps", None, "steps (default: those of the recipe)")
+    train.add_argument("--keys", action="store_true", help="print all keys of a recipe and exit")
+    train.add_argument("--dry-run", action="store_true", help="show what a run would do and exit")
+    add_number(train, "--max-steps", None, "training steps (default: those of the recipe)")
     train.set_defaults(run=_deferred("train", "run_train"))
 
 
@@ -135,32 +151,34 @@ def _add_data(commands: Any) -> None:
         parents=[basic_options()],
         help="report every problem by line and field",
         description="Read a training file as `onegen train` does and report every problem by line "
-        "and field. Exit status 1 means that there are some.",
+        "and field. The exit status is 1 if there is one.",
     )
-    check.add_argument("file", metavar="FILE", help="training data (.jsonl or .jsonl.gz)")
+    check.add_argument("file", metavar="FILE", help="the training file (.jsonl or .jsonl.gz)")
     check.add_argument("--passages", metavar="FILE", help="the corpus of its passage ids")
     check.add_argument(
         "--format",
         choices=("transcripts", "published", "pairs"),
         default="transcripts",
-        help="published: train.jsonl with db.jsonl, as OneGen published them "
+        help="format of FILE; published: train.jsonl with db.jsonl, as OneGen published them "
         "(default: transcripts)",
     )
     check.add_argument(
         "--model",
         metavar="FOLDER",
-        help="model whose tokens count (default: the default checkpoint)",
+        help="checkpoint whose tokens are counted (default: the default checkpoint)",
     )
-    add_number(check, "--max-length", 2048, "tokens of a transcript")
+    add_number(check, "--max-length", 2048, "longest transcript, in tokens")
     add_number(
-        check, "--max-passage-tokens", None, "tokens of a passage (default: the model's limit)"
+        check,
+        "--max-passage-tokens",
+        None,
+        "longest passage, in tokens (default: of the model)",
     )
     check.add_argument(
         "--on-truncation",
         choices=("error", "drop"),
         default="error",
-        help="drop: count examples that are too long, without calling them problems "
-        "(default: error)",
+        help="what an example that is too long is: a problem, or one to leave out (default: error)",
     )
     add_number(check, "--limit", 20, "problems to print")
     check.set_defaults(run=_deferred("train", "run_data_check"))
@@ -178,7 +196,7 @@ def _add_evaluate(commands: Any) -> None:
     add_evaluate(commands, model_options())
 
 
-# Name -> what `onegen --help` says of it, and the function that adds its parser.
+# Name -> its line in `onegen --help`, and the function that adds its parser.
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "index": ("read documents into an index", _add_index),
     "embed": ("embed a large corpus, shard by shard", _add_embed),

@@ -1,4 +1,4 @@
-"""Plain mappings to settings: pydantic checks them, and every problem becomes one line of ours."""
+"""Plain mappings to settings: pydantic checks them, and each problem is one line of the error."""
 
 import dataclasses
 import difflib
@@ -30,7 +30,7 @@ _EXPECTED = {
 
 
 def as_number(value: Any) -> Any:
-    """A number that YAML took for text; anything else as it is."""
+    """The number that YAML read as text; any other value unchanged."""
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
@@ -59,7 +59,7 @@ def build(cls: type[S], plain: object, where: str) -> S:
     another kind.
     """
     try:
-        # As JSON, in which a path is a text and a tuple a list, whatever YAML made of them.
+        # As JSON, in which a path is text and a tuple is a list.
         return TypeAdapter(cls).validate_json(json.dumps(plain, default=str))
     except ValidationError as error:
         problems = error.errors(include_url=False)
@@ -67,7 +67,7 @@ def build(cls: type[S], plain: object, where: str) -> S:
 
 
 def _line(problem: ErrorDetails, cls: type, where: str) -> str:
-    """One problem in our words; `where` names the file."""
+    """The line of one problem; `where` names the file."""
     *groups, key = ("", *problem["loc"])
     names = [str(name) for name in groups if name]
     group = ": ".join([where, *names])
@@ -114,7 +114,7 @@ def _unknown_key(name: str, known: Collection[str], where: str) -> str:
 
 
 def require_known(plain: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Raise InvalidInputError for the keys that are not known, with the nearest that are."""
+    """Raise InvalidInputError for unknown keys; it names the most similar known ones."""
     if unknown := [_unknown_key(name, known, where) for name in plain if name not in known]:
         raise InvalidInputError("\n".join(unknown))
 

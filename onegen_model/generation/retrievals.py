@@ -1,7 +1,6 @@
 """Asks retrievers for the passages that waiting requests need."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -9,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
-from onegen_model.errors import InvalidInputError, OneGenError, PassageTooLongError, RetrievalError
-from onegen_model.events import Passage, Query, ScoredPassage
+from onegen_model.errors import InvalidInputError, OneGenError, RetrievalError
+from onegen_model.events import Query, ScoredPassage
 from onegen_model.generation.delivery import Batch, Delivery
 from onegen_model.generation.stream import EventStream
 from onegen_model.inputs import Candidate
@@ -19,9 +18,8 @@ from onegen_model.retrieval.protocol import (
     check_answers,
     select_passages,
 )
+from onegen_model.transcript.passage_fit import fit_passage
 from onegen_model.transcript.renderer import Renderer
-
-logger = logging.getLogger(__name__)
 
 _Asked: TypeAlias = dict[EventStream, Query]
 
@@ -129,42 +127,10 @@ def to_candidates(hits: Sequence[ScoredPassage], renderer: Renderer) -> list[Can
 
 
 def _to_candidate(hit: ScoredPassage, renderer: Renderer) -> Candidate:
-    try:
-        return Candidate(hit, renderer.frame_ids(hit.passage))
-    except PassageTooLongError:
-        short = cut_passage(hit.passage, renderer)
-        logger.warning(
-            "Passage %r is longer than %d tokens and was cut; split the document into shorter "
-            "passages",
-            hit.passage.id,
-            renderer.max_passage_tokens,
-        )
-        return Candidate(replace(hit, passage=short), renderer.frame_ids(short))
-
-
-def cut_passage(passage: Passage, renderer: Renderer) -> Passage:
-    """The beginning of a passage, as long as the checkpoint reads passages.
-
-    A title that leaves no room is cut to half of it.
-    """
-    room = renderer.max_passage_tokens
-    title = renderer.text_ids(passage.title)
-    if len(title) > room // 2:
-        passage = replace(passage, title=_decode(title[: room // 2], renderer))
-    ids = renderer.text_ids(passage.text)
-    for length in range(min(room, len(ids)), 0, -1):
-        short = replace(passage, text=_decode(ids[:length], renderer))
-        if len(renderer.text_ids(renderer.template.passage_text(short))) <= room:
-            return short
-    raise PassageTooLongError(
-        f"Passage {passage.id!r} has no beginning within {room} tokens; expected a shorter title; "
-        "shorten it"
-    )
-
-
-def _decode(ids: Sequence[int], renderer: Renderer) -> str:
-    text = str(renderer.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
-    return text.rstrip("\ufffd")
+    fitting = fit_passage(hit.passage, renderer)
+    if fitting is not hit.passage:
+        hit = replace(hit, passage=fitting)
+    return Candidate(hit, renderer.frame_ids(fitting))
 
 
 def _pairs(batch: Batch) -> _Asked:

@@ -1,10 +1,10 @@
 """Passages and their vectors on disk, as `onegen embed` and PassageIndex.save write them.
 
 A folder of shards, two files each. `vectors-<content>-<sum>.npy` is named after the titles and
-texts it was made from and after its own bytes, `passages-<sum>.jsonl` after its own bytes, so a
-file's name says whether it is right and whole. `manifest.json` says how the vectors were made, and
-names the shards in the order of the passages once all are there. It is replaced last and as a
-whole: a process that is killed leaves the corpus as it was.
+texts it was made from and after its own bytes, `passages-<sum>.jsonl` after its own bytes, so that
+the content of a file can be checked by its name. `manifest.json` records how the vectors were made
+and, when all shards are written, names them in the order of the passages. It is replaced last, as a
+whole: a process that is killed does not change the corpus.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class EmbeddedCorpus:
 
     @classmethod
     def open(cls, path: str | PathLike[str], *, fingerprint: str | None = None) -> "EmbeddedCorpus":
-        """What `onegen embed`, `onegen index` or PassageIndex.save wrote.
+        """Open a folder of `onegen embed`, `onegen index` or PassageIndex.save.
 
         Raises PassageIndexError if it is missing, unfinished, or not of the model with this
         `fingerprint` (None: any model).
@@ -63,13 +63,13 @@ class EmbeddedCorpus:
         if manifest.shards is None:
             raise PassageIndexError(
                 f"The embedded corpus {path} is not finished; expected all of its shards; run the "
-                "same `onegen embed` again, which embeds what is missing"
+                "same `onegen embed` again, which embeds the rest"
             )
         return cls(path, manifest)
 
     @property
     def fingerprint(self) -> str:
-        """That of the model that made the vectors."""
+        """The fingerprint of the model that made the vectors."""
         return self.manifest.made.fingerprint
 
     @property
@@ -83,7 +83,7 @@ class EmbeddedCorpus:
     def batches(self, size: int = 1000) -> Iterator[Batch]:
         """At most `size` float32 unit vectors (n, dimension) at a time with their passages, in the
         order of the corpus. A passage with several vectors is repeated, and never split over two
-        batches. Raises PassageIndexError when it comes to a damaged shard.
+        batches. Raises PassageIndexError at a damaged shard.
         """
         if size < 1:
             raise InvalidInputError(f"size={size}; expected at least 1; change size")
@@ -98,7 +98,7 @@ def split_rows(passages: list[Passage], vectors: NDArray[np.float32], size: int)
         end = min(start + size, len(passages))
         while end < len(passages) and passages[end].id == passages[end - 1].id:
             end -= 1
-            if end == start:  # One passage has more vectors than that.
+            if end == start:  # One passage may have more vectors than `size`.
                 end = start + size
                 while end < len(passages) and passages[end].id == passages[start].id:
                     end += 1
@@ -108,7 +108,7 @@ def split_rows(passages: list[Passage], vectors: NDArray[np.float32], size: int)
 
 
 def passage_line(passage: Passage, fragments: int = 1) -> str:
-    """One line of a passage file; raises TypeError or ValueError for what JSON cannot hold."""
+    """One line of a passage file; raises TypeError or ValueError for values outside JSON."""
     plain = {name: getattr(passage, name) for name in _FIELDS}
     if fragments != 1:
         plain["fragments"] = fragments

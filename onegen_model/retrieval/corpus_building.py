@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from onegen_model.batches import batches_by_length
+from onegen_model.batches import BATCH_TOKENS, batches_by_length
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.retrieval.checks import by_id, require_text, unit_rows
@@ -22,12 +22,16 @@ from onegen_model.retrieval.corpus_writer import (
     require_same_corpus,
     withdraw_broken,
 )
-from onegen_model.retrieval.embedder import BATCH_TOKENS
 from onegen_model.retrieval.index import Embedder
 from onegen_model.retrieval.indexing import ShouldStop, is_hidden
-from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, damaged, read_manifest
-from onegen_model.retrieval.shards import (
+from onegen_model.retrieval.manifest import (
     DEFAULT_SHARD_SIZE,
+    EmbeddingSpec,
+    Manifest,
+    damaged,
+    read_manifest,
+)
+from onegen_model.retrieval.shards import (
     Shard,
     cut,
     find_missing,
@@ -37,8 +41,8 @@ from onegen_model.retrieval.shards import (
 )
 
 _STORED = ("float32", "float16")
-# Characters embedded in one step, for each position of a forward: some forwards, so that nearly
-# all are full, and yet a step that ends soon after Ctrl-C.
+# Characters of one step for each position of a forward: enough for several full forwards, and few
+# enough for a quick stop after Ctrl-C.
 _CHARACTERS = 32
 
 
@@ -64,15 +68,15 @@ class Worker:
 
     @property
     def is_first(self) -> bool:
-        """Whether it is the process that shows bars and warnings."""
+        """Whether this process shows bars and warnings."""
         return self.rank == 0
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
     """`shard_size` is in passages, about; `stored_as` is the dtype of the vectors on disk, and
-    `dtype` that of the model, for the record. `batch` positions make one forward (None: as many as
-    the model likes). `worker` is this process among those that embed the same corpus.
+    `dtype` that of the model, for the record. `batch` positions make one forward (None: the default
+    of the model). `worker` is this process among those that embed the same corpus.
     """
 
     shard_size: int = DEFAULT_SHARD_SIZE
@@ -107,8 +111,8 @@ class CorpusOptions:
 class CorpusReport:
     """The state of a corpus after one process has done its part.
 
-    `present` of `shards` are on disk, with `passages`; this process embedded `embedded` passages
-    and, if it `has_finished` the corpus, is the one to say so.
+    `present` of `shards` are on disk, with `passages`; this process embedded `embedded` passages.
+    `has_finished` is true in the one process that reports the whole corpus.
     """
 
     passages: int
@@ -178,7 +182,7 @@ class _Job:
         )
 
     def _embed(self, shards: Sequence[Shard], progress: bool | None) -> int | None:
-        """Write the vectors of shards; returns how many passages these had, None when stopped."""
+        """Write the vectors of shards; returns their number of passages, None if stopped."""
         total, worker = sum(len(shard.passages) for shard in shards), self.options.worker
         bar = tqdm(
             total=total,

@@ -13,8 +13,9 @@ OWN_FILE = re.compile(
 
 
 def parse_index(plain: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values of its EmbeddingSpec and of its ShardFiles; raises TypeError or another error of
-    reading plain data for what is no such manifest.
+    """The values of its EmbeddingSpec and of its ShardFiles.
+
+    Raises TypeError, KeyError or ValueError for any other data.
     """
     kinds = {"fingerprint": str, "dimension": int, "passages": int, "files": dict}
     for name, kind in kinds.items():

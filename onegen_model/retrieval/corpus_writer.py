@@ -89,7 +89,7 @@ def _require_replaceable(path: Path, expected: Manifest | None) -> None:
     try:
         found = read_manifest(path)
     except DamagedIndexError:
-        if expected is None:  # It names nothing that a save could drop.
+        if expected is None:  # A save drops nothing that it names.
             return
         raise
     if expected is not None and found != expected:

@@ -30,7 +30,7 @@ KNOWN = (".txt", *_MARKDOWN, *_RECORDS)
 _EXPECTED = "UTF-8 text in " + ", ".join(KNOWN)
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _CODE_FENCE = re.compile(r"^ {0,3}(```|~~~).*?(^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
-# A text with more characters than this for each token is cut without counting its tokens.
+# A text with more characters per token is cut without counting its tokens.
 _CHARS_PER_TOKEN = 64
 # The splitter takes quadratic time for a text without line breaks.
 _SLICE = 200_000
@@ -260,7 +260,7 @@ def _chunks(text: str, count: Callable[[str], int], capacity: int, is_markdown: 
     chunks = [chunk for part in _slices(text) for chunk in splitter.chunks(part)]
     if not is_markdown:
         return chunks
-    # A heading without its text is found for every question about it, and answers none.
+    # A heading alone is retrieved for questions about it and answers none.
     return [chunk for chunk in chunks if _HEADING.sub("", chunk).strip()] or chunks
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from onegen_model.batches import batches_by_length
+from onegen_model.batches import BATCH_TOKENS, batches_by_length
 from onegen_model.errors import ContextTooLongError, OneGenError
 from onegen_model.network import (
     advise_dtype,
@@ -20,9 +20,6 @@ from onegen_model.network import (
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-# Positions of one forward, padding included: small enough to stay in a CPU's caches.
-BATCH_TOKENS = 2048
 
 
 def embed_ids(

@@ -97,7 +97,7 @@ def _is_among(value: object, values: Collection[Any]) -> bool:
 
 
 def filter_key(filter: Mapping[str, Any] | None) -> Hashable:
-    """Equal for filters that let the same passages through, as far as types and values say."""
+    """A key that is equal for filters with the same types and values."""
     return _key(filter or {})
 
 
@@ -110,4 +110,4 @@ def _key(value: Any) -> Hashable:
         return (set, frozenset(map(_key, value)))
     if type(value) in _PLAIN:
         return (type(value), value)
-    return (object, id(value))  # Its own equality may mean anything.
+    return (object, id(value))  # Its `__eq__` may be of any kind.

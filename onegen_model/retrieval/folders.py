@@ -1,4 +1,4 @@
-"""Folders of indexes and corpora, while they are written: whose they are, and by whom."""
+"""Locks and checks of the folders of indexes and corpora that are being written."""
 
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager

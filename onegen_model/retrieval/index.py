@@ -1,7 +1,7 @@
 """An index of passages: exact search by inner product of unit vectors.
 
-A passage may have several vectors, and its score is that of its best one. What is found for a
-query does not depend on the other queries of the call.
+A passage may have several vectors, and its score is that of its best one. The result of a query
+does not depend on the other queries of the call.
 """
 
 import threading
@@ -21,17 +21,21 @@ from onegen_model.retrieval.checks import by_id, require_text, same_content, uni
 from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
 from onegen_model.retrieval.filters import filter_key
-from onegen_model.retrieval.manifest import EmbeddingSpec, Manifest, read_manifest
+from onegen_model.retrieval.manifest import (
+    DEFAULT_SHARD_SIZE,
+    EmbeddingSpec,
+    Manifest,
+    read_manifest,
+)
 from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
-from onegen_model.retrieval.shards import DEFAULT_SHARD_SIZE
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128
 
 
 class Embedder(Protocol):
-    """What an index needs of a model."""
+    """The part of a model that an index uses."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -67,7 +71,7 @@ class PassageIndex:
         self._saving = threading.Lock()
         self._folder: Path | None = None
         self._manifest: Manifest | None = None  # of the folder, when last loaded or saved
-        self._saved: Rows | None = None  # what the folder holds
+        self._saved: Rows | None = None  # the content of the folder
 
     @classmethod
     def build(
@@ -105,7 +109,7 @@ class PassageIndex:
             yield some, vectors.copy()
 
     def add(self, passages: Iterable[Passage], *, progress: bool = False) -> int:
-        """Embed what is new; returns how many passages that were.
+        """Embed new passages; returns their number.
 
         A known id with the same title and text is not embedded again (its metadata is replaced);
         with another title or text the passage is replaced. When embedding fails, the batches
@@ -163,7 +167,7 @@ class PassageIndex:
             )
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Returns how many of these ids were there."""
+        """Remove passages; returns the number of ids that were found."""
         if isinstance(ids, str):
             raise InvalidInputError(f"ids={ids!r}; expected a list of passage ids; write [{ids!r}]")
         with self._lock:
@@ -236,7 +240,7 @@ class PassageIndex:
 
     @classmethod
     def load(cls, embedder: Embedder, path: str | PathLike[str]) -> "PassageIndex":
-        """What `save` or `onegen embed` wrote.
+        """Load a folder of `save` or `onegen embed`.
 
         Raises PassageIndexError if it is missing, damaged, or of another model or version.
         """
@@ -246,7 +250,7 @@ class PassageIndex:
             try:
                 return cls._read(embedder, corpus)
             except PassageIndexError:
-                # Another process may have saved meanwhile, and removed what it replaced.
+                # Another process may have saved in the meantime and removed the replaced files.
                 if read_manifest(folder) == corpus.manifest:
                     raise
 

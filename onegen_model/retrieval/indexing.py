@@ -1,6 +1,6 @@
 """Whole jobs: documents into an index, and passages into an embedded corpus.
 
-Both can be stopped and repeated: what is done is kept, and the same call continues.
+Both can be stopped and repeated: finished work is kept, and the same call continues.
 """
 
 import time
@@ -29,12 +29,12 @@ from onegen_model.retrieval.manifest import is_embedded
 # A save takes no more than this share of the time.
 _WORK_PER_SAVE = 20
 
-# Whether a job is to stop at the next step, after which the same call continues it.
+# Whether a job stops at the next step; the same call continues it.
 ShouldStop = Callable[[], bool]
 
 
 class DocumentModel(Embedder, Protocol):
-    """What splitting and embedding documents needs of a model."""
+    """The part of a model that splits and embeds documents."""
 
     def count_tokens(self, text: str) -> int:
         """Tokens of plain text, as `max_passage_tokens` counts them."""
@@ -65,7 +65,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What became of an index of `passages` after `done` of `total` passages were looked at.
+    """The index holds `passages` passages after `done` of `total` given ones were processed.
 
     It is whole unless it was stopped.
     """
@@ -94,8 +94,8 @@ def grow_index(
     """Read documents into an index, new or existing, and save it.
 
     New and changed passages are embedded; those that the files no longer hold are removed. The
-    folder is locked meanwhile. All files are read before anything is embedded; when embedding
-    fails, what was done before is saved. `progress` None: bars in a terminal only. Raises
+    folder is locked during the call. All files are read before anything is embedded; when embedding
+    fails, the finished part is saved. `progress` None: bars in a terminal only. Raises
     InvalidInputError for files, and PassageIndexError for a folder, that cannot be used.
     """
     found = paths if isinstance(paths, FoundFiles) else find_files(paths)
@@ -131,7 +131,7 @@ def read_passages(
 
 
 def is_hidden(progress: bool | None) -> bool | None:
-    """What tqdm calls `disable`: None shows a bar in a terminal only."""
+    """The `disable` of tqdm: None shows a bar in a terminal only."""
     return None if progress is None else not progress
 
 
@@ -176,9 +176,9 @@ class IndexingJob:
     should_stop: ShouldStop | None = None
 
     def grow(self, reading: Reading, *, progress: bool | None = False) -> IndexReport:
-        """Embed and save what is new, then remove what the files read no longer hold.
+        """Embed and save new passages, then remove those that the files no longer hold.
 
-        Whatever ends it early, the passages done so far are saved.
+        After a stop or an error the passages done so far are saved.
         """
         passages, batch = reading.passages, self.options.batch
         done = embedded = removed = 0
@@ -214,7 +214,7 @@ def _remove_stale(index: PassageIndex, reading: Reading) -> int:
 
 
 class _Saves:
-    """Saves now and then: the longer a save takes, the more rarely."""
+    """Saves at intervals; the longer a save takes, the longer the interval."""
 
     def __init__(self, index: PassageIndex, out: Path, pause: float) -> None:
         self._index = index

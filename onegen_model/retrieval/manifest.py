@@ -11,6 +11,7 @@ from onegen_model.files import is_staged
 from onegen_model.retrieval import corpus_v1
 
 MANIFEST = "manifest.json"
+DEFAULT_SHARD_SIZE = 2048  # passages
 PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
 VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")
 _FORMAT = "onegen-embedded-corpus"
@@ -22,8 +23,8 @@ _WRITERS = "PassageIndex.save, `onegen index` or `onegen embed`"
 class EmbeddingSpec:
     """How all vectors of a corpus are made; `stored_as` is their dtype on disk.
 
-    `dtype` is what the model computed in: None where it is unknown, as for an index, which may be
-    grown in one dtype after another.
+    `dtype` is that of the model; None if it is unknown, because an index may grow in several
+    dtypes.
     """
 
     fingerprint: str
@@ -80,7 +81,7 @@ class Manifest:
 
 
 def is_embedded(path: Path) -> bool:
-    """Whether a folder has a manifest of ours; the corpus may be unfinished, damaged or old."""
+    """Whether a folder has our manifest; the corpus may be unfinished, damaged or old."""
     try:
         plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -89,7 +90,7 @@ def is_embedded(path: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    """Whether a folder holds passages of ours: other programs write a manifest.json, too.
+    """Whether this library wrote the folder: other programs write a manifest.json, too.
 
     A folder with a damaged manifest is recognised by its vectors.
     """
@@ -162,11 +163,11 @@ def _parse(plain: dict[str, Any]) -> Manifest:
 
 
 class DamagedIndexError(PassageIndexError):
-    """A folder that is not as it was written."""
+    """A file of the folder is missing or was changed."""
 
 
 def damaged(path: Path, what: str) -> DamagedIndexError:
-    """The error that says what of a folder is damaged, and what to do."""
+    """The error for a damaged folder; `what` is the end of "The index PATH …"."""
     return DamagedIndexError(
         f"The index {path} {what}; expected it as it was written; restore it, run the same "
         "`onegen embed` again, or delete the folder and build it again from the documents"

@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one query asks for besides its embedding."""
+    """The other conditions of one query: how many passages, and which ones not."""
 
     top_k: int
     exclude: frozenset[str]
@@ -40,7 +40,7 @@ class Rows:
     of the row's passage among the first `count` of `listed`. The rows of a passage adjoin.
 
     Deleted passages are listed in `dead` until there are many, because removing their rows copies
-    all others. What lies behind `size` and `count`, and later positions in `position`, belongs to
+    all others. Entries beyond `size` and `count`, and later positions in `position`, belong to
     later states.
     """
 
@@ -88,7 +88,7 @@ class Rows:
     # --- the next state ---
 
     def with_added(self, passages: Sequence[Passage], ranks: Sequence[int], rows: Floats) -> "Rows":
-        """`rows[i]` belongs to `passages[ranks[i]]`; ranks ascend, and no passage is known."""
+        """`rows[i]` belongs to `passages[ranks[i]]`; ranks ascend, and all passages are new."""
         size = self.size + len(rows)
         buffer, owners = self.buffer, self.owners
         if size > len(buffer):

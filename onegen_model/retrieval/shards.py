@@ -20,8 +20,6 @@ from onegen_model.retrieval.manifest import VECTORS, ShardFiles
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_SHARD_SIZE = 2048
-
 
 @dataclass(frozen=True, slots=True)
 class Shard:

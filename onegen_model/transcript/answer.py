@@ -1,6 +1,6 @@
 """Events of one request, folded into an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from onegen_model.events import (
@@ -68,31 +68,45 @@ def fold(
     that its prompt held. `constrained`: the request had a grammar, whose text is the answer as it
     was written.
     """
-    begun = [span.text for span in opening]
-    spans = [*begun]
-    written = [list(span.ids) for span in opening]
+    new = written_spans(events, renderer.roles.is_text)
+    last = opening[-1]
+    spans = [*opening[:-1], Span(last.text + new[0].text, last.ids + new[0].ids), *new[1:]]
     retrievals: list[Retrieval] = []
-    new = ""
     for event in events:
         match event:
-            case Token():
-                spans[-1] += event.text
-                new += event.text
-                written[-1] += [event.token_id] * renderer.roles.is_text(event.token_id)
             case RetrievalRequested():
                 retrievals.append(Retrieval(event.hop, event.text))
             case PassagesInserted():
                 retrievals[-1] = replace(retrievals[-1], passages=event.passages)
-                spans.append("")
-                written.append([])
             case Finished():
-                steps, text = renderer.template.parse(spans)
+                steps, text = renderer.template.parse([span.text for span in spans])
                 if constrained:
-                    steps, text = renderer.template.parse([*begun, ""])[0], new
+                    begun = [*(span.text for span in opening), ""]
+                    steps = renderer.template.parse(begun)[0]
+                    text = "".join(span.text for span in new)
                 known = (*passage_ids, *_inserted(retrievals))
                 parsed = (text, steps, tuple(retrievals), event.usage, event.reason)
-                return Answer(*parsed, tuple(ids), tuple(map(tuple, written)), known)
+                return Answer(*parsed, tuple(ids), tuple(span.ids for span in spans), known)
     raise ValueError("the events hold no Finished; expected all events of one request")
+
+
+def written_spans(
+    events: Iterable[Event], is_text: Callable[[int], bool] = lambda _: True
+) -> list[Span]:
+    """Text and ids of a request's tokens, cut where passages were inserted; at least one span.
+
+    `is_text` decides which ids belong to a span; the text of a token is kept in any case.
+    """
+    texts: list[list[str]] = [[]]
+    ids: list[list[int]] = [[]]
+    for event in events:
+        if isinstance(event, Token):
+            texts[-1].append(event.text)
+            ids[-1] += [event.token_id] * is_text(event.token_id)
+        elif isinstance(event, PassagesInserted):
+            texts.append([])
+            ids.append([])
+    return [Span("".join(text), tuple(some)) for text, some in zip(texts, ids, strict=True)]
 
 
 def _inserted(retrievals: Sequence[Retrieval]) -> list[str]:

@@ -55,7 +55,7 @@ class FrameSplitter:
         return pieces + self._show(text[at:end])
 
     def end_span(self) -> list[FramePiece]:
-        """The rest of a span: what was held back is text, or the beginning of a mark."""
+        """The rest of a span: the held text, unless it is the beginning of a mark."""
         held, self._held = self._held, ""
         pieces = [] if self._is_cut_mark(held) else self._show(held)
         self._is_inside = self._breaks = self._is_in_line = False

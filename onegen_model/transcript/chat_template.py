@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Role = Literal["system", "user", "assistant", "tool"]
 Turn: TypeAlias = tuple[Role, str]
 Tools: TypeAlias = Sequence[Mapping[str, Any]]
-# Ids of the template's own words, or the sentinel of a content.
+# Ids of the template's own text, or the sentinel of a content.
 Parts: TypeAlias = tuple[tuple[int, ...] | str, ...]
 
 _SENTINEL = re.compile("\ue000[a-z0-9]+\ue001")
@@ -28,7 +28,7 @@ RESPONSE_TAGS = ("<tool_response>", "</tool_response>")
 
 
 def sentinel(name: str) -> str:
-    """The string that stands for a content; `name` has lower-case letters and digits only."""
+    """The placeholder of a content; `name` has lower-case letters and digits only."""
     return f"\ue000{name}\ue001"
 
 
@@ -40,7 +40,7 @@ def supports_tools(tokenizer: "PreTrainedTokenizerBase") -> bool:
 
 
 def own_text(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Everything that the chat template can say by itself: its source, and our folded roles."""
+    """All text that the chat template itself may write: its source, and the folded roles."""
     known = tokenizer.chat_template or ""
     sources = known.values() if isinstance(known, Mapping) else [known]
     return "\n".join((*sources, *RESPONSE_TAGS))
@@ -128,7 +128,7 @@ def _fold_all(turns: Sequence[Turn]) -> list[Turn]:
 def hide(value: Any, is_control: "re.Pattern[str]", found: dict[str, str]) -> Any:
     """`value` with a sentinel for each of its strings that holds a control token or a sentinel.
 
-    Adds to `found` what each sentinel stands for, as JSON shows it.
+    Adds to `found` the string of each sentinel, as JSON shows it.
     """
     if isinstance(value, Mapping):
         return {

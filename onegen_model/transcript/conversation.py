@@ -95,7 +95,7 @@ class Conversation:
         return last.segments if last.role == "assistant" else ()
 
 
-# What a user asks: the text alone, or with the messages before it.
+# A question: its text alone, or a conversation that ends with it.
 Question = str | Conversation
 
 
@@ -152,7 +152,7 @@ def _closed(renderer: Renderer, segments: tuple[Segment, ...]) -> tuple[Segment,
     last = segments[-1]
     text = renderer.template.unframed(last.text)
     text = f"{text}\n" if text.strip() else ""
-    # Of the ids that are known, those of the same text are kept: they are in the cache.
+    # Known ids of unchanged text are kept, because the cache holds them.
     ids = last.ids or ()
     while ids and len(str(renderer.tokenizer.decode([*ids])).rstrip()) >= len(text.rstrip()):
         if renderer.own_ids(Segment(text, ids=ids)) == [*ids]:

@@ -70,7 +70,7 @@ def _read_calls(calls: object, at: int) -> list[str]:
 
 
 def _read_call(call: Any, at: int) -> str:
-    """The text of a call, as the model writes it; one that is not JSON stays as it is."""
+    """The text of a call, as the model writes it; arguments that are not JSON stay unchanged."""
     function = call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise InvalidInputError(

@@ -153,10 +153,10 @@ class Renderer:
         return ids
 
     def own_ids(self, segment: Segment) -> list[int]:
-        """Ids of written text: those it carries if they mean the same text, else the text's.
+        """Ids of written text: its own ids if they decode to the same text, else those of the text.
 
-        The model may have written the text in other tokens than it is tokenised in; the caller may
-        have changed it since.
+        The model may write a text in other tokens than the tokenizer; the caller may have changed
+        it since.
         """
         ids = segment.ids
         if ids is not None and self._may_be_text(ids):

@@ -1,4 +1,4 @@
-"""Check of every text that enters: a `str` that can be written as UTF-8."""
+"""Checks that every input text is a `str` that can be written as UTF-8."""
 
 from collections.abc import Mapping
 

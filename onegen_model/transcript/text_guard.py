@@ -12,7 +12,7 @@ from onegen_model.errors import CheckpointError, InvalidInputError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A character that no tokenizer joins with another: what follows it is tokenised as a continuation.
+# A character that no tokenizer joins with another: text after it is tokenised as a continuation.
 _JOIN = "\x02"
 
 _encoding = threading.Lock()
@@ -29,7 +29,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:
-    """What `tokenizer` makes of `text`, without BOS and EOS; safe to call from many threads."""
+    """The encoding of `text`, without BOS and EOS; safe to call from many threads."""
     # Options are switches of the tokenizer: those of another thread would apply to this text too.
     with _encoding:
         encoded: Mapping[str, Any] = tokenizer(text, add_special_tokens=False, **options)
@@ -127,7 +127,7 @@ class TextGuard:
         return ids, sorted(cuts)
 
     def _controls(self, token_id: int, text: str) -> bool:
-        """Whether an id is a control token, and not the one of an unknown character."""
+        """Whether an id is a control token, and not that of an unknown character."""
         if token_id == self._unknown != self._tokenizer.eos_token_id:
             return token_id in self.control_ids and text == self._spells.get(token_id)
         return token_id in self.control_ids

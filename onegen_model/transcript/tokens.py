@@ -38,7 +38,7 @@ DESCRIPTIONS = ControlTokens(
 
 
 def add_control_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: ControlTokens) -> int:
-    """Add what is missing to the tokenizer; returns how many were new."""
+    """Add missing control tokens to the tokenizer; returns their number."""
     return tokenizer.add_special_tokens(
         {"extra_special_tokens": list(tokens)}, replace_extra_special_tokens=False
     )
@@ -71,7 +71,7 @@ def token_id(tokenizer: "PreTrainedTokenizerBase", token: str) -> int:
 
 
 class Role(Enum):
-    """What a token id means in the control flow."""
+    """The meaning of a token id in the control flow."""
 
     QUERY = "query"
     PASSAGE = "passage"
@@ -131,7 +131,7 @@ class TokenRoles:
     ) -> "TokenRoles":
         """Roles of the tokens of `tokenizer`; raises CheckpointError where one is missing.
 
-        `emitted` is everything that templates can say by themselves: the added tokens in it are
+        `emitted` is all text that templates themselves may write; the added tokens in it are
         control tokens. `tags` are text tags where the tokenizer has them as added tokens.
         """
         added = tokenizer.added_tokens_decoder
@@ -148,7 +148,7 @@ class TokenRoles:
         )
 
     def is_text(self, token_id: int) -> bool:
-        """Whether a written token shows in the text."""
+        """Whether a written token is part of the text."""
         return token_id not in self.hidden
 
     def role(self, token_id: int) -> Role:

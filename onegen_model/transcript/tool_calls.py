@@ -1,4 +1,4 @@
-"""Tool calls as text, by the Hermes convention: how a model is asked for one, writer and parser.
+"""Tool calls as text, by the Hermes convention: the prompt, the writer and the parser.
 
     <tool_call>
     {"name": "search", "arguments": {"query": "Ada Wrenfield"}}
@@ -37,7 +37,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class InvalidToolCall:
-    """Text in the place of a call that is not one, and why, in words for the model."""
+    """Text in place of a call that cannot be parsed, with the reason for the model."""
 
     text: str
     error: str

@@ -137,7 +137,7 @@ def test_the_same_question_again_reads_only_what_it_writes(
     assert written(before) == written(after)
     assert first.ids == second.ids
     # The prompt and the forced [RQ] come from the cache except for its last id; so do the
-    # passages, and everything written behind them that stands there already.
+    # passages, and everything written behind them.
     assert counter.positions == second.usage.forwarded < second.usage.written + 2
     assert second.usage.reused > second.usage.prompt
     check_clean(tiny_network, world, second, after)
@@ -254,7 +254,7 @@ def test_a_step_keeps_the_events_of_a_request_together(player: Player, world: Wo
             sum(isinstance(e, Token) for e in events if e.request_id == n) for n in order
         ]
         assert all(count <= 1 for count in per_request)
-        player._keep(events)
+        player.keep(events)
 
 
 def test_no_gradient_is_kept(player: Player, world: World, tiny_network: PreTrainedModel) -> None:

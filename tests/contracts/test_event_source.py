@@ -63,8 +63,8 @@ def test_threads_and_tasks_see_the_same_events(stage: Stage) -> None:
         found[9] = asyncio.run(asyncio.wait_for(main(), TIMEOUT))
 
     in_threads(*(lambda n=n: in_thread(n) for n in range(4)), in_loop)
-    told = [found[n] for n in range(4)] + found[9]
-    assert [spans(events) for events in told] == [TWO_HOPS.split("[RQ]")] * 8
+    reported = [found[n] for n in range(4)] + found[9]
+    assert [spans(events) for events in reported] == [TWO_HOPS.split("[RQ]")] * 8
 
 
 def test_a_stop_string_ends_a_request(stage: Stage) -> None:

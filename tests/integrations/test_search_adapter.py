@@ -38,14 +38,14 @@ def found_by(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_failed_search_is_told_to_its_own_request_alone(asynchronous: bool) -> None:
+def test_a_failed_search_is_reported_to_its_own_request_alone(asynchronous: bool) -> None:
     adapter = Numbered(skips_errors=True)
     assert isinstance(adapter, Retriever)
     assert isinstance(adapter, AsyncRetriever)
     found, queries = found_by(adapter, asynchronous, 0, 1, 1, 2)
     assert found == [["0"], [], [], ["2"]]
-    told = [adapter.errors.take(one.embedding) for one in queries]
-    assert told == ["", "ConnectionError: no 1", "ConnectionError: no 1", ""]
+    reply = [adapter.errors.take(one.embedding) for one in queries]
+    assert reply == ["", "ConnectionError: no 1", "ConnectionError: no 1", ""]
     assert adapter.errors.take(queries[1].embedding) == "", "once"
 
 

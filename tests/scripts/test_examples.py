@@ -90,7 +90,7 @@ def run_as_a_process(example: Path, arguments: list[str]) -> str:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_prints_what_its_docstring_says(
+def test_an_example_prints_what_its_docstring_shows(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_here: Run
 ) -> None:
     for module in NEEDED[example.name[:2]]:

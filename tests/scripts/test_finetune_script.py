@@ -1,4 +1,4 @@
-"""What `training/finetune.py` may be told, by hand or by a launcher."""
+"""What `training/finetune.py` may be reported, by hand or by a launcher."""
 
 import runpy
 import sys

@@ -83,7 +83,7 @@ def test_each_answer_occurs_in_its_gold_article(
         assert set(row["supporting"]) <= set(row["candidates"]) <= set(texts)
         for hop in row["hops"]:
             assert texts[hop["paragraph_id"]].startswith(hop["title"])
-            # "Haldrian" is how an article says that somebody is from Haldria.
+            # "Haldrian" is how an article names a person from Haldria.
             assert hop["answer"].rstrip("a") in texts[hop["paragraph_id"]] or (
                 row["answer"] != hop["answer"] and not row.get("answerable", True)
             )

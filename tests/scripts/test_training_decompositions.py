@@ -50,7 +50,7 @@ def test_what_is_written_are_the_hops_with_tidy_questions(made: list[dict[str, A
     ]
 
 
-def test_each_answer_stands_in_the_passage_behind_its_question(made: list[dict[str, Any]]) -> None:
+def test_each_passage_holds_the_answer_to_its_question(made: list[dict[str, Any]]) -> None:
     assert len(made) == len(ROWS)
     for one in made:
         assert not list(TRANSCRIPT.problems(one))
@@ -64,7 +64,7 @@ def test_each_answer_stands_in_the_passage_behind_its_question(made: list[dict[s
             assert passage["title"] == (asked["title"] or "")
 
 
-def test_a_distractor_may_stand_beside_it(
+def test_a_distractor_may_be_inserted_as_well(
     training_script: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = training_script("decompositions")

@@ -25,7 +25,7 @@ def test_the_generator_alone_learns_as_the_default_checkpoint_did_and_only_write
         assert getattr(alone, name) == getattr(joint, name), name
 
 
-def test_every_recipe_says_how_it_is_run() -> None:
+def test_every_recipe_names_its_command() -> None:
     recipes = sorted(FOLDER.glob("*.yaml"))
     assert recipes
     for recipe in recipes:
@@ -34,7 +34,7 @@ def test_every_recipe_says_how_it_is_run() -> None:
         )
 
 
-def test_the_default_recipe_says_what_it_needs_to_run_without_a_gpu(
+def test_the_default_recipe_names_its_settings_without_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

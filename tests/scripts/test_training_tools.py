@@ -41,7 +41,7 @@ def test_a_request_names_what_its_call_is_filled_with(made: list[dict[str, objec
         assert called["parameters"]["required"] == list(call.arguments)
 
 
-def test_tools_stand_in_the_prompt_as_at_inference(
+def test_tools_are_rendered_as_at_inference(
     renderer: Renderer, made: list[dict[str, object]]
 ) -> None:
     example = TRANSCRIPT.read(made[0])

@@ -39,7 +39,7 @@ class Mill:
         )
 
 
-def test_an_id_outside_the_vocabulary_is_refused_and_harms_nobody(model: OneGenModel) -> None:
+def test_an_id_outside_the_vocabulary_fails_its_request_alone(model: OneGenModel) -> None:
     running = model.stream("Who?", sampling=SHORT)
     next(running)
     answer = model.generate("Why?", sampling=SHORT)
@@ -86,7 +86,7 @@ def test_requests_that_await_passages_keep_their_slots_and_count(model: OneGenMo
         stream.close()
 
 
-def test_requests_that_nobody_drives_do_not_block_those_in_the_queue(
+def test_requests_without_a_driver_do_not_block_the_queue(
     renderer: Renderer,
 ) -> None:
     stage = Stage(renderer, max_requests=2)
@@ -96,7 +96,7 @@ def test_requests_that_nobody_drives_do_not_block_those_in_the_queue(
     assert [handle.request.state for handle in left_alone] == [State.FINISHED] * 2
 
 
-async def test_tasks_answer_for_requests_that_nobody_drives(renderer: Renderer) -> None:
+async def test_tasks_retrieve_for_requests_without_a_driver(renderer: Renderer) -> None:
     stage = Stage(renderer, max_requests=2)
     left_alone = [stage.submit(f"q{n}", "a[RQ]b", AsyncLibrary()) for n in range(2)]
     assert reason(await collect(stage.driver, stage.submit("q9", "abc"))) == "end"

@@ -78,7 +78,7 @@ def test_a_conversation_inserts_no_passage_twice(model: OneGenModel) -> None:
     assert towns.asked[0].question == "Any more?"
 
 
-def test_a_continued_answer_goes_on_counting_its_hops(model: OneGenModel) -> None:
+def test_a_continued_answer_continues_its_hop_numbers(model: OneGenModel) -> None:
     towns = Towns()
     opening = (Segment("Which?", True, TOWNS[:1]), Segment("Alba\nWhich?", True, TOWNS[1:2]))
     conversation = Conversation(

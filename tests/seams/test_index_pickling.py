@@ -33,7 +33,7 @@ def test_a_saved_or_loaded_index_pickles_as_its_path(
         assert copy.retrieve([query("a")]) == index.retrieve([query("a")])
 
 
-def test_an_index_without_a_folder_of_its_own_says_what_to_pass(tmp_path: Path) -> None:
+def test_an_index_without_a_folder_names_what_to_pass(tmp_path: Path) -> None:
     index = PassageIndex.build(FakeEmbedder(), passages(3))
     with pytest.raises(InvalidInputError, match=r"was never saved; .*pass its path and load it"):
         pickle.dumps(index)

@@ -153,8 +153,8 @@ def in_child(job: Any) -> str:
         os.write(send, text.encode()[:4000])
         os._exit(0)
     os.close(send)
-    with os.fdopen(receive) as told:
-        text = told.read()
+    with os.fdopen(receive) as reported:
+        text = reported.read()
     os.waitpid(child, 0)
     return text
 
@@ -173,7 +173,7 @@ def test_a_forked_child_answers_by_itself_while_the_parent_was_answering(
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_of_a_process_with_torch_threads_is_told_so_at_once(model: OneGenModel) -> None:
+def test_a_child_of_a_process_with_torch_threads_fails_at_once(model: OneGenModel) -> None:
     def one_thread() -> str:
         torch.set_num_threads(1)
         return model.generate("Why?", sampling=SHORT).finish_reason

@@ -30,7 +30,7 @@ def rounded(content: Any) -> Any:
     return round(content, 4) if isinstance(content, float) else content
 
 
-def told_by(message: Any) -> Any:
+def content_of(message: Any) -> Any:
     return rounded(message.content)
 
 

@@ -90,14 +90,14 @@ class Player:
     requests: dict[int, Request] = field(default_factory=dict)
 
     def add(self, request: Request) -> None:
-        self._keep(self.engine.add(request))
+        self.keep(self.engine.add(request))
         self.requests[request.id] = request
 
     def step(self) -> None:
-        self._keep(self.engine.step())
+        self.keep(self.engine.step())
 
     def finish(self, number: int) -> None:
-        self._keep([self.engine.finish(number, "cancelled")])
+        self.keep([self.engine.finish(number, "cancelled")])
 
     @property
     def awaiting(self) -> list[int]:
@@ -111,7 +111,7 @@ class Player:
         asked = self.events[number][-1]
         assert isinstance(asked, RetrievalRequested)
         found = self.world.find(asked, self.requests[number].retrieval.top_k)
-        self._keep(self.engine.insert(number, found))
+        self.keep(self.engine.insert(number, found))
 
     def run(self, *requests: Request) -> list[list[Event]]:
         """Add the requests, as soon as there is room, and play until all have finished."""
@@ -124,7 +124,7 @@ class Player:
             self.step()
         return [self.events[request.id] for request in requests]
 
-    def _keep(self, events: Sequence[Event]) -> None:
+    def keep(self, events: Sequence[Event]) -> None:
         for event in events:
             self.events.setdefault(event.request_id, []).append(event)
 

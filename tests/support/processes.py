@@ -43,7 +43,7 @@ def server() -> Any:
 
 
 def without_shared_memory() -> None:
-    """DeepSpeed compiles collectives for a CPU unless told that they do not work there."""
+    """DeepSpeed compiles collectives for a CPU unless this is set."""
     if HAS_DEEPSPEED:
         import deepspeed
 
@@ -89,15 +89,15 @@ def _enter(environment: Mapping[str, str], target: Callable[..., None], argument
 def fork_two(
     target: Callable[..., None],
     arguments: Sequence[tuple[Any, ...]],
-    told: Sequence[Mapping[str, str]] = ({}, {}),
+    variables: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> list[Any]:
-    """Two processes that meet as those of a launcher do; `told` adds to their environments."""
+    """Two processes that connect like those of a launcher; `variables` join their environments."""
     port, context = free_port(), server()
     workers = []
     for rank in range(2):
         environment = {
             **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"},
-            **{"LOCAL_WORLD_SIZE": "2", **told[rank]},
+            **{"LOCAL_WORLD_SIZE": "2", **variables[rank]},
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
         }
         workers.append(context.Process(target=_enter, args=(environment, target, arguments[rank])))
@@ -120,13 +120,13 @@ def run_two(
     arguments: Sequence[str],
     folder: Path,
     prepare: Prepare | None = None,
-    told: Sequence[Mapping[str, str]] = ({}, {}),
+    variables: Sequence[Mapping[str, str]] = ({}, {}),
 ) -> tuple[list[int], str]:
     """Exit codes and output of a script in two processes, each with its `{rank}` in arguments."""
     logs = [folder / f"process-{rank}.log" for rank in range(2)]
     given = [[argument.format(rank=rank) for argument in arguments] for rank in range(2)]
     scripts = [(own, prepare, str(log)) for own, log in zip(given, logs, strict=True)]
-    workers = fork_two(_run_script, scripts, told)
+    workers = fork_two(_run_script, scripts, variables)
     for worker in workers:
         worker.join(_LIMIT)
         worker.kill()

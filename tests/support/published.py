@@ -40,7 +40,7 @@ ANSWER = (
     f"{WRITTEN[0]}{RQ}<paragraph>{FRAMES[0]}</paragraph>"
     f"{WRITTEN[1]}{RQ}<paragraph>{FRAMES[1]}</paragraph>{WRITTEN[2]}"
 )
-# Before the added tokens stand others, so that no id is what the published workflow would give.
+# Other tokens precede the added ones, so that no id is what the published workflow would give.
 SHIFT = ("<dummy_0>", "<dummy_1>", "<dummy_2>")
 MULTI_HOP_TOKENS = (RD, "</paragraph>", RQ, "<paragraph>")
 FLAGS = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}

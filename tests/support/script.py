@@ -12,10 +12,10 @@ QUERY = "[RQ]"
 
 @contextmanager
 def scripted(model: OneGenModel, turns: Mapping[str, str | Sequence[str]]) -> Iterator[None]:
-    """The turn after the words that stand last in the prompt, of those in `turns`, is their text.
+    """Writes the turn in `turns` whose key is the end of the prompt.
 
-    Of several texts it is the first that begins like the turn so far. `[RQ]` stands for a
-    retrieval. Turns under a grammar, and those behind none of the words, stay random.
+    Of several texts it is the first that begins like the turn so far. `[RQ]` is a retrieval.
+    Turns under a grammar, and those behind none of the words, stay random.
     """
     engine: Any = model.engine
     choose, script = engine.sampler, _Script(model, turns)

@@ -100,7 +100,7 @@ class TextStore(VectorStore):
 
 
 class VectorOnly(TextStore):
-    """A store that can be asked by vector, but tells no scores."""
+    """A store that can be asked by vector, but returns no scores."""
 
     asked: Any = None
 

@@ -21,7 +21,7 @@ def at(*pairs: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_read_is_what_the_network_says(make_network: MakeNetwork, family: str) -> None:
+def test_read_equals_the_output_of_the_network(make_network: MakeNetwork, family: str) -> None:
     network = make_network(family)
     hidden, logits = clean_read(network, IDS)
     rows = pad_rows([IDS, IDS[:3]], pad_id=0)

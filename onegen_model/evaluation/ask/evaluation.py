@@ -1,4 +1,4 @@
-"""Runs an evaluation: asks what is missing in its folder, then ranks what is missing."""
+"""Runs an evaluation: asks the questions that its folder lacks, then adds missing rankings."""
 
 from array import array
 from collections.abc import Callable, Sequence
@@ -60,12 +60,12 @@ def run_evaluation(
     model: OneGenModel,
     should_stop: ShouldStop = never,
 ) -> EvaluationResult:
-    """Ask and rank whatever `settings.out` does not hold yet.
+    """Ask the questions, and make the rankings, that `settings.out` does not hold yet.
 
     `questions` are those of the whole file: they make up the pool of candidates, and
     `settings.limit` chooses among them. `model` is `load_base(…)` for a zero-shot run.
-    `should_stop` is called between events, passages and rankings; whatever has finished by then is
-    kept, and the same call continues from there. Raises OneGenError.
+    `should_stop` is called between events, passages and rankings; finished work is kept, and
+    the same call continues from there. Raises OneGenError.
     """
     return prepare_evaluation(settings, questions, lambda: model).carry_out(should_stop)
 

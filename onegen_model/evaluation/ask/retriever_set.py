@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.harness import ShouldStop, never
 from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriever
@@ -14,6 +12,7 @@ from onegen_model.evaluation.ask.settings import RetrieverName
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.index import Embedder, PassageIndex
+from onegen_model.retrieval.indexing import IndexingJob, IndexingOptions, Reading
 from onegen_model.retrieval.protocol import Retriever
 
 # Enough passages to sort by length, and few enough for a quick stop.
@@ -77,26 +76,5 @@ def complete_index(
         index.add(passages)  # embeds nothing, and updates the paragraph of each passage
         return index
     path.parent.mkdir(parents=True, exist_ok=True)
-    return index if _add(index, passages, path, should_stop) else None
-
-
-def _add(
-    index: PassageIndex, passages: Sequence[Passage], path: Path, should_stop: ShouldStop
-) -> bool:
-    """False if it was stopped; after a stop or an error, the passages embedded so far are saved."""
-    is_complete = False
-    try:
-        with tqdm(total=len(passages), desc="Indexing", unit="passage", disable=None) as bar:
-            for start in range(0, len(passages), _INDEX_BATCH):
-                if should_stop():
-                    break
-                some = passages[start : start + _INDEX_BATCH]
-                index.add(some)
-                bar.update(len(some))
-            else:
-                is_complete = True
-    except Exception:
-        index.save(path)
-        raise
-    index.save(path)
-    return is_complete
+    job = IndexingJob(index, path, IndexingOptions(batch=_INDEX_BATCH), should_stop)
+    return index if job.grow(Reading(list(passages)), progress=None).is_whole else None

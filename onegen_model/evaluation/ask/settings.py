@@ -31,14 +31,14 @@ def _as_path(name: str, path: object) -> Path:
 class EvaluationSettings:
     """What one evaluation asks, how it retrieves, and the folder `out` that keeps it.
 
-    `corpus` is a file or folder of paragraphs; `index` the index made of it (default: `out/index`).
-    `retriever` and `query` default to the model's own index asked with what it writes; of a
-    zero-shot run, to MiniLM asked with the question. `baselines` are further retrievers that rank
+    `corpus` is a file or folder of paragraphs; `index` is the index of it (default: `out/index`).
+    `retriever` and `query` default to the model's own index and the text that it writes; in a
+    zero-shot run, to MiniLM and the question. `baselines` are further retrievers that rank
     the same passages. `encoder` is the folder of a sentence encoder that replaces MiniLM.
     `zero_shot` evaluates an untrained base in the usual pipeline of two models. `limit` is a number
     of questions, evenly spaced. `note` is kept with the run and may differ when the run continues.
 
-    Paths may be strings. Raises InvalidInputError for settings that do not go together.
+    Paths may be strings. Raises InvalidInputError for settings that contradict each other.
     """
 
     task: Task

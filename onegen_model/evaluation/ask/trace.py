@@ -2,7 +2,7 @@
 
 import base64
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from onegen_model.events import (
     Finished,
     PassagesInserted,
     RetrievalRequested,
-    Token,
     event_from_dict,
     event_to_dict,
 )
+from onegen_model.transcript.answer import written_spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,7 @@ class Trace:
     @property
     def spans(self) -> list[str]:
         """Written text, cut where passages were inserted."""
-        return written_spans(self.events)
-
-
-def written_spans(events: Iterable[Event]) -> list[str]:
-    """The text of a request's tokens, cut where passages were inserted."""
-    spans = [""]
-    for event in events:
-        if isinstance(event, Token):
-            spans[-1] += event.text
-        elif isinstance(event, PassagesInserted):
-            spans.append("")
-    return spans
+        return [span.text for span in written_spans(self.events)]
 
 
 def trace_to_dict(trace: Trace) -> dict[str, Any]:

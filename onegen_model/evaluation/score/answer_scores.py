@@ -32,16 +32,20 @@ def score_answers(cases: Sequence[Case], frame: Frame | None) -> Columns:
 
 
 def answer_of(trace: Trace, frame: Frame | None) -> str:
-    """The text in the answer frame; without a frame, what was written last."""
+    """The text in the answer frame; without a frame, the text written last."""
     if frame is None:
         return trace.spans[-1].strip()
-    template = Template(answer_start=frame[0], answer_end=frame[1])
-    return template.parse(trace.spans)[1]
+    return _template(frame).parse(trace.spans)[1]
 
 
 def is_framed(trace: Trace, frame: Frame) -> bool:
     """Whether start and end of an answer frame were written."""
-    return any(frame[1] in span.partition(frame[0])[2] for span in trace.spans)
+    template = _template(frame)
+    return any(template.frame_state(span) == "closed" for span in trace.spans)
+
+
+def _template(frame: Frame) -> Template:
+    return Template(answer_start=frame[0], answer_end=frame[1])
 
 
 def score_behaviour(row: Row) -> Columns:

@@ -18,7 +18,7 @@ class Estimate:
 
     @classmethod
     def of(cls, groups: Iterable[tuple[float, float]]) -> "Estimate":
-        """The mean of groups (sum, number of cases); a group is what is sampled as one."""
+        """The mean of groups (sum, number of cases); groups are the units of sampling."""
         groups = [group for group in groups if group[1]]
         cases = sum(n for _, n in groups)
         if not cases:

@@ -1,1 +1,1 @@
-"""Training data: formats, examples, collation to tensors, a survey of what is usable."""
+"""Training data: formats, examples, collation to tensors, a survey of the usable ones."""

@@ -30,8 +30,8 @@ NO_KEY = 0
 class CollatorSettings:
     """Settings of a `Collator`.
 
-    Nothing is ever cut, because a cut may take a retrieval token away: an example that is too
-    long, or holds a passage that is, is an error, or left out and counted.
+    Nothing is cut, because a cut may remove a retrieval token. An example that is too long, or
+    holds a passage that is too long, is an error, or is left out and counted.
     """
 
     __pydantic_config__ = CHECKED
@@ -43,9 +43,9 @@ class CollatorSettings:
     chunk_tokens: int = 2048
     """The most tokens of one forward pass, padding included; it changes speed and memory only."""
     seed: int = 0
-    """The seed of what is drawn."""
+    """The seed of all random choices."""
     on_truncation: Literal["error", "drop"] = "error"
-    """What happens to an example that is too long: an error, or it is left out and counted."""
+    """How an example that is too long is handled: as an error, or left out and counted."""
 
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):
@@ -220,10 +220,10 @@ def draw(queries: Sequence[PassageQuery], num_negatives: int, rng: random.Random
 def relations(
     queries: Sequence[PassageQuery], drawn: Draw, columns: Sequence[int]
 ) -> dict[str, Tensor]:
-    """How queries and the passages with the keys `columns` relate, see `Collator`.
+    """The relations of queries to the passages with the keys `columns`, see `Collator`.
 
-    A query for which no hard negative was drawn has all passages as its own negatives that are not
-    among its positives.
+    For a query without a drawn hard negative, all passages that are not its positives are
+    negatives.
     """
     index = {key: column for column, key in enumerate(columns)}
     positive_keys = [[content_key(positive) for positive in q.positives] for q in queries]

@@ -51,7 +51,7 @@ class Transcripts:
         return TRANSCRIPT.read(plain[0])
 
 
-# Format -> what its lines have and those of the others have not.
+# Format -> sets of keys that only lines of this format have.
 _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
     "transcripts": (frozenset({"segments"}),),
     "published": (frozenset({"messages"}),),
@@ -64,7 +64,7 @@ _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
 
 
 def likely_format(lines: JsonLines) -> Format | None:
-    """The format that the first record looks like; None where it looks like none."""
+    """The format of the first record; None if it fits none."""
     first = next((plain for plain in lines.scan() if not isinstance(plain, Problem)), {})
     for form, signs in _SIGNS.items():
         if any(sign <= first.keys() for sign in signs):
@@ -112,7 +112,7 @@ class Examples(Sequence[TrainingExample]):
         return self
 
     def hint(self) -> str:
-        """Advice where no line fits and the lines look like another format; otherwise ""."""
+        """Advice if no line fits but the lines fit another format; otherwise ""."""
         likely = likely_format(self.lines)
         if len(self) or likely in (None, self.records.form):
             return ""

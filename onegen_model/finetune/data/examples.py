@@ -65,7 +65,7 @@ def _read_tool(plain: Any) -> Mapping[str, Any]:
 
 
 def _to_learn_from(example: "TrainingExample") -> "TrainingExample":
-    """An example that trains something."""
+    """An example with at least one target."""
     if not example.writes and not any(target.positives for target in example.targets):
         raise problem_at(
             "writes", "false, and no target has a positive; expected something to train"

@@ -1,6 +1,6 @@
 """The files of the published OneGen data sets: train.jsonl and db.jsonl of all three tasks.
 
-A conversation becomes a TrainingExample, so that training sees what our inference writes:
+A conversation becomes a TrainingExample, so that training reads the same ids as inference:
 
 * the task's prompt around the question and the `</s>` at the end are removed;
 * `<paragraph>…</paragraph>` after a query token is the inserted passage, with the text of the file;
@@ -48,7 +48,7 @@ _FRAME = re.compile(r"<paragraph>(.*?)</paragraph>", re.DOTALL)
 _LINKED = "[_CONTINUE_]"
 _END = "</s>"
 _TITLED = re.compile(r"wiki title: (.*?)\ncontent: (.*)", re.DOTALL)
-# What stands before and behind a question, of every published format.
+# The text before and after a question, for every published format.
 _PROMPTS = tuple(preset.prompt.split("{question}") for preset in PRESETS.values())
 
 
@@ -81,7 +81,7 @@ def _of_tokens(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 class DocumentRecord(Record):
-    """A line of db.jsonl: its fragments are what the user says."""
+    """A line of db.jsonl; the messages of its user are the fragments."""
 
     uid: Name = ABSENT
     messages: Annotated[

@@ -27,7 +27,7 @@ Format = Literal["transcripts", "published", "pairs"]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Metadata of a type: what a value that is refused should have been."""
+    """Metadata of a type: the expected value, for errors."""
 
     what: str
 
@@ -45,7 +45,7 @@ class Expected:
 
 
 def problem_at(field: str, message: str) -> PydanticCustomError:
-    """An error to raise in a validator, of a field inside of what is validated."""
+    """The error of a field inside the validated value, to be raised in a validator."""
     return PydanticCustomError("at", message, {"field": field})
 
 
@@ -71,18 +71,19 @@ SomeText = Annotated[str, Strict(), AfterValidator(_not_blank), Expected("some t
 Name = Annotated[str, Strict(), BeforeValidator(_as_text), Expected("a text or a number")]
 
 
-# The default of a required field: checked like any value, it says what the field should be.
+# The default of a required field. It is checked like any value, so that the error names what is
+# expected.
 ABSENT: Any = None
 
 
 class Record(BaseModel):
-    """A record of which each field is checked, also one that is missing."""
+    """A record; each field is checked, a missing one as well."""
 
     model_config = ConfigDict(frozen=True, validate_default=True)
 
 
 class PassageRecord(Record):
-    """A passage of a corpus, or one inside of an example, where its id does not matter."""
+    """A passage of a corpus, or one inside an example, which needs no id."""
 
     text: SomeText = ABSENT
     title: Text = ""
@@ -109,7 +110,7 @@ class Shape(Generic[T]):
         return self.adapter.validate_python(plain)
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        """Everything that keeps a record from being read, unknown fields first."""
+        """All problems of a record, unknown fields first."""
         try:
             self.read(plain)
         except ValidationError as error:

@@ -68,7 +68,7 @@ def missing_passages(
 def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Subset:
     """The examples that a run can use; raises InvalidInputError for one that it cannot.
 
-    All examples are tokenised first: the number of steps depends on what is dropped, and an error
+    All examples are tokenised first: the number of steps depends on the dropped ones, and an error
     after hours of training would recur at the same example.
     """
     examples = data.examples.require_sound()
@@ -103,7 +103,7 @@ class Survey:
     """What `survey` found; unused lines belong to no example.
 
     `problems` are the first of `num_problems`; `hint` names the format that the lines look like,
-    if it is another one; lengths are in tokens.
+    if that is another one; lengths are in tokens.
     """
 
     num_lines: int
@@ -119,7 +119,7 @@ class Survey:
 
 
 def survey(data: Data, collator: Collator, *, limit: int, on_truncation: str) -> Survey:
-    """Check every line and every example; with "drop", too long an example is no problem."""
+    """Check all lines and examples; with "drop", an example that is too long is no problem."""
     examples, lines = data.examples, data.examples.lines
     problems = [f"{lines.where(number)}: {problem}" for number, problem in examples.problems()]
     measures = Measures(collator)

@@ -14,7 +14,7 @@ def world_size() -> int:
 
 
 def gather_rows(rows: Tensor, fill: int = 0) -> tuple[Tensor, list[int]]:
-    """Rows (n, …) of all processes in order of rank, and how many each has.
+    """Rows (n, …) of all processes in order of rank, and the number of rows of each.
 
     Ranks may differ in n and, for 2-d integers, in width; shorter rows are padded with `fill`.
     """

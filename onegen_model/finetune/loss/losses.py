@@ -39,7 +39,7 @@ class LossSettings:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Scalars. `total` is what is differentiated."""
+    """Scalars; the backward pass starts from `total`."""
 
     total: Tensor
     language_modeling: Tensor
@@ -86,7 +86,7 @@ def bpr(
 
 
 def excluded_pairs(targets: Tensor, passage_keys: Tensor, positive_keys: Tensor) -> Tensor:
-    """Which of the pairs (q, p) count neither as the positive nor as a negative.
+    """The pairs (q, p) that count neither as the positive nor as a negative.
 
     Passages with the same content have the same key (p,). Excluded are a query's other positives,
     whose keys are `positive_keys` (q, m), and all but the first copy of a passage.

@@ -118,8 +118,8 @@ class Objective(nn.Module):
             self.memory.keep(passages, keys)
         excluded = excluded_pairs(targets, keys, positive_keys)
         losses = info_nce(queries, passages, targets, excluded, settings.temperature)
-        # The gradient of this process's passages comes from the queries of all of them; the value
-        # is that of its own.
+        # The gradient covers the queries of all processes, because they share passages; the value
+        # covers the queries of this process alone.
         return losses.sum() + (losses[own].sum() - losses.sum()).detach()
 
     def _embed(self, chunk: dict[str, Tensor]) -> Tensor:

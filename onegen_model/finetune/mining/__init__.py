@@ -1,1 +1,1 @@
-"""Hard negatives: search a corpus with training queries and keep what is wrong."""
+"""Hard negatives: passages that training queries retrieve and that are not positives."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onegen_model.batches import batches_by_length
+from onegen_model.batches import BATCH_TOKENS, batches_by_length
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import (
     Collator,
@@ -25,7 +25,7 @@ from onegen_model.network import normalise, pad_rows, read_hidden
 from onegen_model.retrieval.bm25 import Bm25
 from onegen_model.retrieval.corpus import EmbeddedCorpus
 from onegen_model.retrieval.corpus_building import CorpusOptions, build_corpus
-from onegen_model.retrieval.embedder import BATCH_TOKENS, embed_ids
+from onegen_model.retrieval.embedder import embed_ids
 from onegen_model.transcript.renderer import Renderer
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Checks of the batches that a run would be made of."""
+"""Checks of the batches of a run, before it starts."""
 
 import logging
 
@@ -27,7 +27,7 @@ def warn_of_lone_pairs(recipe: Recipe, examples: Subset, arguments: TrainingArgu
     """Log a warning where a batch holds one pair with nothing to compare it with.
 
     InfoNCE compares a query with the other passages of its batch: alone, a pair without negatives
-    has loss 0, and the step that it makes learns nothing.
+    has loss 0, and its step changes no weight.
     """
     size = arguments.per_device_train_batch_size
     last = len(examples) % size if arguments.world_size == 1 else 0
@@ -52,7 +52,7 @@ def warn_of_lone_pairs(recipe: Recipe, examples: Subset, arguments: TrainingArgu
 
 
 def _is_lone(example: TrainingExample, num_negatives: int) -> bool:
-    """Whether an example trains one retrieval alone, and brings no negative."""
+    """Whether an example trains one retrieval alone, without negatives."""
     negatives = [negative for target in example.targets for negative in target.negatives]
     alone = not example.writes and len(example.targets) == 1
     return alone and not (num_negatives and negatives)

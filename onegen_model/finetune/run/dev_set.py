@@ -1,4 +1,4 @@
-"""Measures on a development set during a run, and early stopping by them."""
+"""Measures a development set during a run, and stops the run early."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ LARGER_IS_BETTER = ("recall@1",)
 
 @dataclass(frozen=True, slots=True)
 class EarlyStopping:
-    """When a run ends before its last step."""
+    """The conditions of early stopping."""
 
     __pydantic_config__ = CHECKED
 
@@ -43,7 +43,7 @@ class Development:
     collator: Collator
 
     def require(self, metric: DevMetric) -> None:
-        """Raise InvalidInputError if no example has what the metric measures."""
+        """Raise InvalidInputError if the metric applies to no example."""
         examples = [self.examples[number] for number in range(len(self.examples))]
         writes = any(example.writes for example in examples)
         searches = any(target.positives for example in examples for target in example.targets)
@@ -138,7 +138,7 @@ def _count_hits(
 
 
 class Patience(EarlyStoppingCallback):
-    """Early stopping that resumes its count, and ends a run again that it had ended before."""
+    """Early stopping whose count is resumed; a run that it ended ends again."""
 
     def __init__(self, settings: EarlyStopping) -> None:
         super().__init__(settings.patience, settings.min_delta)

@@ -1,4 +1,4 @@
-"""Preview of a run: one example by roles of tokens, what learns, steps and memory."""
+"""Preview of a run: one example by roles of tokens, trained parameters, steps and memory."""
 
 import math
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ class Preview:
 
 
 def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
-    """Load data and model and train nothing; raises what `run` would before its first step."""
+    """Load data and model without training; raises the errors of `run` before its first step."""
     data = open_data(recipe.format, recipe.train, recipe.passages)
     started = start(recipe)
     collator = Collator(started.renderer, data.passages, recipe.collator)

@@ -44,8 +44,8 @@ def memory_named(step: int, ids: Sequence[str]) -> Iterator[None]:
 
 
 class OptimizerMemory(TrainerCallback):
-    """Callback that tells a lack of memory in the optimizer from one in a batch: the former depends
-    on the number of trained parameters.
+    """Callback that separates a lack of memory in the optimizer from one in a batch, because the
+    former depends on the number of trained parameters.
 
     DeepSpeed steps within the backward pass, and its failures are reported as those of a batch.
     """

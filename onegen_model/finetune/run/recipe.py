@@ -90,7 +90,7 @@ class Recipe:
 
     @classmethod
     def read(cls, path: Path) -> "Recipe":
-        """Raises InvalidInputError that names what is wrong, down to the key."""
+        """Raises InvalidInputError, which names the wrong key."""
         if not path.is_file():
             raise InvalidInputError(f"No recipe {path}; expected a YAML file; check the path")
         try:

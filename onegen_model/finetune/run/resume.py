@@ -1,4 +1,4 @@
-"""Checks before a run is resumed: what it was started with, and what it saved."""
+"""Checks before a run is resumed: its settings at the start, and its checkpoint."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from onegen_model.finetune.run.trainable import (
     saved_shapes,
 )
 
-# In `output`: what is trained on and towards what, and the settings that a run ended with.
+# Files in `output`: the data and the objective of a run, and the settings that it ended with.
 RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 # Keys that runs of earlier versions lack; such a run is resumed without them.

@@ -65,7 +65,7 @@ class _Source:
 
 def start(recipe: Recipe) -> Start:
     """Load the model of a recipe; raises InvalidInputError, or CheckpointError, also for a model
-    that could be trained and not be served.
+    that could be trained but not served.
     """
     source = find_source(recipe)
     if recipe.method != "lora" and source.adapter is not None:

@@ -120,7 +120,7 @@ class JointTrainer(Trainer):
         norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         # With float16 such a step is skipped, and the loss scale lowered.
         if norm is not None and self.accelerator.mixed_precision != "fp16":
-            # DeepSpeed says -1 instead of inf or nan.
+            # DeepSpeed returns -1 instead of inf or nan.
             value = float(norm) if norm >= 0 else float("nan")
             require_finite({"gradient norm": value}, self.state.global_step + 1, self._ids)
         return norm

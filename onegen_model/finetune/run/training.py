@@ -117,7 +117,7 @@ def _make_trainer(
 
 
 def open_development(recipe: Recipe, data: Data, renderer: Renderer) -> Development | None:
-    """The development set of a recipe; raises InvalidInputError if it lacks what is measured."""
+    """The development set of a recipe; raises InvalidInputError if the metric cannot use it."""
     if recipe.dev is None:
         return None
     if recipe.dev_passages is None:

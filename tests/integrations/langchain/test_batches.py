@@ -79,8 +79,8 @@ def test_retrievals_of_one_batch_are_one_search(
     batches: list[int],
 ) -> None:
     llm = OneGenLLM(model=wide_folder, vectorstore=store, k=1, max_tokens=100)
-    told = asyncio.run(llm.agenerate(PROMPTS)) if asynchronous else llm.generate(PROMPTS)
-    assert [one[0].text for one in told.generations] == ["Ann"] * 4
+    reply = asyncio.run(llm.agenerate(PROMPTS)) if asynchronous else llm.generate(PROMPTS)
+    assert [one[0].text for one in reply.generations] == ["Ann"] * 4
     assert batches == [4]
 
 
@@ -108,10 +108,10 @@ def test_a_search_that_fails_fails_its_own_request_alone(
                 searched.append(query)
 
     with scripted(tiny, {QUESTION: TURNS[QUESTION], "Lost?": lost}):
-        told: Any = chat.batch(
+        reply: Any = chat.batch(
             [*PROMPTS, "Lost?"], {"callbacks": [Record()]}, return_exceptions=True
         )
-        *found, failed = told
+        *found, failed = reply
         assert [message.text for message in found] == ["Ann"] * 4
         assert isinstance(failed, RetrievalError)
         assert str(failed).startswith("Places raised OSError: not on the map; expected documents")

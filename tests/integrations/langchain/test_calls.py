@@ -205,7 +205,7 @@ class Broken(BaseRetriever):
         raise OSError("the disk is gone")
 
 
-def test_a_call_says_what_becomes_of_errors(wide_folder: Path, model: OneGenModel) -> None:
+def test_a_call_decides_how_errors_are_handled(wide_folder: Path, model: OneGenModel) -> None:
     attached: Any = {"model": wide_folder, "retriever": Broken(), "max_tokens": 100}
     chat, llm, retriever = (
         one(**attached) for one in (OneGenChatModel, OneGenLLM, OneGenRetriever)

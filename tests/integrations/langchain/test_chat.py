@@ -13,7 +13,16 @@ from langchain_core.vectorstores import InMemoryVectorStore
 
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_model import OneGenModel
-from tests.support.chats import LONG, PATHS, QUESTION, TURNS, by_astream, engine_of, plain, told_by
+from tests.support.chats import (
+    LONG,
+    PATHS,
+    QUESTION,
+    TURNS,
+    by_astream,
+    content_of,
+    engine_of,
+    plain,
+)
 from tests.support.script import scripted
 
 
@@ -36,13 +45,13 @@ def test_content_usage_and_metadata_are_those_of_invoke(
     chat.retrieval = retrieval
     expected = plain(chat.invoke(QUESTION))
     engine_of(model).forget()
-    told = plain(PATHS[path](chat, QUESTION))
+    reply = plain(PATHS[path](chat, QUESTION))
     if "v3" in path and retrieval == "never":
-        told["content"] = told["content"][0]["text"]  # always blocks there
-    assert told == expected
+        reply["content"] = reply["content"][0]["text"]  # always blocks there
+    assert reply == expected
 
 
-def test_a_message_tells_steps_retrievals_and_one_cited_answer(chat: OneGenChatModel) -> None:
+def test_a_message_holds_steps_retrievals_and_one_cited_answer(chat: OneGenChatModel) -> None:
     message = chat.invoke(QUESTION)
     assert message.text == "founded by Ann"
     blocks: list[Any] = message.content_blocks
@@ -62,10 +71,10 @@ def test_a_message_tells_steps_retrievals_and_one_cited_answer(chat: OneGenChatM
     cited = {one["title"]: one for one in answer["annotations"]}
     assert all((one["start_index"], one["end_index"]) == (0, 14) for one in cited.values())
     assert cited["Alba"]["cited_text"] == "founded by Ann"
-    assert "cited_text" not in cited["Brig"], "it does not stand there"
+    assert "cited_text" not in cited["Brig"], "the passage does not hold it"
 
 
-def test_usage_tells_retrieved_tokens_apart(chat: OneGenChatModel, model: OneGenModel) -> None:
+def test_usage_counts_retrieved_tokens_apart(chat: OneGenChatModel, model: OneGenModel) -> None:
     message = chat.invoke(QUESTION)
     usage: Any = message.usage_metadata
     frames = ("Alba\nIt was founded by Ann.", "Brig\nBob founded it.")
@@ -74,8 +83,8 @@ def test_usage_tells_retrieved_tokens_apart(chat: OneGenChatModel, model: OneGen
     )
     assert usage["input_token_details"]["cache_read"] == 0
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
-    told = message.response_metadata["onegen"]["usage"]
-    assert told["forwarded"] == usage["total_tokens"] - 1, "one pass, all but the last token"
+    reply = message.response_metadata["onegen"]["usage"]
+    assert reply["forwarded"] == usage["total_tokens"] - 1, "one pass, all but the last token"
 
 
 def test_a_parser_of_strings_gets_the_answer_alone(chat: OneGenChatModel) -> None:
@@ -180,13 +189,13 @@ def test_a_batch_is_one_batch_on_the_device(
     one_by_one = engine.steps - begun
     begun = engine.steps
     together = asyncio.run(chat.abatch(questions)) if is_asynchronous else chat.batch(questions)
-    assert list(map(told_by, together)) == list(map(told_by, alone))
+    assert list(map(content_of, together)) == list(map(content_of, alone))
     assert engine.steps - begun < one_by_one / 2
 
 
 def test_32_threads_get_the_answers_of_one(chat: OneGenChatModel, model: OneGenModel) -> None:
     questions = [f"{n}. {QUESTION}" for n in range(8)]
-    expected = [told_by(chat.invoke(question)) for question in questions] * 4
+    expected = [content_of(chat.invoke(question)) for question in questions] * 4
     with ThreadPoolExecutor(32) as pool:
-        told = list(pool.map(lambda question: told_by(chat.invoke(question)), questions * 4))
-    assert told == expected
+        reply = list(pool.map(lambda question: content_of(chat.invoke(question)), questions * 4))
+    assert reply == expected

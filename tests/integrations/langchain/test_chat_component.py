@@ -24,7 +24,7 @@ from onegen_integrations.langchain import (
 from onegen_integrations.shared import models as shared
 from onegen_model import OneGenModel
 from onegen_model.errors import ContextTooLongError, InvalidInputError, RetrievalError
-from tests.support.chats import PATHS, QUESTION, TURNS, told_by
+from tests.support.chats import PATHS, QUESTION, TURNS, content_of
 from tests.support.script import scripted
 
 
@@ -87,7 +87,7 @@ def test_what_is_dumped_comes_back_as_it_was(wide_folder: Path) -> None:
 
 def test_a_pickle_holds_no_weights(chat: OneGenChatModel) -> None:
     again = pickle.loads(pickle.dumps(chat))
-    assert told_by(again.invoke(QUESTION)) == told_by(chat.invoke(QUESTION))
+    assert content_of(again.invoke(QUESTION)) == content_of(chat.invoke(QUESTION))
     chat.vectorstore = None
     assert len(pickle.dumps(chat)) < 2048
 
@@ -98,7 +98,7 @@ def test_a_configured_copy_keeps_what_it_searches(chat: OneGenChatModel) -> None
     whole = configurable.invoke(QUESTION)
     assert short.usage_metadata["output_tokens"] == 10
     assert short.response_metadata["finish_reason"] == "length"
-    assert told_by(whole) == told_by(chat.invoke(QUESTION))
+    assert content_of(whole) == content_of(chat.invoke(QUESTION))
     assert isinstance(whole.content, list)
 
 
@@ -124,7 +124,7 @@ def test_a_store_that_raises_is_an_error_of_the_call(broken: OneGenChatModel) ->
 
 
 @pytest.mark.parametrize("path", ["stream", "astream"])
-def test_or_the_answer_goes_on_and_tells(path: str, broken: OneGenChatModel) -> None:
+def test_or_the_answer_continues_and_reports_it(path: str, broken: OneGenChatModel) -> None:
     broken.on_retrieval_error = "continue"
     message = PATHS[path](broken, QUESTION)
     assert message.text == "founded by Ann"
@@ -153,7 +153,7 @@ def test_tokens_are_counted_without_anything_downloaded(
     assert chat.get_num_tokens_from_messages([HumanMessage("Who?")]) > 0
 
 
-def test_the_profile_tells_what_agents_ask_for(chat: OneGenChatModel) -> None:
+def test_the_profile_has_what_agents_ask_for(chat: OneGenChatModel) -> None:
     profile: Any = chat.profile
     assert profile["tool_calling"]
     assert profile["tool_choice"]

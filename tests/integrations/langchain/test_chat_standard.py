@@ -181,8 +181,8 @@ def order_film(title: str) -> str:
 @pytest.mark.parametrize("title", ["こんにちは株式会社", "Łódź Çelik", "Красный мост"])
 def test_the_default_checkpoint_copies_unicode_into_a_call(title: str) -> None:
     chat = OneGenChatModel(max_tokens=100).bind_tools([order_film], tool_choice="any")
-    told = chat.invoke(f"Order the film '{title}'.")
-    assert [call["args"] for call in told.tool_calls] == [{"title": title}]
+    reply = chat.invoke(f"Order the film '{title}'.")
+    assert [call["args"] for call in reply.tool_calls] == [{"title": title}]
 
 
 @pytest.mark.weights

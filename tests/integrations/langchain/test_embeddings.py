@@ -116,9 +116,9 @@ def test_a_document_that_is_too_long_is_refused_with_the_way_out(
     assert embeddings.count_tokens(text) > embeddings.max_passage_tokens == 64
     with pytest.raises(
         PassageTooLongError, match=r"texts\[1\].*expected at most 64; split"
-    ) as told:
+    ) as reply:
         embeddings.embed_documents(["short", text])
-    assert "length_function=embeddings.count_tokens" in str(told.value)
+    assert "length_function=embeddings.count_tokens" in str(reply.value)
     splitter = RecursiveCharacterTextSplitter(
         chunk_size=embeddings.max_passage_tokens - 8,
         chunk_overlap=0,

@@ -16,8 +16,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 
 from onegen_integrations.langchain import OneGenChatModel, OneGenEmbeddings, OneGenRetriever
-from onegen_integrations.shared.usable_passages import fit_passage, shorten_title
-from onegen_model import OneGenModel, Passage
+from onegen_integrations.shared.usable_passages import shorten_title
+from onegen_model import OneGenModel
 from onegen_model.errors import RetrievalError
 from tests.support.script import scripted
 from tests.support.vectorstores import chroma
@@ -97,7 +97,7 @@ def test_a_page_that_is_too_long_is_cut_at_a_sentence(
     assert shown.endswith(".")
     assert other == "Bob did."
     assert 0 < model.count_tokens(shown) <= model.max_passage_tokens
-    assert "Document 'long' is longer than the 64 tokens of a passage" in caplog.text
+    assert "Passage 'long' is longer than 64 tokens" in caplog.text
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -116,17 +116,10 @@ def test_a_title_that_is_too_long_is_shortened_with_a_warning(
 ) -> None:
     title = "the mill of the town by the river " * 20
     with caplog.at_level(logging.WARNING):
-        short = fit_passage(Passage("page 7", "Ann founded it.", title), tiny)
-    assert title.startswith(short.title)
-    assert short.text == "Ann founded it."
-    assert tiny.count_tokens(tiny.template.passage_text(short)) <= tiny.max_passage_tokens
+        short = shorten_title(title, "page 7", tiny)
+    assert title.startswith(short)
+    assert 0 < tiny.count_tokens(short) <= tiny.max_passage_tokens // 2
     assert "title of document 'page 7' is longer than 32 tokens" in caplog.text
-    assert tiny.count_tokens(shorten_title(title, "page 7", tiny, 10)) <= 10
-
-
-def test_a_passage_that_fits_is_left_alone(tiny: OneGenModel) -> None:
-    passage = Passage("1", "Ann founded it.", "Alba")
-    assert fit_passage(passage, tiny) is passage
 
 
 def test_chroma_takes_the_documents_of_a_retriever(

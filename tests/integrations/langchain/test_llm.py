@@ -74,12 +74,12 @@ def test_retrievals_are_children_of_its_run(path: str, llm: OneGenLLM) -> None:
 
 def test_all_that_is_written_where_nothing_is_searched(llm: OneGenLLM) -> None:
     llm.vectorstore = None
-    told = llm.invoke(QUESTION)
-    assert told == "Who founded Alba?Ann.\nWho founded Brig?Bob.\nfounded by Ann"
-    assert "".join(llm.stream(QUESTION)) == told
+    reply = llm.invoke(QUESTION)
+    assert reply == "Who founded Alba?Ann.\nWho founded Brig?Bob.\nfounded by Ann"
+    assert "".join(llm.stream(QUESTION)) == reply
 
 
-def test_prompts_are_one_batch_and_tell_their_usage(llm: OneGenLLM, model: OneGenModel) -> None:
+def test_prompts_are_one_batch_and_report_their_usage(llm: OneGenLLM, model: OneGenModel) -> None:
     engine: Any = model.engine
     prompts = [f"{n}. {QUESTION}" for n in range(4)]
     begun = engine.steps
@@ -96,7 +96,7 @@ def test_prompts_are_one_batch_and_tell_their_usage(llm: OneGenLLM, model: OneGe
     assert counted["forwarded"] + counted["reused"] == usage["total_tokens"] - 1
 
 
-def test_new_tokens_are_told_to_callbacks(llm: OneGenLLM) -> None:
+def test_callbacks_receive_new_tokens(llm: OneGenLLM) -> None:
     class Listener(BaseCallbackHandler):
         def __init__(self) -> None:
             self.heard: list[str] = []
@@ -111,9 +111,7 @@ def test_new_tokens_are_told_to_callbacks(llm: OneGenLLM) -> None:
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_an_answer_without_a_frame_is_told_to_callbacks_too(
-    asynchronous: bool, llm: OneGenLLM
-) -> None:
+def test_callbacks_receive_an_answer_without_a_frame(asynchronous: bool, llm: OneGenLLM) -> None:
     heard: list[str] = []
 
     class Listener(BaseCallbackHandler):

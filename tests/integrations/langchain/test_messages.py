@@ -82,8 +82,8 @@ def by_stream(chat: OneGenChatModel) -> BaseMessage:
 def by_events(chat: OneGenChatModel) -> BaseMessage:
     stream = chat.stream_events(QUESTION, version="v3")
     list(stream)
-    told: BaseMessage = stream.output
-    return told
+    reply: BaseMessage = stream.output
+    return reply
 
 
 ASKED: dict[str, Callable[[OneGenChatModel], BaseMessage]] = {
@@ -198,8 +198,8 @@ def test_turns_of_others_are_text(model: OneGenModel) -> None:
     anthropic = AIMessage(
         [{"type": "reasoning", "reasoning": "Hm. "}, {"type": "text", "text": "It is Alba."}]
     )
-    for told, expected in ((AIMessage("It is Alba."), ""), (anthropic, "Hm. ")):
-        read = prompt(model, HumanMessage(QUESTION), told, HumanMessage(NEXT))
+    for reply, expected in ((AIMessage("It is Alba."), ""), (anthropic, "Hm. ")):
+        read = prompt(model, HumanMessage(QUESTION), reply, HumanMessage(NEXT))
         assert f"<|im_start|>assistant\n{expected}It is Alba.<|im_end|>" in read
 
 
@@ -254,7 +254,7 @@ def test_an_answer_begun_in_its_frame_is_ended_in_it(
         assert chat.invoke([HumanMessage(NEXT), begun]).text == "b it was"
 
 
-def test_a_complete_answer_is_not_gone_on_with(chat: OneGenChatModel) -> None:
+def test_a_complete_answer_is_not_continued(chat: OneGenChatModel) -> None:
     plain = chat.model_copy(update={"vectorstore": None})
     for one in (chat, plain):
         with pytest.raises(

@@ -59,12 +59,12 @@ def format_docs(documents: Sequence[Document]) -> str:
     return "\n\n".join(document.page_content for document in documents)
 
 
-def told(message: AIMessage) -> dict[str, int]:
+def reply(message: AIMessage) -> dict[str, int]:
     usage: dict[str, int] = message.response_metadata["onegen"]["usage"]
     return usage
 
 
-def test_documents_of_all_hops_tell_where_they_come_from(retriever: OneGenRetriever) -> None:
+def test_documents_of_all_hops_name_their_hop(retriever: OneGenRetriever) -> None:
     documents = retriever.invoke(QUESTION)
     assert {one.id for one in documents} == {"Alba", "Brig"}
     notes = [one.metadata for one in documents]
@@ -91,14 +91,14 @@ def test_the_chain_reads_nothing_twice(
     final = message.usage_metadata
     # All ids of the whole conversation but the last, which nothing follows.
     assert counter.positions == final["total_tokens"] - 1
-    assert told(message)["reused"] > 30
+    assert reply(message)["reused"] > 30
     kinds = [block["type"] for block in message.content_blocks]
     assert kinds.count("server_tool_result") == 2
     assert kinds.count("text") == 1
     assert [one["title"] for one in message.content_blocks[-1]["annotations"]]
 
 
-def test_the_chain_says_what_the_chat_model_alone_says(
+def test_the_chain_answers_like_the_chat_model_alone(
     retriever: OneGenRetriever, chat: OneGenChatModel
 ) -> None:
     alone, chained = chat.invoke(QUESTION), make_chain(retriever, chat).invoke(QUESTION)
@@ -117,7 +117,7 @@ def test_the_chain_says_what_the_chat_model_alone_says(
     )
 
 
-def test_a_chat_model_without_a_store_goes_on_too(
+def test_a_chat_model_without_a_store_continues_too(
     retriever: OneGenRetriever, chat: OneGenChatModel
 ) -> None:
     chat.vectorstore = None
@@ -143,8 +143,8 @@ def test_an_evicted_cache_is_filled_again(
     engine.forget()
     message = make_chain(lambda _: documents, chat).invoke(QUESTION)
     assert message.text == expected.text
-    assert told(message)["reused"] == 0
-    assert told(message)["forwarded"] == message.usage_metadata["total_tokens"] - 1
+    assert reply(message)["reused"] == 0
+    assert reply(message)["forwarded"] == message.usage_metadata["total_tokens"] - 1
 
 
 def test_constructors_of_chains_accept_the_prompt(
@@ -155,9 +155,9 @@ def test_constructors_of_chains_accept_the_prompt(
     found = [Document("Ann founded Alba."), Document("Bob founded Brig.")]
     assert documents.invoke({"context": found, "question": OTHER}) == "Eve"
     whole = create_retrieval_chain(retriever, documents)
-    told = whole.invoke({"input": QUESTION})
-    assert told["answer"].endswith("founded by Ann")
-    assert {one.id for one in told["context"]} == {"Alba", "Brig"}
+    reply = whole.invoke({"input": QUESTION})
+    assert reply["answer"].endswith("founded by Ann")
+    assert {one.id for one in reply["context"]} == {"Alba", "Brig"}
 
 
 def test_a_prompt_without_a_question_is_one_error() -> None:
@@ -201,8 +201,8 @@ def test_a_reworked_context_is_read_as_text(
     message = make_chain(lambda _: reworked, chat).invoke(QUESTION)
     assert message.text.endswith("founded by Ann")
     usage = message.usage_metadata
-    assert told(message)["forwarded"] + told(message)["reused"] == usage["total_tokens"] - 1
-    assert told(message)["reused"] < 30, "the system's words at most"
+    assert reply(message)["forwarded"] + reply(message)["reused"] == usage["total_tokens"] - 1
+    assert reply(message)["reused"] < 30, "the system's words at most"
 
 
 def test_another_question_is_asked_of_the_documents(
@@ -254,10 +254,10 @@ def test_output_of_a_schema_is_written_behind_the_run(
         "required": ["is_old"],
     }
     chain = make_chain(retriever, chat.with_structured_output(schema, include_raw=True))
-    told = chain.invoke(QUESTION)
-    assert told["parsing_error"] is None
-    assert told["parsed"] in ({"is_old": True}, {"is_old": False})
-    assert json.loads(told["raw"].content) == told["parsed"]
+    reply = chain.invoke(QUESTION)
+    assert reply["parsing_error"] is None
+    assert reply["parsed"] in ({"is_old": True}, {"is_old": False})
+    assert json.loads(reply["raw"].content) == reply["parsed"]
 
 
 def test_a_model_of_text_reads_the_documents(

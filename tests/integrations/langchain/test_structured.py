@@ -43,25 +43,25 @@ def test_structured_output_of_a_model_with_a_store_retrieves_first(
     method: str, asynchronous: bool, chat: OneGenChatModel
 ) -> None:
     runnable = chat.with_structured_output(Old, method=method, include_raw=True)
-    told: Any = (
+    reply: Any = (
         asyncio.run(runnable.ainvoke(QUESTION)) if asynchronous else runnable.invoke(QUESTION)
     )
-    assert isinstance(told["parsed"], Old)
-    blocks = told["raw"].content
+    assert isinstance(reply["parsed"], Old)
+    blocks = reply["raw"].content
     assert [block["type"] for block in blocks] == [
         *("reasoning", "server_tool_call", "server_tool_result") * 2,
         *("reasoning", "text"),
     ]
-    assert json.loads(blocks[-1]["text"]) == told["parsed"].model_dump()
+    assert json.loads(blocks[-1]["text"]) == reply["parsed"].model_dump()
     assert "FINAL-ANSWER" not in json.dumps(blocks)
     assert blocks[-1]["annotations"]
 
 
 def test_it_is_one_pass_and_is_replayed_whole(chat: OneGenChatModel, model: OneGenModel) -> None:
     raw: Any = chat.with_structured_output(Old, include_raw=True).invoke(QUESTION)["raw"]
-    usage, told = raw.usage_metadata, raw.response_metadata["onegen"]["usage"]
+    usage, reply = raw.usage_metadata, raw.response_metadata["onegen"]["usage"]
     # The start of an answer frame, which ends the retrievals, is taken back.
-    assert told["forwarded"] <= usage["total_tokens"] + model.count_tokens("<FINAL-ANSWER>")
+    assert reply["forwarded"] <= usage["total_tokens"] + model.count_tokens("<FINAL-ANSWER>")
     with scripted(model, {"Sure?": "<FINAL-ANSWER>Yes</FINAL-ANSWER>"}):
         sure: Any = chat.invoke([HumanMessage(QUESTION), raw, HumanMessage("Sure?")])
     assert sure.usage_metadata["input_token_details"]["cache_read"] >= usage["total_tokens"] - 1
@@ -98,7 +98,7 @@ def test_with_the_raw_message_the_cut_is_the_parsing_error(
 ) -> None:
     short = chat.model_copy(update={"max_tokens": 4})
     runnable = short.with_structured_output(Long, method=method, include_raw=True)
-    told: Any = runnable.invoke(QUESTION)
-    assert isinstance(told["parsing_error"], OneGenError)
-    assert told["parsed"] is None
-    assert told["raw"].response_metadata["finish_reason"] == "length"
+    reply: Any = runnable.invoke(QUESTION)
+    assert isinstance(reply["parsing_error"], OneGenError)
+    assert reply["parsed"] is None
+    assert reply["raw"].response_metadata["finish_reason"] == "length"

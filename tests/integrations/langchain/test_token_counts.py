@@ -97,6 +97,6 @@ def test_messages_that_ask_nothing_are_counted_too(
     chat: OneGenChatModel, model: OneGenModel
 ) -> None:
     assert chat.get_num_tokens_from_messages([]) == 0
-    told = AIMessage("Ann founded Alba.")
-    assert chat.get_num_tokens_from_messages([told]) >= model.count_tokens("Ann founded Alba.")
+    reply = AIMessage("Ann founded Alba.")
+    assert chat.get_num_tokens_from_messages([reply]) >= model.count_tokens("Ann founded Alba.")
     assert chat.get_num_tokens_from_messages([SystemMessage("Be brief.")]) > 0

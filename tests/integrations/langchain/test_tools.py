@@ -27,7 +27,7 @@ TURNS = {
     "Broken?": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": 1,}\n</tool_call>',
     "Bare?": '{"name": "add", "arguments": {"a": 1, "b": 2}}',
     "How old is Alba?": f"Who founded Alba?[RQ]Ann did.\n{ADD}",
-    # What tools return stands last in the prompt.
+    # The results of tools are the end of the prompt.
     "the sum is 3": "I see.[RQ]<FINAL-ANSWER>It is 3</FINAL-ANSWER>",
 }
 
@@ -131,7 +131,7 @@ def test_a_call_that_the_model_wants_is_read(either: OneGenChatModel) -> None:
         assert "Let me see." in json.dumps(message.content)
 
 
-def test_calls_of_one_message_are_told_apart(either: OneGenChatModel) -> None:
+def test_calls_of_one_message_have_different_ids(either: OneGenChatModel) -> None:
     for message in ask_both_ways(either.bind_tools([add]), "Twice?"):
         assert calls(message) == [("add", {"a": 1, "b": 2}), ("add", {"a": 1, "b": 3})]
         first, second = message.tool_calls
@@ -184,9 +184,9 @@ def test_a_choice_is_kept_to(choice: Any, names: set[str], chat: OneGenChatModel
 def test_output_is_of_the_schema(name: str, method: str, chat: OneGenChatModel) -> None:
     schema, kind = SCHEMAS[name]
     runnable = chat.with_structured_output(schema, method=method)
-    for told in (list(runnable.stream("A?"))[-1], asyncio.run(runnable.ainvoke("A?"))):
-        assert isinstance(told, kind)
-        plain = told if isinstance(told, dict) else vars(told)
+    for reply in (list(runnable.stream("A?"))[-1], asyncio.run(runnable.ainvoke("A?"))):
+        assert isinstance(reply, kind)
+        plain = reply if isinstance(reply, dict) else vars(reply)
         assert {"name"} <= set(plain) <= {"name", "age"}
         assert isinstance(plain["name"], str)
 
@@ -194,14 +194,14 @@ def test_output_is_of_the_schema(name: str, method: str, chat: OneGenChatModel) 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_raw_message_comes_along(method: str, chat: OneGenChatModel) -> None:
     runnable = chat.with_structured_output(Town, method=method, include_raw=True)
-    told: Any = runnable.invoke("A town?")
-    assert isinstance(told["raw"], AIMessage)
-    assert isinstance(told["parsed"], Town)
-    assert told["parsing_error"] is None
+    reply: Any = runnable.invoke("A town?")
+    assert isinstance(reply["raw"], AIMessage)
+    assert isinstance(reply["parsed"], Town)
+    assert reply["parsing_error"] is None
     short = chat.model_copy(update={"max_tokens": 4})
-    told = short.with_structured_output(Town, method=method, include_raw=True).invoke("A town?")
-    assert told["parsed"] is None
-    assert told["raw"].response_metadata["finish_reason"] == "length"
+    reply = short.with_structured_output(Town, method=method, include_raw=True).invoke("A town?")
+    assert reply["parsed"] is None
+    assert reply["raw"].response_metadata["finish_reason"] == "length"
 
 
 def test_json_mode_is_any_object(chat: OneGenChatModel) -> None:
@@ -219,8 +219,8 @@ def test_json_mode_is_any_object(chat: OneGenChatModel) -> None:
     ],
 )
 def test_a_response_format_is_kept_to(wanted: Any, chat: OneGenChatModel) -> None:
-    told = json.loads(chat.bind(response_format=wanted).invoke("A town?").text)
-    assert {"name"} <= set(told) <= {"name", "age"}
+    reply = json.loads(chat.bind(response_format=wanted).invoke("A town?").text)
+    assert {"name"} <= set(reply) <= {"name", "age"}
 
 
 def test_an_agent_retrieves_and_calls_in_one_message(
@@ -250,8 +250,8 @@ def test_an_agent_retrieves_and_calls_in_one_message(
 async def test_an_agent_streams_in_an_event_loop(either: OneGenChatModel) -> None:
     agent = create_agent(either, tools=[add])
     state = {"messages": [HumanMessage("One and two?")]}
-    told = [one async for one, _ in agent.astream(state, stream_mode="messages")]
-    assert "".join(one.text for one in told).endswith("It is 3")
+    reply = [one async for one, _ in agent.astream(state, stream_mode="messages")]
+    assert "".join(one.text for one in reply).endswith("It is 3")
 
 
 @pytest.mark.parametrize("strategy", [Town, ProviderStrategy(Town)])

@@ -115,7 +115,7 @@ def test_filters_in_a_store_s_own_language_reach_it(
         assert found == {"dorn", "fink", "hof"}, name
 
 
-def test_a_filter_in_faiss_finds_what_lies_far_away(embeddings: OneGenEmbeddings) -> None:
+def test_a_filter_in_faiss_finds_distant_documents(embeddings: OneGenEmbeddings) -> None:
     crowd = [Document(id=str(n), page_content=f"Cary {n}", metadata={"far": 0}) for n in range(60)]
     far = Document(id="far", page_content="0123456789", metadata={"far": 1})
     vector = embeddings.embed_documents(["Cary 7"])[0]
@@ -217,7 +217,7 @@ async def test_the_event_loop_turns_while_a_store_searches(
     has_turned = threading.Event()
 
     def wait(*_: Any, **__: Any) -> Any:
-        assert has_turned.wait(20), "the event loop stands still"
+        assert has_turned.wait(20), "the event loop is blocked"
         return []
 
     monkeypatch.setattr(Chroma, "similarity_search_by_vector_with_relevance_scores", wait)

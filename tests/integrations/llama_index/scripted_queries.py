@@ -1,4 +1,4 @@
-"""A question that is answered in two hops, what a response to it tells, and odd components."""
+"""A question that is answered in two hops, its response, and unusual components."""
 
 import asyncio
 import threading
@@ -65,7 +65,7 @@ class ByText(BaseRetriever):
 
 
 class Gate:
-    """Holds up whoever searches until the event loop opens it, which it cannot while it waits."""
+    """Blocks a search until the event loop opens it, which a blocked loop cannot do."""
 
     def __init__(self) -> None:
         self.num_held = 0

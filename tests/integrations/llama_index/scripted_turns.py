@@ -1,4 +1,4 @@
-"""What the random model writes as OneGenLLM, by the words that stand last, and a tool to call."""
+"""What the random model writes as OneGenLLM, by the end of the prompt, and a tool to call."""
 
 from typing import Any
 

@@ -83,18 +83,18 @@ def test_a_history_that_is_none_is_refused_and_not_remembered(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "problem"),
     [
         ({"max_token": 3}, "no option 'max_token'; expected 'max_tokens'"),
         ({"logprobs": True}, "no option 'logprobs'; expected some of "),
     ],
 )
 def test_a_misspelt_argument_of_a_call_is_refused_with_the_nearest_name(
-    options: dict[str, Any], told: str, llm: OneGenLLM, recorder: Recorder
+    options: dict[str, Any], problem: str, llm: OneGenLLM, recorder: Recorder
 ) -> None:
     for kind in ("{}", "a{}", "stream_{}", "astream_{}"):
         for name, asked in (("chat", [ChatMessage("Hello.")]), ("complete", "Hello.")):
-            with pytest.raises(InvalidInputError, match=told):
+            with pytest.raises(InvalidInputError, match=problem):
                 run(getattr(llm, kind.format(name))(asked, **options))
     assert set(recorder.counts()) == {"SpanDropEvent"}
 
@@ -114,12 +114,12 @@ def test_a_number_of_nodes_that_is_none_is_refused_when_the_engine_is_made(
 
 
 def test_a_developer_is_read_as_the_system(llm: OneGenLLM) -> None:
-    told = [
+    replies = [
         llm.chat([ChatMessage("Be kind.", role=role), ChatMessage("Hello.")])
         for role in (MessageRole.SYSTEM, MessageRole.DEVELOPER, "developer")
     ]
-    assert told[0].message.content == told[1].message.content == told[2].message.content
-    assert told[0].raw["prompt"] == told[1].raw["prompt"]  # type: ignore[index]
+    assert replies[0].message.content == replies[1].message.content == replies[2].message.content
+    assert replies[0].raw["prompt"] == replies[1].raw["prompt"]  # type: ignore[index]
 
 
 # Arguments of the components.
@@ -152,7 +152,7 @@ def test_the_longest_answer_may_have_the_hosts_names(name: str, folder: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "given", "told"),
+    ("make", "given", "problem"),
     [
         (OneGenLLM, {"temprature": 0.5}, "no argument 'temprature'; expected 'temperature'"),
         (OneGenLLM, {"context_window": 99}, "no argument 'context_window'; expected"),
@@ -163,9 +163,9 @@ def test_the_longest_answer_may_have_the_hosts_names(name: str, folder: Path) ->
     ],
 )
 def test_a_misspelt_argument_of_a_component_is_refused(
-    make: Any, given: dict[str, Any], told: str
+    make: Any, given: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=problem):
         make(**given)
 
 

@@ -73,13 +73,13 @@ def test_a_turn_is_the_same_on_every_way(
     engine.reset()
     assert engine.chat_history == []
     script.engine.forget()  # type: ignore[attr-defined]
-    told = tell(engine, way, FIRST)
-    assert told.response == expected.response == "Brig"
-    assert [one.node.node_id for one in told.source_nodes] == [
+    reply = tell(engine, way, FIRST)
+    assert reply.response == expected.response == "Brig"
+    assert [one.node.node_id for one in reply.source_nodes] == [
         one.node.node_id for one in expected.source_nodes
     ]
-    assert [one.raw_output for one in told.sources] == expected.metadata["hops"]
-    assert [one.raw_input["query"] for one in told.sources] == ["Wheels of Alba?", "Of Brig?"]
+    assert [one.raw_output for one in reply.sources] == expected.metadata["hops"]
+    assert [one.raw_input["query"] for one in reply.sources] == ["Wheels of Alba?", "Of Brig?"]
     assert engine.chat_history == history
 
 
@@ -93,19 +93,19 @@ def test_the_second_turn_reads_only_what_is_new(
     assert positions.count == one["forwarded"]
     whole = one["prompt"] + one["written"] + one["inserted"]
     positions.count = 0
-    told = tell(engine, way, SECOND)
-    assert told.response == "Alba"
+    reply = tell(engine, way, SECOND)
+    assert reply.response == "Alba"
     asked = len(script.renderer.next_question_ids(SECOND, [script.renderer.end_id]))
     written = len(script.renderer.text_ids("Wheels of Chur?")) + 1
     written += len(script.renderer.text_ids("5.\n<FINAL-ANSWER>Alba</FINAL-ANSWER>")) + 1
     inserted = sum(
         script.count_tokens(f"{node.node.metadata['title']}\n{node.node.text}") + 2
-        for node in told.source_nodes
+        for node in reply.source_nodes
     )
     # The last token of either turn, its end, is not read in its own turn.
     assert positions.count == asked + written + inserted
     if way in ("chat", "achat"):
-        usage = told.metadata["usage"]
+        usage = reply.metadata["usage"]
         assert usage["forwarded"] == positions.count
         assert usage["reused"] == whole - 1
 
@@ -124,9 +124,9 @@ def test_a_memory_that_was_stored_is_not_read_again(
         ChatMemoryBuffer.from_defaults([*messages], token_limit=3000),
     ):
         reopened = OneGenChatEngine.from_index(index, llm, memory=memory)
-        told: Any = reopened.chat(SECOND)
-        assert told.response == "Alba"
-        usage = told.metadata["usage"]
+        reply: Any = reopened.chat(SECOND)
+        assert reply.response == "Alba"
+        usage = reply.metadata["usage"]
         assert usage["prompt"] == expected["prompt"], "the very tokens"
         assert usage["reused"] >= expected["reused"]
 
@@ -142,18 +142,18 @@ async def test_a_memory_in_a_database_is_not_read_again(
             async_database_uri=f"sqlite+aiosqlite:///{tmp_path}/memory.db",
         )
         engine = OneGenChatEngine.from_index(index, llm, memory=memory)
-        told: Any = await engine.achat(message)
-        usages.append(told.metadata["usage"])
+        reply: Any = await engine.achat(message)
+        usages.append(reply.metadata["usage"])
     first, second = usages
     assert second["reused"] == first["prompt"] + first["written"] + first["inserted"] - 1
 
 
 def test_a_history_of_the_caller_takes_the_place_of_the_memory(engine: OneGenChatEngine) -> None:
     engine.chat(SECOND)
-    told = engine.chat(
+    reply = engine.chat(
         FIRST, chat_history=[ChatMessage("Hi."), ChatMessage("Ho.", role="assistant")]
     )
-    assert told.response == "Brig"
+    assert reply.response == "Brig"
     assert [one.content for one in engine.chat_history] == ["Hi.", "Ho.", FIRST, "Brig"]
 
 
@@ -170,7 +170,7 @@ def test_a_system_prompt_comes_first_and_once(
     assert [one.content for one in engine.chat_history] == [FIRST, "Brig"]
 
 
-def test_a_conversation_goes_on_when_the_context_is_full(
+def test_a_conversation_continues_when_the_context_is_full(
     make_network: MakeNetwork, tmp_path: Path
 ) -> None:
     short = save_model(make_network, tmp_path, max_position_embeddings=640)
@@ -182,9 +182,9 @@ def test_a_conversation_goes_on_when_the_context_is_full(
     usages = []
     with scripted(shared_model(short), TURNS):
         for turn in range(6):
-            told: Any = engine.chat(f"{turn}. {FIRST}")
-            assert told.response == "Brig"
-            usages.append(told.metadata["usage"])
+            reply: Any = engine.chat(f"{turn}. {FIRST}")
+            assert reply.response == "Brig"
+            usages.append(reply.metadata["usage"])
     assert len(engine.chat_history) == 12
     longest = max(one["prompt"] + one["written"] + one["inserted"] for one in usages)
     assert longest <= 640

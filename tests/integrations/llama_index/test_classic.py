@@ -64,8 +64,8 @@ def test_an_index_answers_by_the_usual_query_engine(
     counts = recorder.counts()
     assert (counts["EmbeddingStartEvent"], counts["LLMChatStartEvent"]) == (1, 1)
     assert len(expected.source_nodes) == 3
-    told: Any = asyncio.run(engine.aquery("Where is a mill?"))
-    assert told.response == expected.response
+    reply: Any = asyncio.run(engine.aquery("Where is a mill?"))
+    assert reply.response == expected.response
     streamed: Any = index.as_query_engine(similarity_top_k=3, streaming=True).query(
         "Where is a mill?"
     )
@@ -202,10 +202,10 @@ async def test_a_workflow_asks_two_engines_at_once(
         OneGenQueryEngine.from_index(indexed(store), llm) for store in ("faiss ip", "simple")
     ]
     begun = script.engine.steps  # type: ignore[attr-defined]
-    told = await Compare(engines).run(question="Wheels, please?")
-    assert [str(one) for one in told] == ["It has 4.", "It has 4."]
+    reply = await Compare(engines).run(question="Wheels, please?")
+    assert [str(one) for one in reply] == ["It has 4.", "It has 4."]
     together = script.engine.steps - begun  # type: ignore[attr-defined]
-    written = told[0].metadata["usage"]["written"]
+    written = reply[0].metadata["usage"]["written"]
     assert together < 2 * written, "as one batch"
 
 

@@ -1,4 +1,4 @@
-"""Engines are pickled and restored, and room for a memory that is not there is told."""
+"""Engines are pickled and restored, and warn where the context has no room for a memory."""
 
 import pickle
 import warnings
@@ -102,7 +102,7 @@ STRUCTURED: dict[str, Callable[[OneGenLLM], Any]] = {
 
 
 @pytest.mark.parametrize("way", STRUCTURED)
-def test_structured_output_that_is_cut_is_one_error_that_says_so(way: str, llm: OneGenLLM) -> None:
+def test_structured_output_that_is_cut_is_one_error(way: str, llm: OneGenLLM) -> None:
     llm.max_tokens = 5
     with pytest.raises(OneGenError, match=r"structured output was cut after 5 tokens.*max_tokens"):
         STRUCTURED[way](llm)

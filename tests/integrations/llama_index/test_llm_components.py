@@ -76,19 +76,19 @@ def test_a_loaded_model_works_but_for_pickling(folder: Path) -> None:
         pickle.dumps(llm)
 
 
-def test_metadata_tells_what_the_model_can(llm: OneGenLLM, model: OneGenModel) -> None:
-    told = llm.metadata
-    assert told.context_window == model.max_context == 4096
-    assert told.is_function_calling_model
-    assert told.is_chat_model
-    assert told.num_output == llm.max_tokens
+def test_metadata_describes_the_model(llm: OneGenLLM, model: OneGenModel) -> None:
+    reply = llm.metadata
+    assert reply.context_window == model.max_context == 4096
+    assert reply.is_function_calling_model
+    assert reply.is_chat_model
+    assert reply.num_output == llm.max_tokens
 
 
 @pytest.mark.parametrize("way", ["achat", "acomplete", "astream_chat", "apredict"])
 def test_the_event_loop_does_not_wait_for_the_model_to_load(
     way: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = shutil.copytree(folder, tmp_path / "copy")  # nobody has loaded it
+    own = shutil.copytree(folder, tmp_path / "copy")  # not loaded yet
     loaders: list[threading.Thread] = []
     original = OneGenModel.from_pretrained
 

@@ -1,4 +1,4 @@
-"""OneGenLLM: which messages it reads, and what stands in them, down to a turn that was begun."""
+"""OneGenLLM: the messages that it reads, an unfinished turn included."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,7 +22,7 @@ def script(model: OneGenModel, llm: OneGenLLM) -> Iterator[OneGenModel]:
         yield model
 
 
-def test_a_system_prompt_stands_once_however_the_model_is_asked(
+def test_a_system_prompt_is_read_once_by_every_method(
     llm: OneGenLLM, model: OneGenModel, recorder: Recorder
 ) -> None:
     llm.system_prompt = "Speak of mills."
@@ -61,8 +61,8 @@ def test_a_turn_that_was_changed_is_read_as_it_is_now(llm: OneGenLLM, script: On
             message.blocks[1].tool_kwargs = {"a": 2, "b": 33333333}  # type: ignore[union-attr]
         elif change == "gone":
             message.blocks = message.blocks[:1]
-        told: Any = llm.chat([asked, message, ChatMessage("Go on.")], max_tokens=1)
-        lengths.append(told.raw["prompt"])
+        reply: Any = llm.chat([asked, message, ChatMessage("Go on.")], max_tokens=1)
+        lengths.append(reply.raw["prompt"])
     assert len(set(lengths)) == 4
 
 
@@ -89,22 +89,20 @@ def test_parameters_of_a_call_come_first(llm: OneGenLLM) -> None:
 
 def test_a_stop_may_be_one_text(llm: OneGenLLM, script: OneGenModel) -> None:
     asked = [ChatMessage("Name a town.")]
-    for told in (llm.chat(asked, stop="Brig"), llm.chat(asked, stop=["Brig"])):
-        assert told.message.content == "Well: Alba, or "
+    for reply in (llm.chat(asked, stop="Brig"), llm.chat(asked, stop=["Brig"])):
+        assert reply.message.content == "Well: Alba, or "
     assert OneGenLLM(model=llm.model, stop="END").stop == ["END"]  # type: ignore[arg-type]
 
 
-def test_an_answer_that_is_finished_is_not_gone_on_with(
-    llm: OneGenLLM, script: OneGenModel
-) -> None:
+def test_a_finished_answer_is_not_continued(llm: OneGenLLM, script: OneGenModel) -> None:
     asked = ChatMessage("Name a town.")
-    told = llm.chat([asked]).message
+    reply = llm.chat([asked]).message
     with pytest.raises(InvalidInputError, match="ends in a finished answer of this model"):
-        llm.chat([asked, told])
+        llm.chat([asked, reply])
 
 
 @pytest.mark.parametrize("prefilled", [False, True])
-def test_an_answer_that_is_unfinished_is_gone_on_with(
+def test_an_unfinished_answer_is_continued(
     prefilled: bool, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     asked = ChatMessage("Name a town.")

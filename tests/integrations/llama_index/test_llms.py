@@ -84,10 +84,10 @@ def test_a_chat_is_the_same_on_every_path(path: str, llm: OneGenLLM, script: One
     expected = llm.chat(asked)
     assert expected.message.content == "Well: Alba, or Brig then."
     forget(script)
-    told = CHATS[path](llm, asked)
-    assert plain(told.message) == plain(expected.message)
-    assert told.message.additional_kwargs == expected.message.additional_kwargs
-    assert told.raw == expected.raw
+    reply = CHATS[path](llm, asked)
+    assert plain(reply.message) == plain(expected.message)
+    assert reply.message.additional_kwargs == expected.message.additional_kwargs
+    assert reply.raw == expected.raw
 
 
 @pytest.mark.parametrize("path", TOOL_CHATS)
@@ -97,9 +97,9 @@ def test_a_chat_with_tools_is_the_same_on_every_path(
 ) -> None:
     expected = llm.chat_with_tools([ADD], asked)
     forget(script)
-    told = TOOL_CHATS[path](llm, asked)
-    assert plain(told.message) == plain(expected.message)
-    assert told.raw == expected.raw
+    reply = TOOL_CHATS[path](llm, asked)
+    assert plain(reply.message) == plain(expected.message)
+    assert reply.raw == expected.raw
 
 
 @pytest.mark.parametrize("path", COMPLETIONS)
@@ -109,8 +109,8 @@ def test_a_completion_is_the_same_on_every_path(
     expected = llm.complete("Name a town.")
     assert expected.text == "Well: Alba, or Brig then."
     forget(script)
-    told = COMPLETIONS[path](llm, "Name a town.")
-    assert (told.text, told.raw) == (expected.text, expected.raw)
+    reply = COMPLETIONS[path](llm, "Name a town.")
+    assert (reply.text, reply.raw) == (expected.text, expected.raw)
 
 
 @pytest.mark.parametrize("asked", ["Name a town.", "Add 2 and 3."])
@@ -134,9 +134,7 @@ def test_a_call_shows_only_when_it_is_complete(llm: OneGenLLM, script: OneGenMod
     assert (selection.tool_name, bool(selection.tool_id)) == ("add", True)
 
 
-def test_a_broken_call_is_a_call_of_a_tool_that_nobody_has(
-    llm: OneGenLLM, script: OneGenModel
-) -> None:
+def test_a_broken_call_is_a_call_of_an_unknown_tool(llm: OneGenLLM, script: OneGenModel) -> None:
     [selection] = llm.get_tool_calls_from_response(llm.chat_with_tools([ADD], "Break it."))
     assert (selection.tool_name, selection.tool_kwargs) == ("invalid", {"text": "{not JSON"})
 
@@ -186,7 +184,7 @@ def test_a_tool_may_be_forbidden_and_must_be_known(llm: OneGenLLM, model: OneGen
         llm.chat_with_tools([ADD], "Whatever.", tool_choice="divide")
 
 
-def test_a_tool_is_called_and_its_result_told(llm: OneGenLLM) -> None:
+def test_a_tool_is_called_and_its_result_is_read(llm: OneGenLLM) -> None:
     llm.max_tokens = 200
     seen: list[tuple[int, int]] = []
     tool = FunctionTool.from_defaults(lambda a, b: seen.append((a, b)), name="add", fn_schema=Pair)

@@ -61,9 +61,9 @@ def test_an_answer_behind_a_retrieval_has_no_markup(
         engine = OneGenQueryEngine.from_index(index, llm, streaming=streaming)
         text = str(engine.query(QUESTION))
         chat = OneGenChatEngine.from_index(index, llm)
-        told = "".join(chat.stream_chat(QUESTION).response_gen)
+        reply = "".join(chat.stream_chat(QUESTION).response_gen)
     assert "Brig" in text
-    assert not has_markup(text + told)
+    assert not has_markup(text + reply)
 
 
 def test_selectors_and_question_generators_read_no_markup(

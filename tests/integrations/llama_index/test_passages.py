@@ -43,7 +43,7 @@ def test_a_node_is_embedded_and_read_as_title_and_text(
     assert np.allclose(piped.embedding, row, atol=1e-6)
 
 
-def test_without_a_title_the_text_stands_alone(embedding: OneGenEmbedding) -> None:
+def test_without_a_title_a_passage_is_the_text_alone(embedding: OneGenEmbedding) -> None:
     [node] = nodes_of(embedding, Document(text="It has a mill.", metadata={"page": 3}))
     assert node.get_content(MetadataMode.EMBED) == "It has a mill."
 
@@ -91,8 +91,8 @@ async def test_nodes_made_asynchronously_have_short_titles_too(embedding: OneGen
     parser = PassageParser(embedding)
     expected = parser.get_nodes_from_documents([document])
     nodes = await parser.aget_nodes_from_documents([document])
-    told = [one.get_content(MetadataMode.EMBED) for one in nodes]
-    assert told == [one.get_content(MetadataMode.EMBED) for one in expected]
+    reply = [one.get_content(MetadataMode.EMBED) for one in nodes]
+    assert reply == [one.get_content(MetadataMode.EMBED) for one in expected]
 
 
 @pytest.mark.parametrize("title", [None, ""])

@@ -157,5 +157,5 @@ def test_source_nodes_are_those_that_fit(make_network: MakeNetwork, tmp_path: Pa
     assert response.metadata["usage"]["dropped_passages"] > 0
     inserted = context.count("<paragraph>") - context.count("<paragraph></paragraph>")
     assert len(response.source_nodes) == inserted > 0
-    told = [node_id for hop in response.metadata["hops"] for node_id in hop["node_ids"]]
-    assert told == [one.node.node_id for one in response.source_nodes]
+    reply = [node_id for hop in response.metadata["hops"] for node_id in hop["node_ids"]]
+    assert reply == [one.node.node_id for one in response.source_nodes]

@@ -54,26 +54,26 @@ PATHS: dict[str, tuple[bool, Callable[[OneGenQueryEngine], Any]]] = {
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("store", ["chroma l2", "faiss ip"])
-def test_every_path_tells_the_same(
+def test_every_method_returns_the_same(
     path: str, store: str, indexed: Build, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     index = indexed(store)
     expected = plain(OneGenQueryEngine.from_index(index, llm).query(QUESTION))
     script.engine.forget()
     streaming, ask = PATHS[path]
-    told = ask(OneGenQueryEngine.from_index(index, llm, streaming=streaming))
-    assert plain(told) == expected
+    reply = ask(OneGenQueryEngine.from_index(index, llm, streaming=streaming))
+    assert plain(reply) == expected
 
 
-def test_a_response_tells_answer_nodes_hops_and_steps(engine: OneGenQueryEngine) -> None:
+def test_a_response_holds_answer_nodes_hops_and_steps(engine: OneGenQueryEngine) -> None:
     response: Any = engine.query(QUESTION)
     assert response.response == "Brig"
     assert len(response.source_nodes) == 4
-    assert len(set(titles(response.source_nodes))) == 4, "no node stands in the context twice"
+    assert len(set(titles(response.source_nodes))) == 4, "no node is in the context twice"
     hops, steps = response.metadata["hops"], response.metadata["steps"]
     assert [hop["query"] for hop in hops] == ["Wheels of Alba?", "Of Brig?"]
-    told = [node_id for hop in hops for node_id in hop["node_ids"]]
-    assert told == [one.node.node_id for one in response.source_nodes]
+    reply = [node_id for hop in hops for node_id in hop["node_ids"]]
+    assert reply == [one.node.node_id for one in response.source_nodes]
     assert steps == ["Wheels of Alba?", "3.", "Of Brig?", "4."]
     assert response.metadata["usage"]["finish_reason"] == "end"
 
@@ -215,7 +215,7 @@ def test_an_empty_query_is_refused(index: VectorStoreIndex, llm: OneGenLLM) -> N
     for empty in ("", " \n"):
         for ask in (engine.query, engine.aquery, OneGenRetriever.from_index(index, llm).retrieve):
             with pytest.raises(InvalidInputError, match="expected some text"):
-                asyncio.run(told) if asyncio.iscoroutine(told := ask(empty)) else None
+                asyncio.run(reply) if asyncio.iscoroutine(reply := ask(empty)) else None
 
 
 def test_unknown_options_are_refused(index: VectorStoreIndex, llm: OneGenLLM) -> None:

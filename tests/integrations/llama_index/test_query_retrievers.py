@@ -81,11 +81,11 @@ class Five(BaseRetriever):
 
 def test_a_retriever_gives_all_that_it_finds(llm: OneGenLLM, script: OneGenModel) -> None:
     response: Any = OneGenQueryEngine.from_retriever(Five(), llm).query(QUESTION)
-    told = [hop["node_ids"] for hop in response.metadata["hops"]]
-    assert told == [["0", "1", "2", "3", "4"], []]
+    reply = [hop["node_ids"] for hop in response.metadata["hops"]]
+    assert reply == [["0", "1", "2", "3", "4"], []]
     engine = OneGenQueryEngine.from_retriever(Five(), llm, similarity_top_k=3)
-    told = [hop["node_ids"] for hop in engine.query(QUESTION).metadata["hops"]]  # type: ignore
-    assert told == [["0", "1", "2"], ["3", "4"]]
+    reply = [hop["node_ids"] for hop in engine.query(QUESTION).metadata["hops"]]  # type: ignore
+    assert reply == [["0", "1", "2"], ["3", "4"]]
 
 
 CALL = '<tool_call>\n{"name": "add", "arguments": {"a": 2}}\n</tool_call>'
@@ -97,23 +97,23 @@ def test_a_call_behind_a_retrieval_is_no_text_of_the_answer(
     add = FunctionTool.from_defaults(lambda a: a, name="add", description="Adds.")
     source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: f"Wheels of Alba?[RQ]I add. {CALL}"}):
-        told = llm.chat_with_tools([add], QUESTION, retriever=NodeRetriever(source))
-    assert told.message.content == "I add."
-    [call] = llm.get_tool_calls_from_response(told)
+        reply = llm.chat_with_tools([add], QUESTION, retriever=NodeRetriever(source))
+    assert reply.message.content == "I add."
+    [call] = llm.get_tool_calls_from_response(reply)
     assert call.tool_kwargs == {"a": 2}
 
 
 @pytest.mark.parametrize("opening", ["Whee", "Wheels of Alba?", "So.\n<FINAL-ANSWER> Br"])
-def test_an_answer_that_was_begun_is_gone_on_with(
+def test_an_answer_that_was_begun_is_continued(
     opening: str, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     turn = "So.\n<FINAL-ANSWER> Brig </FINAL-ANSWER>" if opening.startswith("So") else TURN
     asked = [ChatMessage(QUESTION), ChatMessage(opening, role="assistant")]
     source = NodeSource(Five(), llm.shared)
     with scripted(script, {QUESTION: turn}):
-        told = llm.chat(asked, retriever=NodeRetriever(source))
-    assert told.message.content == ("ig" if opening.startswith("So") else "Brig")
-    segments = told.message.additional_kwargs["onegen"]["segments"]
+        reply = llm.chat(asked, retriever=NodeRetriever(source))
+    assert reply.message.content == ("ig" if opening.startswith("So") else "Brig")
+    segments = reply.message.additional_kwargs["onegen"]["segments"]
     assert "".join(f"{one['text']}" for one in segments) == turn.replace("[RQ]", "")[len(opening) :]
 
 
@@ -135,7 +135,7 @@ async def test_a_retriever_without_an_asynchronous_search_does_not_block(
     assert gate.num_held == 2
 
 
-def test_the_retriever_of_an_index_keeps_its_size_and_tells_cosines(
+def test_the_retriever_of_an_index_keeps_its_size_and_returns_cosines(
     indexed: Build, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     index = indexed("chroma l2")
@@ -153,7 +153,7 @@ class Broken(ByText):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_store_that_fails_ends_the_query_or_is_told(
+def test_a_store_that_fails_ends_the_query_or_is_reported(
     asynchronous: bool, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     def ask(engine: OneGenQueryEngine) -> Any:

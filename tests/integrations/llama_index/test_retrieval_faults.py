@@ -71,7 +71,7 @@ def test_a_hit_longer_than_a_passage_is_cut_and_named(
     cut = context.partition("<paragraph>")[2].partition("</paragraph>")[0]
     assert cut.startswith("The mill of Brig turns.")
     assert script.count_tokens(cut) <= script.max_passage_tokens
-    assert any("Document 'long' is longer than the 64 tokens" in one for one in caplog.messages)
+    assert any("Passage 'long' is longer than 64 tokens" in one for one in caplog.messages)
 
 
 def test_hits_that_are_all_empty_are_one_error_that_names_them(llm: OneGenLLM) -> None:
@@ -101,15 +101,15 @@ def test_a_history_with_metadata_that_is_no_json_can_be_stored(
     way: str, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     node = TextNode(text="Alba has 3 wheels.", id_="odd", metadata=ODD)
-    told = llm.chat(
+    reply = llm.chat(
         [ChatMessage(QUESTION)], retriever=NodeRetriever(NodeSource(Fixed([node]), llm.shared))
     )
     if way == "chat":
         engine = OneGenChatEngine.from_index(Fixed([node]), llm)
         response: Any = engine.chat(QUESTION)
         assert response.source_nodes[0].node.metadata["seen"] == ODD["seen"], "the original"
-        told.message = engine.chat_history[-1]
-    stored = json.dumps(told.message.model_dump())
+        reply.message = engine.chat_history[-1]
+    stored = json.dumps(reply.message.model_dump())
     [passage] = json.loads(stored)["additional_kwargs"]["onegen"]["segments"][0]["passages"]
     assert passage["metadata"] == {
         "title": "Alba",
@@ -121,7 +121,7 @@ def test_a_history_with_metadata_that_is_no_json_can_be_stored(
         "tags": ["mill"],
         "file": "a/b.txt",
     }
-    again = ChatMessage.model_validate_json(told.message.model_dump_json())
+    again = ChatMessage.model_validate_json(reply.message.model_dump_json())
     asked = [ChatMessage(QUESTION), again, ChatMessage("And?")]
     assert llm.chat(asked, max_tokens=1).raw["reused"] > 0  # type: ignore[index]
 
@@ -158,13 +158,13 @@ def test_queries_that_wait_together_are_searched_together(
     retriever = Counted(NodeSource(index, llm.shared))
     asked = [Conversation((Message("user", f"{n}. {QUESTION}"),)) for n in range(3)]
     if asynchronous:
-        told: Any = asyncio.run(script.agenerate(asked, retriever=retriever))  # type: ignore
+        reply: Any = asyncio.run(script.agenerate(asked, retriever=retriever))  # type: ignore
     else:
-        told = script.generate(asked, retriever=retriever)
-    assert [one.text for one in told] == ["Brig"] * 3
+        reply = script.generate(asked, retriever=retriever)
+    assert [one.text for one in reply] == ["Brig"] * 3
     assert sum(Counted.batches) == 6
     assert Counted.batches[0] == 3
-    assert asynchronous or Counted.batches[1] == 3, "tasks may go on one by one"
+    assert asynchronous or Counted.batches[1] == 3, "tasks may continue one by one"
 
 
 async def test_all_requests_of_an_engine_have_one_retriever(
@@ -172,16 +172,16 @@ async def test_all_requests_of_an_engine_have_one_retriever(
 ) -> None:
     engine = OneGenQueryEngine.from_index(index, llm)
     expected: Any = engine.query(QUESTION)
-    told: Any = await asyncio.gather(*(engine.aquery(QUESTION) for _ in range(4)))
+    reply: Any = await asyncio.gather(*(engine.aquery(QUESTION) for _ in range(4)))
     starts = [one for one in recorder.events if type(one).__name__ == "LLMChatStartEvent"]
     assert len(starts) == 5
     assert len({id(one.additional_kwargs["retriever"]) for one in starts}) == 1
-    for response in told:
+    for response in reply:
         assert ids_of(response) == ids_of(expected)
         assert response.metadata["hops"] == expected.metadata["hops"]
 
 
-async def test_the_errors_of_requests_that_ask_the_same_are_told_to_each(llm: OneGenLLM) -> None:
+async def test_requests_with_the_same_question_each_receive_their_error(llm: OneGenLLM) -> None:
     class Broken(Fixed):
         """A store that is away."""
 
@@ -189,7 +189,7 @@ async def test_the_errors_of_requests_that_ask_the_same_are_told_to_each(llm: On
             raise ConnectionError("away")
 
     engine = OneGenQueryEngine.from_retriever(Broken([]), llm, on_retrieval_error="continue")
-    told: Any = await asyncio.gather(*(engine.aquery(QUESTION) for _ in range(4)))
-    for response in told:
+    reply: Any = await asyncio.gather(*(engine.aquery(QUESTION) for _ in range(4)))
+    for response in reply:
         errors = [hop["error"] for hop in response.metadata["hops"]]
         assert errors == ["ConnectionError: away"] * 2

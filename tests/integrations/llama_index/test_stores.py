@@ -1,4 +1,4 @@
-"""Indexes over Chroma, FAISS and stores of nobody's kind: scores, filters and round trips."""
+"""Indexes over Chroma, FAISS and unknown stores: scores, filters and round trips."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -39,7 +39,7 @@ def test_vectors_of_another_model_are_refused(
     )
     with pytest.raises(PassageIndexError, match=r"embeds with model .*; expected .*; give both"):
         OneGenQueryEngine.from_index(index, llm)
-    index._embed_model = embedding  # as who reopens the store with the wrong one
+    index._embed_model = embedding  # as if the store was reopened with the wrong one
     with pytest.raises(PassageIndexError, match=r"cosine .*; expected at least 0\.9; fill"):
         OneGenQueryEngine.from_index(index, llm)
     with pytest.raises(PassageIndexError, match=r"cosine .*; expected at least 0\.9; fill"):
@@ -126,7 +126,7 @@ def test_a_mode_that_a_store_does_not_know_is_refused(indexed: Build, llm: OneGe
             )
 
 
-def test_a_mode_that_nobody_knows_is_refused(indexed: Build, llm: OneGenLLM) -> None:
+def test_an_unknown_mode_is_refused(indexed: Build, llm: OneGenLLM) -> None:
     odd: dict[str, Any] = {"vector_store_query_mode": "mmmr"}
     with pytest.raises(InvalidInputError, match=r"mode='mmmr' over Simple.*; expected one of"):
         OneGenQueryEngine.from_index(indexed("simple"), llm, **odd)
@@ -136,7 +136,7 @@ MATCH = MetadataFilter(key="title", value="Al", operator=FilterOperator.TEXT_MAT
 
 
 @pytest.mark.parametrize(
-    ("store", "filters", "told"),
+    ("store", "filters", "message"),
     [
         ("chroma cosine", MetadataFilters(filters=[MATCH]), "know operator 'text_match'; expected"),
         (
@@ -155,7 +155,7 @@ MATCH = MetadataFilter(key="title", value="Al", operator=FilterOperator.TEXT_MAT
     ],
 )
 def test_filters_that_a_store_could_not_apply_are_refused(
-    store: str, filters: Any, told: str, indexed: Build, llm: OneGenLLM
+    store: str, filters: Any, message: str, indexed: Build, llm: OneGenLLM
 ) -> None:
-    with pytest.raises(InvalidInputError, match=told):
+    with pytest.raises(InvalidInputError, match=message):
         OneGenQueryEngine.from_index(indexed(store), llm, filters=filters)

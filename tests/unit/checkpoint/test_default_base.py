@@ -26,7 +26,7 @@ def write_instead(monkeypatch: pytest.MonkeyPatch, calls: list[Path]) -> None:
         calls.append(folder)
         (folder / "config.json").write_text(source.name)
 
-    monkeypatch.setattr(weights, "_convert", fake)
+    monkeypatch.setattr(weights, "convert_gguf", fake)
 
 
 def make_source(tmp_path: Path) -> Path:
@@ -117,7 +117,7 @@ def _convert_slowly(source: Path, log: Path, start: Any) -> None:
         time.sleep(0.3)
         (folder / "config.json").write_text("whole", encoding="ascii")
 
-    weights._convert = slow
+    weights.convert_gguf = slow
     start.wait()
     assert (weights.prepare_base(source) / "config.json").read_text() == "whole"
 
@@ -155,7 +155,7 @@ def _convert_until_killed(source: Path) -> None:
         (folder / "config.json").write_text("half")
         time.sleep(60)
 
-    weights._convert = endless
+    weights.convert_gguf = endless
     weights.prepare_base(source)
 
 

@@ -64,7 +64,7 @@ def model(published: Path) -> OneGenModel:
 
 @pytest.fixture(scope="module")
 def theirs(published: Path) -> Tokenizer:
-    """The tokenizer of the files alone, in which the original reads a text as it stands."""
+    """The tokenizer of the files alone, in which the original reads a text unchanged."""
     return Tokenizer.from_file(str(published / "tokenizer.json"))
 
 
@@ -196,7 +196,7 @@ def test_a_query_is_the_state_of_a_clean_forward(model: OneGenModel) -> None:
     )
     events = list(stream)
     answer = stream.answer
-    assert len(answer.retrievals) > 1, "the random model goes on to search by itself"
+    assert len(answer.retrievals) > 1, "the random model searches again by itself"
     positions = [at for at, one in enumerate(answer.ids) if one == model.renderer.query_id]
     hidden = normalise(clean_read(model.network, answer.ids)[0][positions]).numpy()
     asked = [event.query_embedding for event in events if isinstance(event, RetrievalRequested)]

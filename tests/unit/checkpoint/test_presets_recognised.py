@@ -127,7 +127,7 @@ def test_a_token_without_an_embedding_is_one_error(folder: Path, tmp_path: Path)
         OneGenModel.from_pretrained(folder)
 
 
-def test_bin_files_are_one_error_that_says_how_to_convert_them(folder: Path) -> None:
+def test_bin_files_are_one_error_that_names_the_conversion(folder: Path) -> None:
     for file in (*folder.glob("*.safetensors"), folder / "model.safetensors.index.json"):
         file.unlink()
     torch.save({}, folder / "pytorch_model.bin")

@@ -28,7 +28,16 @@ except SystemExit as end:
 
 @pytest.mark.parametrize(
     ("argv", "status"),
-    [(["--help"], 0), (["--version"], 0), (["nonsense"], 2), (["ask"], 2), (["evaluate"], 2)],
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["nonsense"], 2),
+        *(([command, "--help"], 0) for command in COMMANDS),
+        (["data", "check", "--help"], 0),
+        (["ask"], 2),
+        (["evaluate"], 2),
+    ],
+    ids=str,
 )
 def test_help_version_and_wrong_usage_do_not_wait_for_torch(argv: list[str], status: int) -> None:
     done = subprocess.run(

@@ -49,7 +49,7 @@ def test_bf16_learns_what_fp32_learns_and_keeps_it_in_fp32(
     assert rounded == [], "a step is often smaller than the steps of bfloat16"
 
 
-def test_a_killed_run_in_bf16_goes_on_with_the_same_losses(base: Path, tmp_path: Path) -> None:
+def test_a_killed_run_in_bf16_resumes_with_the_same_losses(base: Path, tmp_path: Path) -> None:
     output = run(write_recipe(tmp_path / "run", base, **HALF))
     cut = write_recipe(tmp_path / "cut", base, **HALF)
     shutil.copytree(output / "checkpoint-3", cut.output / "checkpoint-3")

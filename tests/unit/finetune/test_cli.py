@@ -52,7 +52,7 @@ def test_a_dry_run_shows_the_role_of_every_token_and_trains_nothing(
     assert not recipe.output.exists()
 
 
-def test_a_dry_run_tells_every_token_of_the_transcript(base: Path, tmp_path: Path) -> None:
+def test_a_dry_run_shows_every_token_of_the_transcript(base: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, base)
     found = preview(recipe)
     data = open_data(recipe.format, recipe.train, recipe.passages)

@@ -58,16 +58,16 @@ def test_passages_of_the_batch_before_are_negatives(
     settings = LossSettings(cross_batch_negatives=8)
     objective = Objective(make_network("llama"), settings).train()
     alone = Objective(objective.network, LossSettings()).train()
-    told, first = alone(**now), objective(**before)
+    reported, first = alone(**now), objective(**before)
     assert first["contrastive_loss"] == alone(**before)["contrastive_loss"]
     loss = objective(**now)["contrastive_loss"].item()
-    queries, passages = told["queries"], torch.cat([told["passages"], first["passages"]])
+    queries, passages = reported["queries"], torch.cat([reported["passages"], first["passages"]])
     keys = torch.cat([now["passage_keys"], before["passage_keys"]])
     repeated = torch.tensor([key in keys[:at] for at, key in enumerate(keys)])
     assert repeated.sum() == 1
     expected = info_nce(queries, passages, now["targets"], repeated.expand(2, 4), 0.05)
     assert loss == pytest.approx(expected.mean().item(), abs=1e-5)
-    assert loss > told["contrastive_loss"].item()
+    assert loss > reported["contrastive_loss"].item()
 
 
 def test_evaluation_remembers_nothing(renderer: Renderer, make_network: MakeNetwork) -> None:

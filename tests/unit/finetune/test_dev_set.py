@@ -141,7 +141,7 @@ def test_epochs_can_be_what_is_evaluated(base: Path, tmp_path: Path) -> None:
     assert len(dev_values(output)) == 2
 
 
-def test_development_passages_may_stand_in_a_file_of_their_own(base: Path, tmp_path: Path) -> None:
+def test_development_passages_may_have_their_own_file(base: Path, tmp_path: Path) -> None:
     corpus = tmp_path / "dev_passages.jsonl"
     corpus.write_text(
         "".join(json.dumps({"id": i, "text": f"{i} lies on a hill"}) + "\n" for i in PASSAGES)
@@ -228,9 +228,10 @@ def test_a_metric_that_nothing_measures_is_refused_before_a_step_is_run(
     assert not recipe.output.exists()
 
 
-def test_a_trainer_without_a_development_set_has_nothing_to_evaluate() -> None:
-    trainer = JointTrainer.__new__(JointTrainer)
-    trainer._development = None
-    trainer.args = TrainingArguments("unused", use_cpu=True)
+def test_a_trainer_without_a_development_set_has_nothing_to_evaluate(
+    tmp_path: Path,
+) -> None:
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none")
+    trainer = JointTrainer(model=torch.nn.Linear(1, 1), args=arguments)
     with pytest.raises(ValueError, match="no development set"):
         trainer.get_eval_dataloader()

@@ -33,14 +33,14 @@ from tests.support.processes import (
     run_two,
 )
 
-# Writes down what a launcher tells a process.
+# Records what a launcher passes to a process.
 RECORDER = """
 import json, os, pathlib, sys
-file = pathlib.Path(__file__).parent / f"told-{os.environ['RANK']}.json"
+file = pathlib.Path(__file__).parent / f"variables-{os.environ['RANK']}.json"
 file.write_text(json.dumps({"environment": dict(os.environ), "arguments": sys.argv}))
 """
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-# Where the processes of a launcher meet is gone when it has ended.
+# The rendezvous of a launcher ends with it.
 PLACES = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE")
 
 
@@ -65,25 +65,27 @@ def launch(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def told_by(name: str, folder: Path, recipe: Path) -> tuple[list[Mapping[str, str]], list[str]]:
+def variables_of(
+    name: str, folder: Path, recipe: Path
+) -> tuple[list[Mapping[str, str]], list[str]]:
     """What a launcher adds to the environment of each process, and the arguments of the script."""
     recorder = folder / "recorder.py"
     recorder.write_text(RECORDER, encoding="utf-8")
     launch([*launcher(name), str(recorder), "--config", str(recipe)], folder)
-    told = [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
+    variables = [json.loads((folder / f"variables-{rank}.json").read_text()) for rank in range(2)]
     environments = [
         {
             key: value
             for key, value in one["environment"].items()
             if os.environ.get(key) != value and key not in PLACES
         }
-        for one in told
+        for one in variables
     ]
     assert [one["RANK"] for one in environments] == ["0", "1"]
     assert [one["WORLD_SIZE"] for one in environments] == ["2", "2"]
     arguments = [
         [given.replace(f"local_rank={rank}", "local_rank={rank}") for given in one["arguments"][1:]]
-        for rank, one in enumerate(told)
+        for rank, one in enumerate(variables)
     ]
     assert arguments[0] == arguments[1]
     return environments, arguments[0]
@@ -173,8 +175,8 @@ def test_every_launcher_trains_and_measures_what_one_process_does(
     if case.launcher == "torchrun":
         launch([*TORCHRUN, str(SCRIPT), "--config", str(recipe)], tmp_path)
     elif case.launcher:
-        told, arguments = told_by(case.launcher, tmp_path, recipe)
-        fork([str(SCRIPT), *arguments], tmp_path, told=told)
+        variables, arguments = variables_of(case.launcher, tmp_path, recipe)
+        fork([str(SCRIPT), *arguments], tmp_path, variables=variables)
     else:
         fork([str(SCRIPT), "--config", str(recipe)], tmp_path)
     states = list(last_of(both.output).glob("global_step*/*optim_states*"))
@@ -207,7 +209,7 @@ def test_every_launcher_trains_and_measures_what_one_process_does(
     ],
     ids=["zero2", "passages of other processes and batches"],
 )  # fmt: skip
-def test_a_run_killed_in_two_processes_goes_on_with_the_same_losses(
+def test_a_run_killed_in_two_processes_resumes_with_the_same_losses(
     base: Path, tmp_path: Path, zero: str | None, changes: dict[str, Any]
 ) -> None:
     steps = {"max_steps": 8, "save_steps": 2}

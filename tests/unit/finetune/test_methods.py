@@ -1,4 +1,4 @@
-"""What learns under each method, where a run starts, and that it goes on where it stopped."""
+"""What each method trains, where a run starts, and that it resumes where it stopped."""
 
 import shutil
 from pathlib import Path
@@ -132,7 +132,7 @@ def test_checkpointed_activations_change_no_gradient(
     ],
     ids=lambda changes: changes["method"],
 )
-def test_a_killed_run_goes_on_with_the_same_losses(
+def test_a_killed_run_resumes_with_the_same_losses(
     bases: dict[bool, Path], tmp_path: Path, changes: dict[str, Any], tied: bool
 ) -> None:
     recipe = write_recipe(tmp_path / "run", bases[tied], **changes)
@@ -196,7 +196,7 @@ def test_merged_equals_unmerged(bases: dict[bool, Path], tmp_path: Path, tied: b
 @pytest.mark.parametrize(
     ("method", "tied"), [("lora", True), ("top_layers", True), ("full", False)]
 )
-def test_training_goes_on_from_a_shipped_adapter(
+def test_training_starts_from_a_shipped_adapter(
     bases: dict[bool, Path], tmp_path: Path, method: str, tied: bool
 ) -> None:
     base = bases[tied]

@@ -41,7 +41,7 @@ def test_deepspeed_that_is_not_installed_names_the_extra(
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
-def test_a_reporter_that_nobody_knows_is_one_line(
+def test_an_unknown_reporter_is_a_one_line_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     write_recipe(tmp_path, base, trainer={"report_to": "tensorbord"})
@@ -154,7 +154,7 @@ def test_dropping_the_only_batch_is_one_line(
     assert "6 examples fill no batch of 7" in refusal(tmp_path, capsys, *options)
 
 
-def test_a_dry_run_says_how_many_processes_its_steps_are_for(
+def test_a_dry_run_names_the_number_of_processes(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trainer = {"max_steps": -1, "dataloader_drop_last": True, "per_device_train_batch_size": 4}

@@ -1,4 +1,4 @@
-"""Going on with a run after its recipe was changed: what fits goes on, the rest is one error."""
+"""Resuming a run after a change of its recipe: it continues, or ends with one error."""
 
 import shutil
 from pathlib import Path
@@ -65,14 +65,14 @@ def test_a_recipe_that_a_begun_run_does_not_fit_is_one_line_and_loses_nothing(
         ({"max_passage_tokens": 20}, "another max_passage_tokens"),
     ],
 )
-def test_a_run_does_not_go_on_towards_something_else(
+def test_a_run_is_not_resumed_towards_another_objective(
     folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
     assert main(["train", str(change(folder, **changes))]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_run_does_not_go_on_with_other_data_and_may_with_other_steps(
+def test_a_run_is_not_resumed_with_other_data_but_with_other_steps(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = yaml.safe_load((folder / "recipe.yaml").read_text())
@@ -108,7 +108,7 @@ def test_other_layers_than_a_begun_run_opened_are_one_error(
         assert "saved other weights than are trained now" in capsys.readouterr().err
 
 
-def test_without_dev_a_run_keeps_its_last_step_and_says_nothing_else(folder: Path) -> None:
+def test_without_dev_a_run_keeps_its_last_step_and_warns_of_nothing(folder: Path) -> None:
     trainer = {"max_steps": 4, "save_steps": 1, "per_device_train_batch_size": 2, "use_cpu": True}
     nothing = {"dev": None, "dev_metric": None}
     assert main(["train", str(change(folder, **nothing, trainer=trainer))]) == 0

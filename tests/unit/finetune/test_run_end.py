@@ -94,7 +94,7 @@ def test_a_picture_has_a_panel_for_each_of_what_was_logged(
     assert "matplotlib.pyplot" not in sys.modules, "it keeps figures, and asks for a display"
 
 
-def test_without_matplotlib_a_run_ends_well_and_says_what_to_install(
+def test_without_matplotlib_a_run_succeeds_and_names_what_to_install(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
@@ -117,25 +117,25 @@ def test_a_run_that_logged_nothing_has_no_picture(
     assert "No loss was logged." in (output / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_card_tells_what_was_trained_on_what(finished: Recipe, base: Path) -> None:
+def test_the_card_names_the_base_and_the_data(finished: Recipe, base: Path) -> None:
     card = (finished.output / "README.md").read_text(encoding="utf-8")
-    told = cells(card)
+    reported = cells(card)
     sha256 = json.loads((finished.output / "onegen.json").read_text())["base"]["sha256"]
-    assert told["Base"] == f"{base.name}, sha256 `{sha256}`"
-    assert told["Steps"] == "6 of 6"
-    assert told["Questions seen"] == "12"
-    assert told["Method"] == "lora"
-    assert "1 process" in told["On"]
-    assert "torch " in told["With"]
+    assert reported["Base"] == f"{base.name}, sha256 `{sha256}`"
+    assert reported["Steps"] == "6 of 6"
+    assert reported["Questions seen"] == "12"
+    assert reported["Method"] == "lora"
+    assert "1 process" in reported["On"]
+    assert "torch " in reported["With"]
     digest = hashlib.sha256(finished.train.read_bytes()).hexdigest()
-    assert told["train"] == f"`train.jsonl` | 6 | `{digest}`"
+    assert reported["train"] == f"`train.jsonl` | 6 | `{digest}`"
     last = history_of(finished.output / "checkpoint-6")[-1]
-    assert told["language_modeling_loss"] == f"{last['language_modeling_loss']:.4f}"
-    assert told["contrastive_loss"] == f"{last['contrastive_loss']:.4f}"
+    assert reported["language_modeling_loss"] == f"{last['language_modeling_loss']:.4f}"
+    assert reported["contrastive_loss"] == f"{last['contrastive_loss']:.4f}"
     assert "OneGenModel.from_pretrained('out')" in card
     assert "learning_rate: 0.01" in card
     assert "at most 64 tokens" in card
-    assert str(base.parent) not in card, "folders of the machine that trained are nobody's business"
+    assert str(base.parent) not in card, "the card holds no folder of the machine"
     assert "More Information Needed" not in card, "that would be the card of PEFT"
 
 
@@ -210,8 +210,8 @@ def test_the_seconds_of_a_killed_run_count_too(
     state["log_history"][-1]["seconds"] = 5000.0
     (folder / "trainer_state.json").write_text(json.dumps(state))
     run(cut)
-    told = cells((cut.output / "README.md").read_text(encoding="utf-8"))
-    assert 5000 <= int(told["Seconds"].replace(",", "")) < 5600
+    reported = cells((cut.output / "README.md").read_text(encoding="utf-8"))
+    assert 5000 <= int(reported["Seconds"].replace(",", "")) < 5600
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_questions_are_counted_as_they_were_seen(
 
     monkeypatch.setattr(JointTrainer, "training_step", counted)
     output = run(write_recipe(tmp_path, base, trainer={"save_steps": 100, **trainer}))
-    told = cells((output / "README.md").read_text(encoding="utf-8"))
-    assert told["Questions seen"] == str(len(seen))
+    reported = cells((output / "README.md").read_text(encoding="utf-8"))
+    assert reported["Questions seen"] == str(len(seen))
 
 
 def test_questions_of_all_processes_are_counted() -> None:

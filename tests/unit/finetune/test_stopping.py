@@ -1,4 +1,4 @@
-"""When a run ends by its development set, and that it stays ended or goes on counting."""
+"""When the development set ends a run, and that a resumed run keeps its counts."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def test_patience_is_counted_as_transformers_counts(
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_stopped_run_goes_on_counting_and_keeps_the_best_of_before(
+def test_a_stopped_run_keeps_its_counts_and_its_best_step(
     base: Path, tmp_path: Path, method: str
 ) -> None:
     """Two evaluations without gain end it, also when a kill lies between them."""

@@ -1,4 +1,4 @@
-"""What a run goes on from: the same weights, and what every process has saved."""
+"""A run resumes from the same weights and from what every process has saved."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def spoil(file: Path) -> None:
     )
 
 
-def test_a_run_does_not_go_on_over_other_base_weights_of_the_same_name(
+def test_a_run_is_not_resumed_over_other_base_weights_of_the_same_name(
     base: Path, tmp_path: Path
 ) -> None:
     run(write_recipe(tmp_path, base, trainer={"max_steps": 1}))
@@ -38,7 +38,7 @@ def test_a_run_does_not_go_on_over_other_base_weights_of_the_same_name(
         run(longer)
 
 
-def test_bpr_goes_on_though_it_was_begun_with_negatives_that_it_never_had(
+def test_bpr_is_resumed_after_a_change_of_negatives_that_it_does_not_use(
     base: Path, tmp_path: Path
 ) -> None:
     run(write_recipe(tmp_path, base, contrastive="bpr", trainer={"max_steps": 1}))
@@ -48,7 +48,7 @@ def test_bpr_goes_on_though_it_was_begun_with_negatives_that_it_never_had(
     run(write_recipe(tmp_path, base, contrastive="bpr", trainer={"max_steps": 2}))
 
 
-def test_whole_weights_do_not_go_on_over_another_adapter_of_the_same_name(
+def test_whole_weights_are_not_resumed_over_another_adapter_of_the_same_name(
     base: Path, tmp_path: Path
 ) -> None:
     adapter = run(write_recipe(tmp_path / "first", base, trainer={"max_steps": 1}))
@@ -72,7 +72,7 @@ def test_going_on_with_the_same_files_hashes_none_of_them_again(
     run(recipe, max_steps=2)
 
 
-def test_a_run_from_before_digests_were_kept_goes_on(base: Path, tmp_path: Path) -> None:
+def test_a_run_without_stored_digests_is_resumed(base: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, base, trainer={"max_steps": 1})
     run(recipe)
     file = recipe.output / "run.json"

@@ -102,7 +102,7 @@ def test_only_requests_with_a_lost_event_end_after_an_interrupt(
     assert reason(list(stage.driver.drive(two))) == "end"
 
 
-def test_an_event_told_after_an_interrupt_has_ended_its_request_is_dropped(
+def test_an_event_that_arrives_after_an_interrupt_ended_its_request_is_dropped(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step, late = stage.engine.step, list[Event]()

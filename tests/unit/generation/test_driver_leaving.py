@@ -1,4 +1,4 @@
-"""Consumers that leave: their requests end, and those of others go on."""
+"""Consumers that leave: their requests end, and those of others continue."""
 
 import asyncio
 import gc
@@ -105,7 +105,7 @@ async def test_a_cancelled_task_cancels_its_request_alone(stage: Stage, retrieve
     assert calls == [3] * retrieves
 
 
-async def test_a_retrieval_nobody_wants_is_cancelled(stage: Stage) -> None:
+async def test_a_retrieval_without_a_consumer_is_cancelled(stage: Stage) -> None:
     asked, cancelled = asyncio.Event(), asyncio.Event()
 
     class Slow:

@@ -252,7 +252,7 @@ def test_a_list_is_in_no_set_of_a_filter(embedder: FakeEmbedder) -> None:
     assert ids(found) == ["text"]
 
 
-def test_equal_scores_stand_in_the_order_of_adding(embedder: FakeEmbedder) -> None:
+def test_equal_scores_keep_the_order_of_adding(embedder: FakeEmbedder) -> None:
     same = [Passage(f"{n:02}", "same text") for n in reversed(range(60))]
     index = PassageIndex.build(embedder, same)
     [found] = index.search(unit("same text")[None], 7)

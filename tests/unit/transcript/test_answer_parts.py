@@ -1,4 +1,4 @@
-"""Steps and answer, told apart while the text streams."""
+"""Steps and answer are separated while the text streams."""
 
 import itertools
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def test_text_without_markup_is_neither_lost_nor_changed(text: str) -> None:
         assert (steps, answer) == (text.removesuffix(cut), "")
 
 
-def test_it_goes_on_where_an_opening_ended() -> None:
+def test_the_stream_continues_where_an_opening_ended() -> None:
     stream = PartStream(TEMPLATE, "By the sea\n<FINAL-ANSWER>")
     assert sums(stream, [" Al", "ba</FINAL-", "ANSWER>"]) == ("", "Alba")
 
@@ -149,6 +149,6 @@ def test_a_query_text_is_the_last_line_without_markup(span: str, query: str) -> 
 def test_an_answer_before_a_retrieval_is_the_answer_for_both() -> None:
     spans = ["<FINAL-ANSWER> A</FINAL-ANSWER> Who?", " B done"]
     stream = PartStream(TEMPLATE)
-    told = [part for span in spans for part in (*stream.feed(span), *stream.end_span())]
-    assert "".join(part.text for part in told if isinstance(part, AnswerText)) == "A"
+    reported = [part for span in spans for part in (*stream.feed(span), *stream.end_span())]
+    assert "".join(part.text for part in reported if isinstance(part, AnswerText)) == "A"
     assert TEMPLATE.parse(spans) == (("Who?", "B done"), "A")

@@ -68,7 +68,7 @@ def test_a_finished_turn_is_replayed_as_it_was(renderer: Renderer) -> None:
     assert again == [*first, *renderer.next_question_ids("And Bor?", first)]
 
 
-def test_an_unfinished_turn_is_gone_on_with(renderer: Renderer) -> None:
+def test_an_unfinished_turn_is_continued(renderer: Renderer) -> None:
     opening = (SEGMENTS[0], Segment(" by the sea\n<FINAL-ANSWER>"))
     conversation = Conversation((*said("Where?"), Message("assistant", segments=opening)))
     assert conversation.opening == opening
@@ -152,5 +152,5 @@ def test_conversations_of_many_threads_keep_their_control_tokens(renderer: Rende
     expected = [conversation_ids(renderer, one) for one in conversations]
     with ThreadPoolExecutor(16) as pool:
         for _ in range(20):
-            told = pool.map(lambda one: conversation_ids(renderer, one), conversations)
-            assert list(told) == expected
+            reported = pool.map(lambda one: conversation_ids(renderer, one), conversations)
+            assert list(reported) == expected

@@ -241,7 +241,7 @@ def test_tags_that_are_tokens_are_written_and_shown(tagged: Renderer, make_netwo
     driver = Driver(engine, tagged)
     sampling = SamplingParams(grammar=Grammar.tool_call(TOOLS, name="now"), max_new_tokens=100)
     prompt = tagged.question_ids("Write <tool_call> now.")
-    assert not {open_id, close_id} & {*prompt}, "nobody's text becomes a tag"
+    assert not {open_id, close_id} & {*prompt}, "no text of a user becomes a tag"
     events = list(driver.drive(driver.submit(Prompt(prompt), sampling=sampling)))
     ids = written(events)
     assert ids[0] == open_id

@@ -39,10 +39,11 @@ def accepts(tiny_tokenizer: PreTrainedTokenizerFast, renderer: Renderer) -> Call
     def accepts(grammar: Grammar, text: str) -> bool:
         constraint = compiler(grammar)
         for token_id in renderer.text_ids(text):
-            # What is forced may be split otherwise: only the library's own check is asked here.
-            if not constraint._matcher.consume_token(token_id):
-                return False
-        return bool(constraint.allowed()[[*control.end]].all())
+            # Forced text may be tokenised otherwise than `allowed` proposes it, so only a refusal
+            # counts: after it nothing is allowed.
+            constraint.accept(token_id)
+        allowed = constraint.allowed()
+        return bool(allowed.any()) and bool(allowed[[*control.end]].all())
 
     return accepts
 

@@ -56,7 +56,7 @@ def parse(*pieces: str) -> list[Piece]:
         ("stray </tool_call>end", ["stray end"]),
     ],
 )
-def test_what_a_text_says(text: str, expected: list[Piece]) -> None:
+def test_calls_and_text_are_parsed(text: str, expected: list[Piece]) -> None:
     assert parse(text) == expected
     assert parse(*text) == expected
 

@@ -1,4 +1,4 @@
-"""`onegen mine`: what it writes and refuses, and that a killed run goes on."""
+"""`onegen mine`: what it writes and refuses, and that a killed run resumes."""
 
 import json
 import sys
@@ -33,7 +33,7 @@ from tests.unit.finetune.mining.conftest import (
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
+def test_a_killed_run_resumes_with_the_output_of_a_whole_run(
     sources: MiningSources, tmp_path: Path
 ) -> None:
     bm25, settings = Bm25CandidateRetriever(sources.corpus), MiningSettings()
@@ -55,7 +55,9 @@ def test_a_killed_run_goes_on_and_ends_as_if_nothing_had_happened(
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_other_settings_do_not_go_on_unless_forced(sources: MiningSources, tmp_path: Path) -> None:
+def test_a_run_with_other_settings_is_not_resumed_unless_forced(
+    sources: MiningSources, tmp_path: Path
+) -> None:
     bm25, out = Bm25CandidateRetriever(sources.corpus), tmp_path / "out.jsonl"
     with pytest.raises(KeyboardInterrupt):
         mine(sources, Failing(bm25, 1), MiningSettings(), out)
@@ -67,7 +69,7 @@ def test_other_settings_do_not_go_on_unless_forced(sources: MiningSources, tmp_p
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_another_corpus_does_not_go_on(
+def test_a_run_over_another_corpus_is_not_resumed(
     sources: MiningSources, tmp_path: Path, train: Path, passages: Path
 ) -> None:
     out = tmp_path / "out.jsonl"
@@ -79,7 +81,7 @@ def test_another_corpus_does_not_go_on(
         mine(other, Bm25CandidateRetriever(other.corpus), MiningSettings(), out)
 
 
-def test_force_goes_on_too_where_nothing_changed(tmp_path: Path) -> None:
+def test_force_also_resumes_an_unchanged_run(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("older")
     PartialFile(path, {"a": 1}, force=True).append(["x"], {"n": 2}, items=1)
@@ -118,9 +120,9 @@ def test_the_command_mines_and_what_it_writes_is_sound(
     assert main(command) == 2
     assert "exists; expected a new file" in capsys.readouterr().err
     assert main([*command, "--json", "--force"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["file"] == str(out)
-    assert told["negatives"] == 40
+    reported = json.loads(capsys.readouterr().out)
+    assert reported["file"] == str(out)
+    assert reported["negatives"] == 40
     assert MiningSources(open_data("transcripts", out, passages)).corpus
 
 
@@ -145,7 +147,7 @@ def test_the_command_searches_with_a_model(
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_ctrl_c_says_how_to_go_on(
+def test_ctrl_c_names_the_way_to_continue(
     train: Path,
     passages: Path,
     tmp_path: Path,
@@ -161,7 +163,7 @@ def test_ctrl_c_says_how_to_go_on(
             lambda corpus: Failing(Bm25CandidateRetriever(corpus), 2),
         )
         assert main(command) == 130
-    assert "run the same command again to resume" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert main(command) == 0
     assert len(read(out)) == 10
 

@@ -112,7 +112,7 @@ def test_a_positive_of_the_same_query_elsewhere_is_no_negative(
         assert not {"alba-church", "alba-river"} & set(negatives(line))
 
 
-def test_equal_scores_stand_in_the_order_of_the_corpus_up_to_the_last_rank(
+def test_equal_scores_keep_the_order_of_the_corpus_up_to_the_last_rank(
     sources: MiningSources,
 ) -> None:
     retriever = Bm25CandidateRetriever(sources.corpus)

@@ -1,0 +1,44 @@
+"""Passages that are longer than the checkpoint reads them."""
+
+import logging
+
+import pytest
+
+from onegen_model import Passage
+from onegen_model.transcript.passage_fit import fit_passage
+from onegen_model.transcript.renderer import Renderer
+
+SENTENCE = "Nothing else is known of that town by the river. "
+
+
+def test_a_passage_that_fits_is_left_alone(renderer: Renderer) -> None:
+    passage = Passage("1", "Ann founded it.", "Alba")
+    assert fit_passage(passage, renderer) is passage
+
+
+def test_a_long_text_is_cut_after_a_sentence_with_a_warning(
+    renderer: Renderer, caplog: pytest.LogCaptureFixture
+) -> None:
+    passage = Passage("page 7", "Ann founded it. " + SENTENCE * 40, "Alba")
+    with caplog.at_level(logging.WARNING):
+        short = fit_passage(passage, renderer)
+    assert passage.text.startswith(short.text)
+    assert short.text.endswith(".")
+    assert short.title == "Alba"
+    assert len(renderer.frame_ids(short)) <= renderer.max_passage_tokens + 2
+    assert "Passage 'page 7' is longer than 64 tokens" in caplog.text
+
+
+def test_a_long_title_leaves_room_for_the_text(renderer: Renderer) -> None:
+    title = "the mill of the town by the river " * 20
+    short = fit_passage(Passage("1", "Ann founded it.", title), renderer)
+    assert title.startswith(short.title)
+    assert short.text == "Ann founded it."
+    assert len(renderer.frame_ids(short)) <= renderer.max_passage_tokens + 2
+
+
+def test_one_long_word_is_cut_inside(renderer: Renderer) -> None:
+    short = fit_passage(Passage("1", "mill" * 500), renderer)
+    assert short.text
+    assert short.text + ("mill" * 500).removeprefix(short.text) == "mill" * 500
+    assert len(renderer.frame_ids(short)) <= renderer.max_passage_tokens + 2
