@@ -1,23 +1,23 @@
-"""Which package may import which, and how large files and functions may grow.
+"""Which package may import which.
 
 Read from the source; nothing is imported. A new package needs a line in CORE, a new edge one more
 word in the line of its importer, and every allowed edge must be used.
 """
 
 import ast
+import functools
 import graphlib
-import io
 import sys
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.imports import Import, walk_imports
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "onegen_model"
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 40, 6
 
 # Package or top-level module of the core -> what it may import of the core, besides itself.
 # Data flows one way: plain data first, `model` above everything it assembles.
@@ -93,31 +93,6 @@ OUTSIDE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
-    module: str
-    name: str | None
-    line: int
-    for_types: bool  # for the type checker alone
-
-
-def walk_imports(node: ast.AST, package: str, for_types: bool = False) -> Iterator[Import]:
-    for child in ast.iter_child_nodes(node):
-        now = for_types
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            now = True
-        if isinstance(child, ast.Import):
-            yield from (Import(alias.name, None, child.lineno, now) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            base = child.module or ""
-            if child.level:
-                parents = package.split(".")[: len(package.split(".")) - child.level + 1]
-                base = ".".join([*parents, *filter(None, [base])])
-            yield from (Import(base, alias.name, child.lineno, now) for alias in child.names)
-        else:
-            yield from walk_imports(child, package, now)
-
-
 @dataclass(frozen=True)
 class Source:
     path: Path
@@ -136,6 +111,7 @@ class Source:
     def text(self) -> str:
         return self.path.read_text(encoding="utf-8")
 
+    @functools.cache  # noqa: B019 (one per file)
     def imports(self) -> list[Import]:
         package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
         return list(walk_imports(ast.parse(self.text), package))
@@ -146,10 +122,8 @@ def sources(folder: str) -> list[Source]:
 
 
 CORE_SOURCES = sources(PACKAGE)
-PACKAGED = CORE_SOURCES + sources("onegen_integrations")
 MODULES = {source.module for source in CORE_SOURCES}
 each_core_source = pytest.mark.parametrize("source", CORE_SOURCES, ids=lambda s: s.name)
-each_packaged = pytest.mark.parametrize("source", PACKAGED, ids=lambda s: s.name)
 
 
 def target_module(found: Import) -> str | None:
@@ -268,53 +242,6 @@ def test_the_outside_uses_public_names_only(folder: str) -> None:
     assert problems == []
 
 
-def functions(tree: ast.AST) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
-    """Every function, and whether its first parameter is the object or class it belongs to."""
-    for node in ast.walk(tree):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-                static = any(ast.unparse(d) == "staticmethod" for d in child.decorator_list)
-                yield child, isinstance(node, ast.ClassDef) and not static
-
-
-def code_lines(text: str) -> set[int]:
-    """The numbers of the lines that hold code: not blank, no comment, no docstring."""
-    layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
-    lines = {
-        line
-        for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        if token.type not in layout
-        for line in range(token.start[0], token.end[0] + 1)
-    }
-    for node in ast.walk(ast.parse(text)):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = body[0] if body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                lines -= set(range(first.lineno, (first.end_lineno or 0) + 1))
-    return lines
-
-
-def too_large(text: str) -> list[str]:
-    lines = code_lines(text)
-    problems = []
-    for function, bound in functions(ast.parse(text)):
-        length = len(lines & set(range(function.lineno, (function.end_lineno or 0) + 1)))
-        arguments = function.args
-        named = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - bound
-        if length > MAX_FUNCTION_LINES:
-            problems.append(f"line {function.lineno}: {function.name} has {length} lines of code")
-        if named > MAX_PARAMETERS:
-            problems.append(f"line {function.lineno}: {function.name} takes {named} parameters")
-    return problems
-
-
-@each_packaged
-def test_files_and_functions_stay_small(source: Source) -> None:
-    assert len(source.text.splitlines()) <= MAX_FILE_LINES
-    assert too_large(source.text) == []
-
-
 # The guard guarded: each of these would slip through if the walk above were blind.
 @pytest.mark.parametrize(
     ("module", "code", "problem"),
@@ -343,15 +270,6 @@ def test_a_forbidden_import_is_seen(
     assert problem in found
 
 
-def test_a_large_function_is_seen() -> None:
-    text = (
-        'def f(a, b, c, d, e, f, g):\n    """\n    Doc.\n    """\n' + "\n    # why\n    x = 1" * 40
-    )
-    assert len(too_large(text)) == 2
-    assert too_large(text.replace(", g", "").replace("x = 1", "", 1)) == []
-    assert too_large("class A:\n    def m(self, a, b, c, d, e, f): ...") == []
-
-
 def test_a_circle_through_a_function_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,5 +279,6 @@ def test_a_circle_through_a_function_is_seen(
     (tmp_path / "folder" / "two.py").write_text("def f():\n    from folder.one import g")
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter(module_graph("folder")).prepare()
+    Source.imports.cache_clear()
     (tmp_path / "folder" / "two.py").write_text("if TYPE_CHECKING:\n    from folder.one import G")
     graphlib.TopologicalSorter(module_graph("folder")).prepare()
