@@ -173,7 +173,7 @@ def test_a_cancelled_request_leaves_the_others_alone(
     assert player.events[0][-1].reason == "cancelled"
 
 
-def test_finished_is_for_ever(player: Player, world: World) -> None:
+def test_a_finished_request_stays_finished(player: Player, world: World) -> None:
     request = world.request(0, QUESTIONS[0], mode="always")
     player.add(request)
     player.step()

@@ -54,7 +54,7 @@ def test_at_most_top_k_are_found_and_they_are_the_best(retriever: Retriever, top
     assert retrieve(retriever, top_k) == everything[:top_k]
 
 
-def test_what_is_excluded_leaves_its_place_to_the_next(retriever: Retriever) -> None:
+def test_an_excluded_passage_is_replaced_by_the_next(retriever: Retriever) -> None:
     everything = ids(retrieve(retriever, 1000))
     left_out = (everything[0], everything[2], "unknown")
     found = ids(retrieve(retriever, 4, exclude=left_out))
@@ -65,7 +65,7 @@ def test_what_is_excluded_leaves_its_place_to_the_next(retriever: Retriever) -> 
     "filter",
     [{"lang": "en"}, {"lang": ["en", "fr"], "n": {"$lt": 20}}, {"n": {"$in": [1, 2, 3]}}, {}],
 )
-def test_a_filter_leaves_the_order_as_it_is(retriever: Retriever, filter: Any) -> None:
+def test_a_filter_does_not_change_the_order(retriever: Retriever, filter: Any) -> None:
     def passes(metadata: dict[str, Any]) -> bool:
         languages = filter.get("lang", ("de", "en"))
         fits = metadata["lang"] in ([languages] if isinstance(languages, str) else languages)

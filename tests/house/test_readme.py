@@ -1,4 +1,4 @@
-"""What the README says, done."""
+"""The code of the README runs."""
 
 import re
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_eight_threads_that_ask_at_once_load_once(loads: list[tuple[Any, ...]]) 
     assert len({id(model) for model in models}) == 1
 
 
-def test_what_was_asked_for_decides_which_weights(
+def test_the_arguments_decide_which_weights_are_loaded(
     loads: list[tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model").mkdir()

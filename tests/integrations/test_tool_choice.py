@@ -38,7 +38,7 @@ def test_a_choice_that_is_none_of_the_tools_is_refused(choice: Any) -> None:
         normalise_choice(choice, ["add"])
 
 
-def test_a_choice_decides_what_is_shown_and_what_is_written() -> None:
+def test_a_choice_decides_the_shown_tools_and_the_grammar() -> None:
     pytest.importorskip("llguidance")
     assert AllowedTools.of_call({"tools": TOOLS}) == AllowedTools(TOOLS)
     assert AllowedTools.of_call({"tools": TOOLS, "tool_choice": "none"}) == AllowedTools()

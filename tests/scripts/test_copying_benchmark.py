@@ -27,7 +27,7 @@ def model(certainty: float) -> Any:
 
 
 @pytest.mark.parametrize(("certainty", "right", "loss"), [(50, 1, 0), (-50, 0, 50)])
-def test_what_is_foreseen_is_copied(certainty: float, right: float, loss: float) -> None:
+def test_predictable_tokens_are_copied(certainty: float, right: float, loss: float) -> None:
     texts = [make_text(random.Random(seed)) for seed in range(3)]
     share, nats = measure(model(certainty), texts)
     assert share.value == right

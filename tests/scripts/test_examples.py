@@ -109,5 +109,5 @@ def test_an_example_is_short_and_listed(example: Path) -> None:
     assert f"`{example.name}`" in (example.parent / "README.md").read_text("utf-8")
 
 
-def test_the_example_that_runs_as_a_process_is_there() -> None:
+def test_the_example_that_runs_as_a_process_exists() -> None:
     assert AS_A_PROCESS in [example.name for example in EXAMPLES]

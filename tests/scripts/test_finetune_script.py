@@ -65,7 +65,7 @@ def test_arguments_that_name_no_run_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_a_recipe_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_recipe_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["finetune.py", "--config", "nowhere.yaml"])
     with pytest.raises(SystemExit, match=r"^error: No recipe nowhere.yaml; expected a YAML file"):
         runpy.run_path(str(SCRIPT), run_name="__main__")

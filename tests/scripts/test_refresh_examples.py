@@ -43,7 +43,7 @@ def test_what_an_example_prints_comes_behind_its_command(
     assert example.read_text() == EXAMPLE.replace("something else", "3")
 
 
-def test_an_example_that_fails_stays_as_it_is(
+def test_an_example_that_fails_is_unchanged(
     refresh: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     example = tmp_path / "adds.py"

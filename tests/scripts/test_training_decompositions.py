@@ -41,7 +41,7 @@ def made(training_script: Callable[[str], ModuleType]) -> list[dict[str, Any]]:
     return list(script.decompositions(ROWS, ["p1"], random.Random(0), 5))
 
 
-def test_what_is_written_are_the_hops_with_tidy_questions(made: list[dict[str, Any]]) -> None:
+def test_the_hops_are_written_with_tidy_questions(made: list[dict[str, Any]]) -> None:
     (first,) = (one for one in made if one["id"] == "m1")
     assert [segment["text"] for segment in first["segments"]] == [
         "Who directed Elk?",

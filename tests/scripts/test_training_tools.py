@@ -59,6 +59,6 @@ def test_tools_are_rendered_as_at_inference(
     ("tools", "field"),
     [("weekday", "tools"), (["weekday"], "tools[0]"), ([{"function": {}}], "tools[0]")],
 )
-def test_what_is_no_tool_is_named(tools: object, field: str) -> None:
+def test_an_invalid_tool_is_named(tools: object, field: str) -> None:
     plain = {"id": "1", "question": "Who?", "tools": tools, "segments": [{"text": " Ada"}]}
     assert [problem.field for problem in TRANSCRIPT.problems(plain)] == [field]

@@ -228,7 +228,7 @@ def test_quantised_loading_without_its_package_names_it(
     ("quantization", "package", "likeness"),
     [("8bit", "torchao", 0.99), ("4bit", "bitsandbytes", 0.8)],
 )
-def test_a_quantised_model_answers_under_a_fingerprint_of_its_own_and_is_not_saved(
+def test_a_quantised_model_has_its_own_fingerprint_and_is_not_saved(
     make_network: MakeNetwork, tmp_path: Path, quantization: Any, package: str, likeness: float
 ) -> None:
     pytest.importorskip(package)

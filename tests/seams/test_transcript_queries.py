@@ -1,4 +1,4 @@
-"""What a retriever is asked by text: a line that the model wrote, and never its markup."""
+"""The text of a query: a line that the model wrote, without markup."""
 
 import pytest
 

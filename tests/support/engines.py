@@ -1,4 +1,4 @@
-"""What the engine tests share: a small world to retrieve from, a driver, and the clean truth."""
+"""Helpers of the engine tests: passages to retrieve, a driver, and the clean forward."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

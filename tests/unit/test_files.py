@@ -64,7 +64,7 @@ def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path: Path) ->
     assert names(tmp_path) == sorted([young.name, foreign.name])
 
 
-def test_a_folder_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     require_writable(tmp_path)
     assert names(tmp_path) == []
     with pytest.raises(OSError):  # noqa: PT011

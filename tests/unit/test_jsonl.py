@@ -19,7 +19,7 @@ each_reader = pytest.mark.parametrize(
 
 @each_reader
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_what_is_written_is_read(tmp_path: Path, read: Read, name: str) -> None:
+def test_written_lines_are_read_back(tmp_path: Path, read: Read, name: str) -> None:
     content = "\n".join(map(to_line, ROWS)).encode()
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     assert read(tmp_path / name) == ROWS
@@ -57,7 +57,7 @@ def test_rows_are_appended(tmp_path: Path) -> None:
     assert list(read_lines(tmp_path / "a.jsonl")) == ROWS
 
 
-def test_what_is_no_text_is_not_written() -> None:
+def test_a_lone_surrogate_is_not_written() -> None:
     with pytest.raises(ValueError, match="surrogates"):
         to_line({"a": "\ud800"})
     with pytest.raises(ValueError, match="a str"):

@@ -120,7 +120,7 @@ def test_a_stream_closed_before_it_began_costs_nothing(model: OneGenModel) -> No
     assert asyncio.run(close_and_ask()) == []
 
 
-def test_an_interrupt_between_two_forwards_of_a_step_harms_no_later_request(
+def test_an_interrupt_between_two_forwards_of_a_step_fails_no_later_request(
     model: OneGenModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = model.generate(QUESTIONS[1], sampling=SHORT)

@@ -1,4 +1,4 @@
-"""What a caller may choose is checked where it is chosen."""
+"""Options of a caller are checked when they are created."""
 
 import math
 from typing import Any

@@ -141,7 +141,7 @@ def test_nothing_is_predicted_before_all_is_read() -> None:
         request.receive_query(EMBEDDING)
 
 
-def test_what_is_predicted_at_the_query_token_is_thrown_away() -> None:
+def test_the_prediction_at_the_query_token_is_discarded() -> None:
     request = make()
     write(request, QUERY)
     assert request.reads_query

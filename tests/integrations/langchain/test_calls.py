@@ -1,4 +1,4 @@
-"""What a call is given: what counts for the cache, what is refused, and what comes first."""
+"""Options of a call: the key of the cache, refusals, and precedence."""
 
 import asyncio
 import threading
@@ -106,7 +106,7 @@ def test_without_a_search_answers_are_cached(
     assert wide_forwards, "a call's own options count"
 
 
-def test_only_what_is_data_has_a_name_that_lasts() -> None:
+def test_only_data_has_a_lasting_name() -> None:
     class Slotted:
         __slots__ = ()
 
@@ -160,7 +160,7 @@ def test_an_option_that_would_be_ignored_silently_is_refused_by_name(
             one.bind(**called).invoke(QUESTION)
 
 
-def test_options_of_others_pass_where_they_ask_for_what_is_done_anyway() -> None:
+def test_options_of_other_models_that_change_nothing_are_accepted() -> None:
     known = option_names()
     neutral = {"n": 1, "logprobs": False, "stream_usage": True, "top_logprobs": None}
     assert read_options({**neutral, "seed": 3}, known) == {"seed": 3}
@@ -221,7 +221,7 @@ def test_a_call_decides_how_errors_are_handled(wide_folder: Path, model: OneGenM
 
 
 @pytest.mark.parametrize("kind", [OneGenChatModel, OneGenLLM, OneGenRetriever])
-async def test_an_event_loop_is_not_held_up_by_loading(
+async def test_loading_does_not_block_the_event_loop(
     kind: Any,
     attached: dict[str, Any],
     model: OneGenModel,

@@ -1,4 +1,4 @@
-"""OneGenChatModel as a component: copied, dumped, cached, configured, and asked wrongly."""
+"""OneGenChatModel as a component: copied, dumped, cached, configured, and with invalid input."""
 
 import asyncio
 import copy
@@ -39,7 +39,7 @@ def chat(wide_folder: Path, model: OneGenModel, store: InMemoryVectorStore) -> O
     return OneGenChatModel(model=wide_folder, vectorstore=store, k=1, max_tokens=400)
 
 
-def test_one_load_whatever_is_made_of_it(
+def test_all_forms_of_a_component_share_one_load(
     wide_folder: Path, store: InMemoryVectorStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     loads: list[object] = []
@@ -79,7 +79,7 @@ def test_one_load_whatever_is_made_of_it(
 NAMESPACES = ["onegen_integrations"]
 
 
-def test_what_is_dumped_comes_back_as_it_was(wide_folder: Path) -> None:
+def test_a_dumped_component_is_loaded_unchanged(wide_folder: Path) -> None:
     chat = OneGenChatModel(model=str(wide_folder), temperature=0.5, stop=["."], k=3, seed=1)
     again = load(dumpd(chat), allowed_objects=[OneGenChatModel], valid_namespaces=NAMESPACES)
     assert again == chat
@@ -124,7 +124,9 @@ def test_a_store_that_raises_is_an_error_of_the_call(broken: OneGenChatModel) ->
 
 
 @pytest.mark.parametrize("path", ["stream", "astream"])
-def test_or_the_answer_continues_and_reports_it(path: str, broken: OneGenChatModel) -> None:
+def test_an_answer_may_continue_after_a_failed_retrieval_and_report_it(
+    path: str, broken: OneGenChatModel
+) -> None:
     broken.on_retrieval_error = "continue"
     message = PATHS[path](broken, QUESTION)
     assert message.text == "founded by Ann"

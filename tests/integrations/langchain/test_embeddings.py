@@ -1,4 +1,4 @@
-"""OneGenEmbeddings: LangChain's own suites, and what they do not look at."""
+"""OneGenEmbeddings: LangChain's own suites, and cases beyond them."""
 
 import asyncio
 import importlib
@@ -86,7 +86,7 @@ def test_a_title_in_the_first_line_is_a_passage_with_a_title(
         ("A river.", {"page": 3, "nested": {"a": [1]}}, ""),
     ],
 )
-def test_what_is_inserted_is_what_was_embedded(
+def test_the_inserted_text_is_the_embedded_one(
     content: str, metadata: dict[str, Any], title: str, folder: Path
 ) -> None:
     renderer = shared_model(folder).renderer

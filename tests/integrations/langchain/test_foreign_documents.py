@@ -63,7 +63,7 @@ def test_a_history_with_dates_and_numpy_values_can_be_stored(
     }
 
 
-def test_the_documents_of_a_retriever_keep_their_metadata_as_it_is(
+def test_the_documents_of_a_retriever_keep_their_metadata(
     wide_folder: Path, model: OneGenModel
 ) -> None:
     pages = Pages(pages=[Document("Ann founded it.", id="1", metadata=ODD)])
@@ -101,7 +101,7 @@ def test_a_page_that_is_too_long_is_cut_at_a_sentence(
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_nothing_but_empty_pages_is_an_error_that_names_them(
+async def test_empty_pages_alone_are_an_error_that_names_them(
     asynchronous: bool, wide_folder: Path, model: OneGenModel
 ) -> None:
     pages = Pages(pages=[Document("", id="a"), Document("", id="b")])

@@ -172,7 +172,7 @@ def swapped(read: str) -> str:
         ("server_tool_result", {"output": "gone"}, "[RQ]<paragraph></paragraph>Bob did."),
     ],
 )
-def test_what_was_edited_is_what_is_read(
+def test_an_edited_message_is_read_as_edited(
     kind: str, values: Any, expected: str, chat: OneGenChatModel, model: OneGenModel
 ) -> None:
     edited = edit(chat.invoke(QUESTION), kind, **values)
@@ -245,7 +245,7 @@ def test_an_edited_string_is_not_framed_where_its_answer_was(
 
 
 @pytest.mark.parametrize("searches", [True, False])
-def test_an_answer_begun_in_its_frame_is_ended_in_it(
+def test_an_answer_that_starts_in_its_frame_ends_in_it(
     searches: bool, wide_folder: Path, tiny: OneGenModel, store: InMemoryVectorStore
 ) -> None:
     chat = OneGenChatModel(model=wide_folder, vectorstore=store if searches else None)

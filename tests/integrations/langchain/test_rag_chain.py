@@ -1,4 +1,4 @@
-"""The classic chain in one pass, and what becomes of it where people rework the context."""
+"""The classic chain in one pass, also where its context is changed."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Tokens of messages are those of the prompt that is made of them."""
+"""The tokens of messages are those of their prompt."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -120,7 +120,7 @@ def ask_both_ways(runnable: Any, question: str) -> list[Any]:
     return [add_up(runnable.stream(question)), asyncio.run(stream_async(runnable, question))]
 
 
-def test_a_call_that_the_model_wants_is_read(either: OneGenChatModel) -> None:
+def test_a_call_that_the_model_writes_freely_is_read(either: OneGenChatModel) -> None:
     for message in ask_both_ways(either.bind_tools([add, greet]), "One and two?"):
         assert calls(message) == [("add", {"a": 1, "b": 2})]
         assert message.tool_calls[0]["id"]
@@ -140,7 +140,7 @@ def test_a_call_without_tags_is_one(either: OneGenChatModel) -> None:
         assert calls(message) == [("add", {"a": 1, "b": 2})]
 
 
-def test_a_broken_call_is_kept_as_it_is(either: OneGenChatModel) -> None:
+def test_a_broken_call_is_kept_unchanged(either: OneGenChatModel) -> None:
     for message in ask_both_ways(either.bind_tools([add]), "Broken?"):
         assert message.tool_calls == []
         (broken,) = message.invalid_tool_calls

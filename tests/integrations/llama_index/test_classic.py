@@ -1,4 +1,4 @@
-"""What LlamaIndex's users know already: its own engines, agents and workflows, on this model."""
+"""LlamaIndex's own engines, agents and workflows on this model."""
 
 import asyncio
 from collections.abc import Iterator

@@ -49,7 +49,7 @@ def test_a_turn_with_a_call_is_sent_back_in_its_own_tokens(
     assert positions.count == second.raw["forwarded"]
 
 
-def test_a_turn_that_was_changed_is_read_as_it_is_now(llm: OneGenLLM, script: OneGenModel) -> None:
+def test_a_changed_turn_is_read_again(llm: OneGenLLM, script: OneGenModel) -> None:
     asked = ChatMessage("Add 2 and 3.")
     first = llm.chat_with_tools([ADD], chat_history=[asked])
     lengths = []
@@ -66,7 +66,7 @@ def test_a_turn_that_was_changed_is_read_as_it_is_now(llm: OneGenLLM, script: On
     assert len(set(lengths)) == 4
 
 
-def test_what_is_no_text_is_refused(llm: OneGenLLM) -> None:
+def test_anything_but_text_is_refused(llm: OneGenLLM) -> None:
     image = ChatMessage(blocks=[TextBlock(text="What is this?"), ImageBlock(url="http://x/y.png")])
     with pytest.raises(InvalidInputError, match="A message with a ImageBlock; expected text"):
         llm.chat([image])

@@ -1,4 +1,4 @@
-"""PassageParser and OneGenEmbedding: what of a document is embedded, and read."""
+"""PassageParser and OneGenEmbedding: the text of a document that is embedded and read."""
 
 import asyncio
 from typing import Any

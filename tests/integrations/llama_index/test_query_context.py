@@ -117,7 +117,7 @@ def test_postprocessors_decide_what_enters_the_context(
 
 
 @pytest.mark.parametrize("store", ["chroma l2", "chroma cosine", "faiss l2", "faiss ip"])
-def test_a_cutoff_is_a_cosine_whatever_the_store(
+def test_a_cutoff_is_a_cosine_in_every_store(
     store: str, indexed: Build, llm: OneGenLLM, script: OneGenModel
 ) -> None:
     index = indexed(store)

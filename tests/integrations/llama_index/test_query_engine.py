@@ -141,7 +141,7 @@ async def test_source_nodes_fill_while_the_answer_streams_asynchronously(
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-async def test_the_event_loop_turns_meanwhile(
+async def test_the_event_loop_is_not_blocked_by_a_query(
     streaming: bool,
     build: Build,
     llm: OneGenLLM,

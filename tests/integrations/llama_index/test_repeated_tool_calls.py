@@ -88,7 +88,7 @@ def test_a_stream_shows_nothing_of_the_repeated_call(llm: OneGenLLM, model: OneG
         (OTHER, "", [{"a": 4, "b": 4}]),
     ],
 )
-def test_what_is_new_beside_a_repeated_call_is_kept(
+def test_a_new_call_beside_a_repeated_one_is_kept(
     turn: str, text: str, calls: list[Any], llm: OneGenLLM, model: OneGenModel
 ) -> None:
     with scripted(model, {"5": turn}):

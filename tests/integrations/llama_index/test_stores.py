@@ -140,7 +140,7 @@ def test_faiss_that_hands_out_no_vectors_is_searched_all_the_same(
     check(found_by(build(FaissVectorStore(cells)), llm), best(model)[:4])
 
 
-def test_a_metric_that_is_no_cosine_is_left_as_it_is(
+def test_a_metric_that_is_no_cosine_is_unchanged(
     build: Build, llm: OneGenLLM, model: OneGenModel
 ) -> None:
     store = FaissVectorStore(faiss.IndexFlat(model.dimension, faiss.METRIC_L1))
@@ -179,7 +179,7 @@ def test_nodes_of_another_parser_are_read_as_they_were_embedded(
     assert response.metadata["usage"]["inserted"] == model.count_tokens(text) + 2
 
 
-def test_a_store_of_nobodys_kind_is_searched_with_its_own_scores(
+def test_an_unknown_store_is_searched_with_its_own_scores(
     build: Build, llm: OneGenLLM, model: OneGenModel
 ) -> None:
     class Other(BasePydanticVectorStore):
@@ -205,7 +205,7 @@ def test_a_store_of_nobodys_kind_is_searched_with_its_own_scores(
     check(found_by(build(Other()), llm, doc_ids=None), expected)
 
 
-def test_who_inherits_from_a_known_store_is_known_like_it(
+def test_a_subclass_of_a_known_store_is_treated_like_it(
     build: Build, llm: OneGenLLM, model: OneGenModel
 ) -> None:
     class Chroma(ChromaVectorStore):

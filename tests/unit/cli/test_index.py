@@ -49,7 +49,7 @@ def test_index_adds_follows_changes_and_keeps_the_rest(
     assert len(PassageIndex.load(model, index)) == 93
 
 
-def test_a_file_that_is_read_from_elsewhere_is_not_there_twice(
+def test_a_file_read_from_another_folder_is_indexed_once(
     model: FakeModel, docs: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(docs)
@@ -159,7 +159,7 @@ def test_two_ctrl_c_stop_at_once(
     assert len(PassageIndex.load(model, "my.index")) == 0
 
 
-def test_a_failure_saves_what_is_done(
+def test_a_failure_saves_finished_passages(
     model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""Slots: who gets which, what is taken over, and what is evicted."""
+"""Slots: assignment, reuse of prefixes, and eviction."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -100,7 +100,7 @@ def test_running_requests_exceed_the_budget_rather_than_fail(
     assert [content(cache, slot) for slot in slots] == [[n, n] for n in range(6)]
 
 
-def test_longer_slots_drop_what_is_finished(pool: SlotPool, cache: SlotCache) -> None:
+def test_longer_slots_drop_finished_ones(pool: SlotPool, cache: SlotCache) -> None:
     slots = [use(pool, cache, [n, n, n]) for n in range(4)]
     for at in (0, 1, 3):
         pool.release(slots[at])

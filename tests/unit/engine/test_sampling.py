@@ -69,7 +69,7 @@ def test_top_p_keeps_at_least_one() -> None:
     st.floats(0, 1, exclude_max=True),
 )
 @settings(max_examples=100)
-def test_what_is_drawn_is_possible(weights: list[float], uniform: float) -> None:
+def test_only_possible_tokens_are_drawn(weights: list[float], uniform: float) -> None:
     if not sum(weights):
         return
     probabilities = torch.tensor(weights) / sum(weights)
@@ -135,7 +135,7 @@ def test_nothing_left_is_reported() -> None:
     assert BatchSampler()(torch.zeros(1, 2), [choice({0, 1})]) == [None]
 
 
-def test_a_seed_is_a_stream_of_its_own() -> None:
+def test_each_seed_has_its_own_stream() -> None:
     logits = random_logits(2, 1, 50)
     chooser = BatchSampler()
 

@@ -1,4 +1,4 @@
-"""Counts of what goes wrong in an evaluation, and costs of a question."""
+"""Counts of failures in an evaluation, and costs of a question."""
 
 from pathlib import Path
 

@@ -54,7 +54,7 @@ def case(*hops: tuple[str, ...], name: str = "q") -> Case:
     return Case(question, None, Ranking("q", "bm25", "span", hops))
 
 
-def test_a_hop_that_was_not_asked_for_is_missed() -> None:
+def test_a_hop_without_a_query_is_missed() -> None:
     cases = [case(("p1", "p2")), case(("p3", "p1"), ("p2",))]
     assert hop_recall(cases, 1).value == 0.5
     assert hop_recall(cases, 5).value == 0.75
@@ -117,6 +117,6 @@ def test_a_question_of_one_hop_counts_among_first_hops_where_others_have_more() 
     assert list(alone) == ["b"]
 
 
-def test_what_only_one_row_has_is_no_difference() -> None:
+def test_a_question_of_one_row_alone_is_no_difference() -> None:
     found = score_differences([Row("a", [case()]), Row("b", [Case(case().question)])])
     assert found == {}

@@ -80,7 +80,7 @@ def test_answers_and_retrieval_are_scored_as_by_hand(model: OneGenModel) -> None
     assert behaviour["peak MiB"] > 50
 
 
-def test_hops_and_kinds_have_rows_of_their_own(model: OneGenModel) -> None:
+def test_hops_and_kinds_have_separate_rows(model: OneGenModel) -> None:
     evaluate(model, *BM25)
     assert values(HOPS, "run, hop 1")["recall@1"] == 1
     assert values(HOPS, "run, hop 2")["recall@1"] == 0.5

@@ -78,7 +78,7 @@ def test_a_survey_names_line_and_field_of_every_problem(tmp_path: Path, renderer
     assert (len(cut.problems), cut.num_problems, cut.num_too_long) == (2, 7, 2)
 
 
-def test_what_is_too_long_is_an_error_or_dropped_and_counted(
+def test_too_long_examples_are_errors_or_dropped_and_counted(
     tmp_path: Path, renderer: Renderer, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = [record("1", "alba"), record("2", "long"), record("3", "alba", text="word " * 200)]
@@ -158,7 +158,7 @@ def test_a_bad_line_of_a_corpus_is_named(tmp_path: Path, line: str, problem: str
         load_passages(file)
 
 
-def test_lines_are_read_from_disk_when_asked_for(tmp_path: Path) -> None:
+def test_lines_are_read_from_disk_on_access(tmp_path: Path) -> None:
     file = write(tmp_path / "x.jsonl", {"n": 0}, "", {"n": "ü" * 50}, {"n": 2})
     lines = JsonLines(file)
     assert [plain["n"] for plain in lines] == [0, "ü" * 50, 2]

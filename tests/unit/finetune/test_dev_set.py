@@ -135,7 +135,7 @@ def test_recall_is_better_when_it_is_larger(base: Path, tmp_path: Path) -> None:
     assert state_of(output)["best_global_step"] == values.index(max(values)) + 1
 
 
-def test_epochs_can_be_what_is_evaluated(base: Path, tmp_path: Path) -> None:
+def test_an_evaluation_may_follow_each_epoch(base: Path, tmp_path: Path) -> None:
     trainer = {"eval_strategy": "epoch", "max_steps": 6}
     output = run(recipe_with_dev(tmp_path, base, trainer=trainer))
     assert len(dev_values(output)) == 2

@@ -1,4 +1,4 @@
-"""What is drawn for an example differs from epoch to epoch, and is the same in every way there."""
+"""Random choices for an example differ between epochs and are reproducible within one."""
 
 import json
 import shutil

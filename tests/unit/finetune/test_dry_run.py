@@ -1,4 +1,4 @@
-"""What a dry run says of a model's size: counts and bytes worked out by hand for a tiny Llama."""
+"""The estimate of a dry run: counts and bytes worked out by hand for a tiny Llama."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What stops a run before it saves nonsense, and memory that runs out elsewhere than in a batch."""
+"""Failures that stop a run before it saves, and a lack of memory outside a batch."""
 
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def test_the_memory_of_a_cpu_that_runs_out_in_a_batch_names_the_knobs(
         run(write_recipe(tmp_path, base))
 
 
-def test_every_kind_of_memory_is_known_when_it_runs_out() -> None:
+def test_every_error_for_a_lack_of_memory_is_recognised() -> None:
     with pytest.raises(RuntimeError) as found:
         torch.empty(2**50)
     assert type(found.value) is RuntimeError

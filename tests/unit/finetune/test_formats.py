@@ -1,4 +1,4 @@
-"""Training files, published and of pairs: what they mean, and what is wrong in them."""
+"""Training files, published and of pairs: their examples and their errors."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Recipes that cannot train as they say: one clear error, before anything is trained."""
+"""Recipes that cannot be trained: one clear error before the first step."""
 
 import json
 from pathlib import Path

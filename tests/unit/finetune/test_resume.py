@@ -46,7 +46,7 @@ def change(folder: Path, **changes: Any) -> Path:
         ({"dev_metric": "recall@1"}, "another dev_metric than recall@1"),
     ],
 )
-def test_a_recipe_that_a_begun_run_does_not_fit_is_one_line_and_loses_nothing(
+def test_a_recipe_that_does_not_fit_its_run_is_one_line_and_loses_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
 ) -> None:
     before = {p: p.read_bytes() for p in (folder / "out").rglob("*") if p.is_file()}
@@ -98,7 +98,7 @@ def test_an_output_that_is_a_file_is_one_error(
     assert "out cannot be written" in capsys.readouterr().err
 
 
-def test_other_layers_than_a_begun_run_opened_are_one_error(
+def test_other_trained_layers_than_those_of_the_run_are_one_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     adapter, trainer = {"top_layers": 1}, {"max_steps": 1}
@@ -120,7 +120,7 @@ def test_without_dev_a_run_keeps_its_last_step_and_warns_of_nothing(folder: Path
     assert "kept" not in card
 
 
-def test_dev_may_be_added_to_a_begun_run(base: Path, tmp_path: Path) -> None:
+def test_dev_may_be_added_to_a_run(base: Path, tmp_path: Path) -> None:
     run(write_recipe(tmp_path, base, trainer={"max_steps": 2}))
     trainer = {"max_steps": 4, "eval_steps": 1, "save_steps": 1}
     recipe = write_recipe(tmp_path, base, dev=str(write_dev(tmp_path)), trainer=trainer)

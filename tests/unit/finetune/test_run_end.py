@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoint: a picture and a card."""
+"""The plot and the model card beside the checkpoint of a run."""
 
 import hashlib
 import json
@@ -248,7 +248,7 @@ def test_questions_of_all_processes_are_counted() -> None:
     assert questions_seen(state, arguments, num_examples=10) == 10 + 2 * 4
 
 
-def test_a_card_that_cannot_be_read_as_text_is_somebodys(tmp_path: Path) -> None:
+def test_a_card_that_is_not_text_is_kept(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_bytes(b"\xff\xfe card")
     assert not write_card(tmp_path, "ours")
     assert (tmp_path / "README.md").read_bytes() == b"\xff\xfe card"

@@ -1,4 +1,4 @@
-"""Interrupts and broken engines: who fails, and who does not."""
+"""Interrupts and broken engines: which requests fail and which do not."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -138,7 +138,7 @@ async def test_a_row_that_cannot_be_computed_ends_alone(stage: Stage, use: str) 
 
 
 @pytest.mark.parametrize("use", ["sync", "async"])
-async def test_a_step_that_raises_fails_all_and_harms_no_later_request(
+async def test_a_step_that_raises_fails_all_current_requests_and_no_later_one(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, use: str
 ) -> None:
     def fail() -> list[Event]:

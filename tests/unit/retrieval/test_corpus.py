@@ -175,7 +175,7 @@ def test_a_manifest_that_was_tampered_with_is_refused(
         list(EmbeddedCorpus.open(path).batches())
 
 
-def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
+def test_any_other_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("text")
     for name in ("text.txt", "."):
         with pytest.raises(PassageIndexError, match="is not an index; expected a folder"):

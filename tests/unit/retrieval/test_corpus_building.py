@@ -95,7 +95,7 @@ def test_bad_options_are_refused() -> None:
         CorpusOptions(stored_as="int8")
 
 
-def test_a_corpus_that_became_an_index_meanwhile_is_not_finished_over_it(tmp_path: Path) -> None:
+def test_a_corpus_that_became_an_index_is_not_finished_over_it(tmp_path: Path) -> None:
     """A process of `onegen embed` that ends after `onegen index` has saved into its folder."""
     embedder = FakeEmbedder()
     build_corpus(embedder, passages(100), tmp_path, options=SMALL)

@@ -23,7 +23,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "corpus"
 
 
-def test_continuing_embeds_what_is_missing(tmp_path: Path) -> None:
+def test_continuing_embeds_missing_shards(tmp_path: Path) -> None:
     shards = cut(passages(100), 20)
     begin(tmp_path, MADE)
     write_passages(tmp_path, shards)
@@ -61,7 +61,7 @@ def test_the_old_corpus_is_whole_until_the_new_one_is(path: Path) -> None:
     assert [p for some, _ in EmbeddedCorpus.open(path).batches() for p in some] == passages(100)
 
 
-def test_a_corpus_that_is_repaired_is_not_finished_meanwhile(path: Path) -> None:
+def test_a_corpus_is_unfinished_while_it_is_repaired(path: Path) -> None:
     only(list(path.glob("vectors-*"))).unlink()
     withdraw_broken(path)
     with pytest.raises(PassageIndexError, match="is not finished; expected all of its shards"):

@@ -72,7 +72,7 @@ def test_ids_do_not_depend_on_how_a_path_is_written(here: Path) -> None:
     assert len(read_all(["docs", "docs/a.txt"])) == 1
 
 
-def test_skips_what_is_hidden_unknown_empty_or_an_index(
+def test_skips_hidden_unknown_and_empty_files_and_indexes(
     here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in (".git/x.txt", ".hidden.txt", "photo.jpg", "more/table.csv", "ok.txt"):
@@ -176,7 +176,7 @@ def test_markdown_is_split_at_headings() -> None:
     ]
 
 
-def test_a_heading_is_no_passage_of_its_own() -> None:
+def test_a_heading_alone_is_no_passage() -> None:
     text = "# all\n\n## one\n\n" + "word " * 30
     passages = split(document(text, is_markdown=True), count_words, 16)
     assert [passage.text.split()[0] for passage in passages] == ["word", "word"]
@@ -211,7 +211,7 @@ def test_passages_fit_and_lose_nothing(text: str, title: str, is_markdown: bool)
     assert "".join(joined.split()) == "".join(text.split())
 
 
-def test_a_huge_line_does_not_take_for_ever() -> None:
+def test_a_huge_line_is_split() -> None:
     text = " ".join(f"word{n}." for n in range(120_000))
     started = time.process_time()
     passages = split(document(text), count_words, 100)

@@ -34,7 +34,7 @@ class Counting:
         return other == self.wanted
 
 
-def test_finds_the_passage_that_was_asked_for(embedder: FakeEmbedder) -> None:
+def test_finds_the_nearest_passage(embedder: FakeEmbedder) -> None:
     index = PassageIndex.build(embedder, passages(50))
     [found] = index.retrieve([query("title 7text 7")])
     assert ids(found)[0] == "7"
@@ -63,7 +63,7 @@ def test_top_k_above_the_size_returns_all(embedder: FakeEmbedder) -> None:
 # --- adding, replacing, deleting ---
 
 
-def test_what_is_there_is_not_embedded_again(embedder: FakeEmbedder) -> None:
+def test_known_passages_are_not_embedded_again(embedder: FakeEmbedder) -> None:
     index = PassageIndex.build(embedder, passages(70))
     embedder.embedded.clear()
     assert index.add(passages(75)) == 5

@@ -117,7 +117,7 @@ def test_load_with_a_broken_manifest(
         PassageIndex.load(embedder, saved)
 
 
-def test_save_never_replaces_what_is_no_index(embedder: FakeEmbedder, tmp_path: Path) -> None:
+def test_save_never_replaces_other_files(embedder: FakeEmbedder, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
     index = PassageIndex.build(embedder, passages(3))
     for path in (tmp_path, tmp_path / "thesis.txt"):

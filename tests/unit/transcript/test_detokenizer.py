@@ -85,7 +85,7 @@ def test_the_begin_of_a_stop_string_is_held_back_and_then_shown(
     assert not texts.stopped
 
 
-def test_what_is_held_back_comes_with_the_flush(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_the_flush_returns_held_text(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     texts = stream(tiny_tokenizer, "stop")
     assert "".join(pieces(texts, ids_of(tiny_tokenizer, "do not st"))) == "do not st"
     assert not texts.stopped

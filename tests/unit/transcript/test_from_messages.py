@@ -84,7 +84,7 @@ def test_an_error_names_the_message(message: Any, problem: str) -> None:
 
 
 @pytest.mark.parametrize("messages", ["Where?", USER, None, 3, (one for one in [USER])])
-def test_what_is_no_list_is_refused(messages: Any) -> None:
+def test_anything_but_a_list_is_refused(messages: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"The messages are of type .* expected a list"):
         Conversation.from_messages(messages)
 

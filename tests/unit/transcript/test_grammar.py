@@ -1,4 +1,4 @@
-"""What a random model may write under a grammar, and what else in the engine that may touch."""
+"""The output of a random model under a grammar, and effects on other requests."""
 
 import json
 from typing import Any

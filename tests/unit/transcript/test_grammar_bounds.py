@@ -1,4 +1,4 @@
-"""Bounds for what has none, and what is refused or fails under a grammar, alone."""
+"""Default bounds of grammars, refused grammars, and failures under a grammar."""
 
 import json
 import sys

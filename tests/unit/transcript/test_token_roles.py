@@ -125,7 +125,7 @@ def test_text_behind_a_control_string_gets_no_space() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, 0.5, float("nan"), b"he", ["he"]])
-def test_what_is_no_text_is_named(renderer: Renderer, value: object) -> None:
+def test_anything_but_text_is_named(renderer: Renderer, value: object) -> None:
     expected = f"of type {type(value).__name__}; expected text"
     with pytest.raises(InvalidInputError, match=f"The text is .*{expected}"):
         renderer.text_ids(value)  # type: ignore[arg-type]

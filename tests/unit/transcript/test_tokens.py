@@ -1,4 +1,4 @@
-"""The guard: whatever the text, no control token comes out of it, and nothing of it is lost."""
+"""The guard: no text becomes a control token, and no character is lost."""
 
 import pytest
 from hypothesis import example, given, settings

@@ -77,7 +77,7 @@ def test_a_closing_tag_inside_a_string_closes_nothing() -> None:
         ('{"name": "a", "arguments": {"b"', '{"name": "a", "arguments": {"b"', "not JSON"),
     ],
 )
-def test_broken_calls_say_what_is_wrong(text: str, broken: str, problem: str) -> None:
+def test_broken_calls_name_the_error(text: str, broken: str, problem: str) -> None:
     for found in (parse(text), parse(*text)):
         (call,) = found
         assert isinstance(call, InvalidToolCall)

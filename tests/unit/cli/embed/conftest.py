@@ -1,4 +1,4 @@
-"""A hundred passages in a folder of one's own, a fake model to embed them, and the command."""
+"""A hundred passages in a new folder, a fake model to embed them, and the command."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is asked when negatives are mined, and what words and a model find."""
+"""Queries of mining, and the candidates of BM25 and of a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,7 +123,7 @@ def test_equal_scores_keep_the_order_of_the_corpus_up_to_the_last_rank(
         assert found == [22, *range(22), 23][:depth]
 
 
-def test_a_retrieval_without_positive_stays_as_it_is(tmp_path: Path, passages: Path) -> None:
+def test_a_retrieval_without_positive_is_unchanged(tmp_path: Path, passages: Path) -> None:
     lines = [transcript(0), transcript(1, positives=[])]
     sources = MiningSources(open_data("transcripts", write(tmp_path / "t.jsonl", lines), passages))
     summary = mine(
@@ -271,7 +271,7 @@ def test_vectors_are_kept_and_embedded_again_only_where_damaged(
     assert len({len(EmbeddedCorpus.open(one)) for one in (tmp_path / "vectors").iterdir()}) == 1
 
 
-def test_a_transcript_too_long_for_the_model_stays_as_it_is(
+def test_a_transcript_too_long_for_the_model_is_unchanged(
     tmp_path: Path, passages: Path, model: Any
 ) -> None:
     long = transcript(0)

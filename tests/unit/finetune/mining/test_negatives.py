@@ -1,4 +1,4 @@
-"""What may be a hard negative, and which of the ranked are taken."""
+"""Rules for hard negatives, and their selection from the ranked candidates."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ def test_the_best_of_the_ranks_are_taken() -> None:
     assert ids(select(range_min=4, range_max=5, num_negatives=2)) == ["4", "5"]
 
 
-def test_a_positive_is_known_by_its_content_whatever_its_id() -> None:
+def test_a_positive_is_recognised_by_its_content() -> None:
     known = QueryLabels(frozenset({content_key(Passage("another id", "text 2"))}), 10.0)
     assert ids(select(known)) == ["1", "3", "4"]
     assert ids(select(known, range_min=2)) == ["3", "4", "5"], "it holds a rank all the same"
