@@ -114,7 +114,7 @@ def test_a_late_answer_to_a_cancelled_request_is_ignored(stage: Stage) -> None:
     assert reason(stage.run("a[RQ]b", Library())) == "end"
 
 
-def test_closing_the_driver_ends_what_is_open_and_refuses_more(stage: Stage) -> None:
+def test_closing_the_driver_ends_open_requests_and_refuses_new_ones(stage: Stage) -> None:
     go_on = wait_in_the_engine(stage, 5)
     handle = stage.submit("q", "a" * 200)
     events = stage.driver.drive(handle)

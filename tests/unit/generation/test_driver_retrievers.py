@@ -47,7 +47,9 @@ def stage(renderer: Renderer) -> Stage:
         ((hit("a"), hit("b")), ["a", "b"]),
     ],
 )
-def test_what_is_inserted_of_an_answer(stage: Stage, answer: Any, names: list[str]) -> None:
+def test_a_retrievers_answer_is_sorted_cut_and_inserted(
+    stage: Stage, answer: Any, names: list[str]
+) -> None:
     events = stage.run("x[RQ]y", Answering(lambda queries: [answer]))
     (inserted,) = of(events, PassagesInserted)
     assert [one.passage.id for one in inserted.passages] == names
