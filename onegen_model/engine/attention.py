@@ -1,4 +1,4 @@
-"""Who may look at whom: 4-D attention masks for rows that stand at different positions."""
+"""4-D attention masks for rows at different positions."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

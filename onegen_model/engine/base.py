@@ -18,12 +18,8 @@ from onegen_model.request import Request
 Sink: TypeAlias = Callable[[Sequence[Event]], None]
 
 
-class Engine(Protocol):
-    """An event source per request. All methods may be called from any thread.
-
-    Each request has one sink, which is called by one thread at a time. A failure ends only the
-    request that failed: `Finished("failed")`, with the cause in `Request.error`.
-    """
+class EngineLimits(Protocol):
+    """What an engine can take."""
 
     @property
     def max_context(self) -> int:
@@ -34,6 +30,14 @@ class Engine(Protocol):
     def vocabulary_size(self) -> int:
         """Ids below this can be read."""
         ...
+
+
+class Engine(EngineLimits, Protocol):
+    """An event source per request. All methods may be called from any thread.
+
+    Each request has one sink, which is called by one thread at a time. A failure ends only the
+    request that failed: `Finished("failed")`, with the cause in `Request.error`.
+    """
 
     @property
     def has_room(self) -> bool:
@@ -76,18 +80,8 @@ class Engine(Protocol):
 
 
 @runtime_checkable
-class StepEngine(Protocol):
+class StepEngine(EngineLimits, Protocol):
     """Advances requests in lock steps. Not thread-safe: its one scheduler serialises the calls."""
-
-    @property
-    def max_context(self) -> int:
-        """Longest sequence of one request, in tokens."""
-        ...
-
-    @property
-    def vocabulary_size(self) -> int:
-        """Ids below this can be read."""
-        ...
 
     @property
     def has_room(self) -> bool:

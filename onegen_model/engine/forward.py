@@ -1,4 +1,4 @@
-"""One forward over rows that stand at different positions of different slots."""
+"""One forward over rows at different positions of different slots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

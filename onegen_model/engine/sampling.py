@@ -126,7 +126,7 @@ class BatchSampler:
         logits = self._mask_kinds(logits, choices)
         for row, choice in enumerate(choices):
             if choice.sampler.constraint is not None:
-                # Columns beyond the tokenizer's tokens stand for nothing.
+                # Columns beyond the tokenizer's tokens have no meaning.
                 possible = torch.zeros(logits.shape[-1], dtype=torch.bool)
                 allowed = choice.sampler.constraint.allowed()
                 possible[: len(allowed)] = allowed

@@ -108,7 +108,7 @@ class ScriptedEngine:
         )
 
     def embed(self, ids: Sequence[int]) -> "array[float]":
-        """The unit vector that stands for a query token read behind `ids[:-1]`."""
+        """The unit vector of a query token that is read behind `ids[:-1]`."""
         values = [_hash((*ids, axis)) / 2**63 - 1 for axis in range(self.dimension)]
         norm = sqrt(sum(value * value for value in values))
         return array("f", (value / norm for value in values))

@@ -48,7 +48,7 @@ class SlotPool:
         self._clock = 0
 
     def take(self, ids: list[int]) -> Slot:
-        """A slot for `ids`, which the caller goes on appending to; `length` of them are cached.
+        """A slot for `ids`, to which the caller keeps appending; `length` of them are cached.
 
         At least one id is left to be read.
         """

@@ -3,9 +3,10 @@
 import random
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import pytest
+
+from tests.support.question_rows import PARAGRAPHS, hop, row
 
 
 @pytest.fixture
@@ -16,30 +17,6 @@ def transcripts(training_script: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture
 def silver(training_script: Callable[[str], ModuleType]) -> ModuleType:
     return training_script("silver")
-
-
-def hop(name: str, relation: str, value: str, question: str = "") -> dict[str, Any]:
-    return {
-        "question": question or f"{relation} of {name}?",
-        "answer": value,
-        "title": name,
-        "paragraph_id": f"p-{name}",
-        "triple": [name, relation, value],
-    }
-
-
-def row(question: str, answer: str, kind: str, *hops: dict[str, Any]) -> dict[str, Any]:
-    found = [h["paragraph_id"] for h in hops]
-    return {
-        "id": question,
-        "dataset": "2wiki",
-        "type": kind,
-        "question": question,
-        "answer": answer,
-        "hops": list(hops),
-        "supporting": found,
-        "candidates": [*found, "p-other"],
-    }
 
 
 BORN = (
@@ -132,11 +109,6 @@ def test_without_sub_questions_titles_and_first_sentences_serve(transcripts: Mod
     ]
 
 
-PARAGRAPHS = {
-    "p-Elk": {"title": "Elk", "text": "Elk is a 1962 Haldrian film directed by Ada. It was long."},
-    "p-Fir": {"title": "Fir", "text": "Fir is a 1975 silent drama film."},
-    "p-Ada": {"title": "Ada", "text": "Ada was born in Ondrel, Tarsevia and died in May 1990."},
-}
 FILMS = [
     row(
         "When was the director of Elk born?",

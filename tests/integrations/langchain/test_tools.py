@@ -8,44 +8,13 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
 from langchain_core.vectorstores import InMemoryVectorStore
-from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_model import OneGenModel
+from tests.support.langchain_tools import SCHEMA, TURNS, Town, add, greet
 from tests.support.script import scripted
-
-ADD = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
-TURNS = {
-    "One and two?": f"Let me see.\n{ADD}",
-    "Twice?": f"{ADD}\n{ADD.replace('2', '3')}",
-    "Broken?": 'So:\n<tool_call>\n{"name": "add", "arguments": {"a": 1,}\n</tool_call>',
-    "Bare?": '{"name": "add", "arguments": {"a": 1, "b": 2}}',
-    "How old is Alba?": f"Who founded Alba?[RQ]Ann did.\n{ADD}",
-    # The results of tools are the end of the prompt.
-    "the sum is 3": "I see.[RQ]<FINAL-ANSWER>It is 3</FINAL-ANSWER>",
-}
-
-
-@tool
-def add(a: int, b: int) -> str:
-    """Add two numbers."""
-    return f"the sum is {a + b}"
-
-
-@tool
-def greet(name: str) -> str:
-    """Say hello."""
-    return f"Hello {name}"
-
-
-class Town(BaseModel):
-    """A town."""
-
-    name: str
-    age: int | None = None
 
 
 class TownV1(BaseModelV1):
@@ -62,13 +31,6 @@ class TownDict(TypedDict):
     age: Annotated[int, ..., "in years"]
 
 
-SCHEMA = {
-    "title": "Town",
-    "description": "A town.",
-    "type": "object",
-    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
-    "required": ["name", "age"],
-}
 SCHEMAS: dict[str, tuple[Any, type]] = {
     "pydantic": (Town, Town),
     "pydantic.v1": (TownV1, TownV1),
