@@ -46,7 +46,7 @@ class Query:
     `hop` counts the retrievals of this answer from 0.
     """
 
-    embedding: "array[float]" = field(hash=False)
+    embedding: "array[float]" = field(hash=False, repr=False)
     text: str
     top_k: int
     filter: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -88,7 +88,7 @@ class RetrievalRequested:
 
     request_id: int
     hop: int
-    query_embedding: "array[float]" = field(hash=False)
+    query_embedding: "array[float]" = field(hash=False, repr=False)
     text: str = ""
 
 

@@ -47,7 +47,7 @@ def check_options(options: Options) -> None:
     if unknown:
         raise TypeError(
             f"Unknown option {unknown[0]!r}; expected {', '.join(Options.__annotations__)}; "
-            "check its name"
+            f"{_advice(unknown[0])}"
         )
     if (retriever := options.get("retriever")) is not None:
         require_retriever(retriever)
@@ -57,6 +57,15 @@ def check_options(options: Options) -> None:
     if not isinstance(retrieval, str) or retrieval not in get_args(RetrievalMode):
         modes = ", ".join(f'"{mode}"' for mode in get_args(RetrievalMode))
         require_kind("retrieval", retrieval, RetrievalParams, f"RetrievalParams, {modes}")
+
+
+def _advice(unknown: str) -> str:
+    found = [
+        f"{name}={params.__name__}({unknown}=…)"
+        for name, params in (("sampling", SamplingParams), ("retrieval", RetrievalParams))
+        if unknown in params.__dataclass_fields__
+    ]
+    return f"write {' or '.join(found)}" if found else "check its name"
 
 
 def require_kind(name: str, value: object, kind: type, expected: str) -> None:

@@ -119,5 +119,22 @@ class LoadSettings:
 
 def settings_of(dtype: str | torch.dtype, device: str | None, options: LoadOptions) -> LoadSettings:
     """Raises InvalidInputError, and TypeError for an option that does not exist."""
+    for name in sorted(options.keys() - LoadOptions.__annotations__.keys()):
+        expected = _OURS.get(name, ", ".join(LoadOptions.__annotations__))
+        raise TypeError(f"from_pretrained has no argument {name!r}; expected {expected}; change it")
     found = find_dtype(dtype) if isinstance(dtype, str) else dtype
+    if device is not None:
+        _require_device(device)
     return LoadSettings(found, device, **options)
+
+
+def _require_device(device: str) -> None:
+    """Raise InvalidInputError where torch has no such device."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInputError(
+            f"device={device!r} cannot be used ({reason}); expected a device of this machine, as "
+            'torch names it, such as "cpu" or "cuda:0"; change device, or leave it out'
+        ) from error

@@ -38,7 +38,10 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
             add(commands)
         else:
             commands.add_parser(name, help=summary)
-    return parser.parse_args(argv)
+    options, unknown = parser.parse_known_args(argv)
+    if unknown and chosen in commands.choices:  # The usage of the subcommand has its options.
+        commands.choices[chosen].error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
 
 
 def _deferred(module: str, function: str) -> Run:

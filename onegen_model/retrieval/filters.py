@@ -17,6 +17,8 @@ from onegen_model.errors import InvalidInputError
 _LISTS = (list, tuple, set, frozenset)
 # Values of these types are equal exactly when type and value are.
 _PLAIN = (str, int, float, bool, bytes, date, datetime, type(None))
+# The last two are the small and the full-width dollar sign: refused as operators, not compared.
+_DOLLARS = ("$", "\ufe69", "\uff04")
 _Test = Callable[[Any], bool]
 
 
@@ -43,9 +45,9 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Callable[[Mapping[str, A
 
 
 def _test(name: object, wanted: Any) -> _Test:
-    if isinstance(name, str) and name.startswith("$"):
+    if isinstance(name, str) and name.startswith(_DOLLARS):
         raise _unknown(name, "filter", "names of metadata outside; name each one")
-    if isinstance(wanted, Mapping) and any(str(key).startswith("$") for key in wanted):
+    if isinstance(wanted, Mapping) and any(str(key).startswith(_DOLLARS) for key in wanted):
         tests = [_operator_test(name, key, value) for key, value in wanted.items()]
         return lambda value: all(test(value) for test in tests)
     if isinstance(wanted, _LISTS):

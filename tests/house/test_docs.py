@@ -31,12 +31,28 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert "generate" in (tmp_path / "reference" / "core" / "index.html").read_text("utf-8")
 
 
+# Pages whose Python runs one after the other, as a reader would type it, and how many blocks of the
+# last one do so; the later blocks of the LangChain guide need a corpus.
+RUNNABLE = [
+    (("get-started.md",), None),
+    (("guides/own-documents.md", "guides/filters.md"), None),
+    (("guides/langchain.md",), 2),
+    (("guides/llama-index.md",), None),
+]
+
+
 @pytest.mark.weights
-def test_the_python_of_the_first_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("pages", "count"), RUNNABLE, ids=lambda value: str(value))
+def test_the_python_of_a_page_runs(
+    pages: tuple[str, ...], count: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    for code in blocks("get-started.md", "python"):
-        exec(compile(code, "get-started.md", "exec"), namespace)
+    for page in pages:
+        found = blocks(page, "python")[:count]
+        assert found, page
+        for code in found:
+            exec(compile(code, page, "exec"), namespace)
 
 
 def test_each_page_of_the_documentation_is_in_the_navigation() -> None:
@@ -74,3 +90,10 @@ def test_the_documentation_names_files_that_exist() -> None:
     for page in pages:
         for path in re.findall(rf"`((?:{roots})/[\w./-]+)`", page.read_text(encoding="utf-8")):
             assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_main_path_is_ten_files_in_the_concepts() -> None:
+    page = (ROOT / "docs" / "concepts" / "one-pass.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\d+\. `([\w/]+\.py)`", page, re.MULTILINE)
+    assert len(named) == len(set(named)) == 10
+    assert all((ROOT / path).exists() for path in named)

@@ -76,3 +76,10 @@ def test_passages_and_queries_with_dictionaries_are_hashable() -> None:
     assert hash(PASSAGE) == hash(Passage("p1", "Text with ü.", "Title"))
     query = Query(array("f", [1.0]), "text", 2, {"lang": "de"}, ("p1",))
     assert isinstance(hash(query), int)
+
+
+def test_a_printed_query_is_not_a_page_of_numbers() -> None:
+    vector = array("f", [0.5] * 576)
+    for shown in (repr(RetrievalRequested(1, 0, vector, "Who?")), repr(Query(vector, "Who?", 2))):
+        assert "Who?" in shown
+        assert len(shown) < 200

@@ -231,8 +231,20 @@ def test_always_without_a_retriever_is_one_error(model: OneGenModel) -> None:
 def test_unknown_options_are_refused(model: OneGenModel) -> None:
     with pytest.raises(TypeError, match="temprature"):
         model.generate(QUESTIONS[0], temprature=1.0)
+    with pytest.raises(TypeError, match=r"'top_k'.* or retrieval=RetrievalParams\(top_k=…\)"):
+        model.generate(QUESTIONS[0], top_k=1)
+    with pytest.raises(TypeError, match=r"'temperature'.* write sampling=SamplingParams"):
+        model.generate(QUESTIONS[0], temperature=1.0)
+    with pytest.raises(TypeError, match="no argument 'torch_dtype'; expected dtype"):
+        OneGenModel.from_pretrained(torch_dtype="float32")
     with pytest.raises(InvalidInputError, match="dtype='fp64'"):
         OneGenModel.from_pretrained(dtype="fp64")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_the_machine_lacks_is_one_error_before_anything_is_read(device: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"device='{device}' cannot be used"):
+        OneGenModel.from_pretrained(device=device)
 
 
 def test_sampling_is_repeatable_and_retrieval_can_be_bounded(

@@ -167,3 +167,14 @@ def test_ctrl_c_while_a_model_is_loaded_is_one_line(capsys: pytest.CaptureFixtur
     assert main(["demo"], load) == 130
     assert capsys.readouterr().err == "onegen: stopped\n"
     assert run(FakeModel(), "ask", "q", "--retrieval", "never") == 0
+
+
+def test_an_unknown_option_shows_the_usage_of_its_subcommand(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["ask", "Who?", "--k", "2"])
+    shown = capsys.readouterr().err
+    assert shown.startswith("usage: onegen ask ")
+    assert "--top-k" in shown
+    assert "unrecognized arguments: --k 2" in shown

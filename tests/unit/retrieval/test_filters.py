@@ -57,6 +57,7 @@ def test_a_filter_of_metadata(filter: Any, expected: bool) -> None:
             r"filter of 'year' has the operator '\$regex'; expected \$eq",
         ),
         ({"year": {"$gte": 1900, "to": 1910}}, "has the operator 'to'; expected"),
+        ({"year": {"\uff04gte": 1900}}, "has the operator '\uff04gte'; expected"),
         ({"$and": [{"year": 1}]}, r"operator '\$and'; expected .* names of metadata outside"),
         ({"year": {"$in": 1921}}, r"\$in of 'year' has 1921; expected a list .*; write \[1921\]"),
         ([("year", 1921)], "A filter of type list; expected a mapping"),
