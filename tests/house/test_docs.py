@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,21 @@ def test_the_main_path_is_ten_files_in_the_concepts() -> None:
     named = re.findall(r"^\d+\. `([\w/]+\.py)`", page, re.MULTILINE)
     assert len(named) == len(set(named)) == 10
     assert all((ROOT / path).exists() for path in named)
+
+
+# Unions of types that are documented themselves, and an earlier name.
+ALIASES = {"Event", "Part", "Quantization", "Ticket", "OneGenError"}
+
+
+@pytest.mark.parametrize(
+    ("page", "package"),
+    [
+        ("core", "onegen_model"),
+        ("langchain", "onegen_integrations.langchain"),
+        ("llama-index", "onegen_integrations.llama_index"),
+    ],
+)
+def test_every_public_name_is_in_the_reference(page: str, package: str) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    named = set(re.findall(rf"^::: {re.escape(package)}\.(\w+)$", text, re.MULTILINE))
+    assert set(import_module(package).__all__) - ALIASES <= named
