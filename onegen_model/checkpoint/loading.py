@@ -21,7 +21,12 @@ from onegen_model.checkpoint.config import (
 from onegen_model.checkpoint.fingerprint import fingerprint_of, identity_of
 from onegen_model.checkpoint.hub import find_folder
 from onegen_model.checkpoint.load_errors import refuse_foreign_code
-from onegen_model.checkpoint.options import LoadOptions, LoadSettings, settings_of
+from onegen_model.checkpoint.options import (
+    LoadOptions,
+    LoadSettings,
+    require_device,
+    settings_of,
+)
 from onegen_model.checkpoint.placement import (
     arguments_for_base,
     arguments_for_whole,
@@ -76,6 +81,7 @@ def load_checkpoint(
     settings = settings_of(dtype, device, options)
     require_own_threads()
     mark_computing()
+    require_device(settings.device)  # in this order: a forked child may not touch its GPU
     if preset is not None:
         require_preset(preset)  # before a long download
     folder = _find_checkpoint(path_or_id, settings)

@@ -123,13 +123,13 @@ def settings_of(dtype: str | torch.dtype, device: str | None, options: LoadOptio
         expected = _OURS.get(name, ", ".join(LoadOptions.__annotations__))
         raise TypeError(f"from_pretrained has no argument {name!r}; expected {expected}; change it")
     found = find_dtype(dtype) if isinstance(dtype, str) else dtype
-    if device is not None:
-        _require_device(device)
     return LoadSettings(found, device, **options)
 
 
-def _require_device(device: str) -> None:
+def require_device(device: str | None) -> None:
     """Raise InvalidInputError where torch has no such device."""
+    if device is None:
+        return
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError, TypeError) as error:

@@ -64,7 +64,8 @@ def _report(out: Path, growth: IndexReport, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"index": str(out), **numbers}, ensure_ascii=False) + "\n")
         return
+    noun = "passage" if growth.passages == 1 else "passages"
     sys.stdout.write(
-        f"{out}: {numbers['passages']} passages ({numbers['embedded']} embedded now, "
+        f"{out}: {numbers['passages']} {noun} ({numbers['embedded']} embedded now, "
         f"{numbers['unchanged']} unchanged, {numbers['removed']} removed)\n"
     )

@@ -18,6 +18,14 @@ from tests.support.fake_embedder import unit
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
 
+def test_one_passage_is_singular(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (docs.parent / "note.md").write_text("One line.", encoding="utf-8")
+    assert run(model, "index", "note.md", "--out", "one.index") == 0
+    assert "one.index: 1 passage (1 embedded now" in capsys.readouterr().out
+
+
 def test_index(model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (docs / "long.md").write_text("# Long\n\n" + "word " * 100)
     assert run(model, "index", "docs", "--out", "my.index", "--batch", "7") == 0
