@@ -1,29 +1,15 @@
-"""Which request owns which slot, and what the others still remember.
+"""Slots of the cache: which request owns which, and what finished ones still hold.
 
 A finished slot keeps its content until the room is needed: the next request that begins with the
-same ids does not read them again. No tensor is touched here but through the store.
+same ids does not read them again. Tensors are moved by the `SlotCache` alone.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from onegen_model.engine.cache import SlotCache
 
 FIRST_CAPACITY = 64
-
-
-class SlotStore(Protocol):
-    """What the pool needs of a `SlotCache`."""
-
-    @property
-    def num_slots(self) -> int: ...
-    @property
-    def capacity(self) -> int: ...
-    @property
-    def bytes_per_position(self) -> int: ...
-    def resize(self, num_slots: int, capacity: int) -> None: ...
-    def copy(self, source: int, target: int, start: int, stop: int) -> None: ...
-    def swap(self, one: int, other: int, length: int) -> None: ...
-    def clear(self, slot: int) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +26,7 @@ class Slot:
 class SlotPool:
     """Lends slots; the least recently used finished ones make room, active ones never do."""
 
-    def __init__(self, store: SlotStore, *, max_bytes: int, max_length: int) -> None:
+    def __init__(self, store: SlotCache, *, max_bytes: int, max_length: int) -> None:
         self._store = store
         self._max_bytes = max_bytes
         self._max_length = max_length
