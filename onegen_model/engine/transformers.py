@@ -234,8 +234,9 @@ class TransformersEngine:
     def _report(self, row: Row, outcome: _Outcome) -> None:
         request = row.request
         if outcome is None:
-            logger.error("request %d failed: its logits or its query are not finite", request.id)
-            self._fail(row, _not_finite(self._network.dtype))
+            error = _no_token(self._network.dtype, row.sampler.constraint is not None)
+            logger.error("request %d failed: %s", request.id, error)
+            self._fail(row, error)
             return
         if isinstance(outcome, array):
             self._events += request.receive_query(outcome)
@@ -272,10 +273,16 @@ def _interrupted(error: BaseException) -> EngineError:
     )
 
 
-def _not_finite(dtype: torch.dtype) -> EngineError:
+def _no_token(dtype: torch.dtype, has_grammar: bool) -> EngineError:
+    """Why a row has neither a token nor a query embedding."""
+    if has_grammar:
+        return EngineError(
+            "No token can be written next under the grammar; expected one at each position; "
+            "simplify the grammar or schema, or leave out what the tokenizer cannot write"
+        )
     name = str(dtype).removeprefix("torch.")
-    cause = "float16 overflows in many models" if dtype is torch.float16 else "the weights may be"
-    cause += "" if dtype is torch.float16 else " damaged"
+    overflows = dtype is torch.float16
+    cause = "float16 overflows in many models" if overflows else "the weights may be damaged"
     return EngineError(
         f"The network computed numbers that are not finite in {name}; expected finite ones; "
         f"{cause}: load the model in another dtype, or fetch its weights again"

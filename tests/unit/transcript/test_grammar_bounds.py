@@ -164,6 +164,7 @@ def test_a_grammar_that_is_stuck_fails_only_its_request(
     events = Player(engine, world).run(stuck, free)
     assert [type(event) for event in events[0]] == [Finished]
     assert events[0][0].reason == "failed"
+    assert "No token can be written next under the grammar" in str(stuck.error)
     check_clean(tiny_network, world, free, events[1])
 
 
