@@ -52,7 +52,7 @@ def _test(name: object, wanted: Any) -> _Test:
         return lambda value: all(test(value) for test in tests)
     if isinstance(wanted, _LISTS):
         return lambda value: _is_among(value, wanted)
-    return lambda value: bool(value == wanted)
+    return lambda value: _equals(value, wanted)
 
 
 def _operator_test(name: object, key: object, wanted: Any) -> _Test:
@@ -70,7 +70,7 @@ def _operator_test(name: object, key: object, wanted: Any) -> _Test:
     def test(value: Any) -> bool:
         try:
             return bool(compare(value, wanted))
-        except TypeError:  # Text is neither above nor below a number.
+        except (TypeError, ValueError):  # Text is neither above nor below a number.
             return False
 
     return test
@@ -94,7 +94,14 @@ def _unknown(key: object, where: str, advice: str) -> InvalidInputError:
 def _is_among(value: object, values: Collection[Any]) -> bool:
     try:
         return value in values
-    except TypeError:  # `values` is a set, which never holds a list.
+    except (TypeError, ValueError):  # A list is in no set, and arrays compare item by item.
+        return any(_equals(value, one) for one in values)
+
+
+def _equals(value: object, wanted: object) -> bool:
+    try:
+        return bool(value == wanted)
+    except ValueError:  # An array or a number of numpy, compared with a list.
         return False
 
 
@@ -107,7 +114,7 @@ def _key(value: Any) -> Hashable:
     if isinstance(value, Mapping):
         return frozenset((type(name), name, _key(inner)) for name, inner in value.items())
     if isinstance(value, list | tuple):
-        return (list, *map(_key, value))
+        return (type(value), *map(_key, value))
     if isinstance(value, set | frozenset):
         return (set, frozenset(map(_key, value)))
     if type(value) in _PLAIN:

@@ -3,6 +3,7 @@
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pytest
 
 from onegen_model import Passage, PassageIndex, matches_filter
@@ -101,10 +102,11 @@ def test_filters_with_different_names_or_values_are_different_searches() -> None
         {"a": Same()},
         {"a": Same()},
         {"a": [{"b": [2]}]},
+        {"a": [{"b": (2,)}]},
         {"a": {1, 2}},
     ]
     assert len(set(map(filter_key, filters))) == len(filters)
-    assert filter_key({"a": 1, "b": [2]}) == filter_key({"b": (2,), "a": 1})
+    assert filter_key({"a": 1, "b": [2]}) == filter_key({"b": [2], "a": 1})
     assert filter_key({"a": {2, 1}}) == filter_key({"a": frozenset({1, 2})})
     assert filter_key(None) == filter_key({})
 
@@ -116,3 +118,22 @@ def test_a_number_and_its_text_as_names_are_not_one_search() -> None:
     assert [len(found) for found in index.retrieve(asked)] == [0, 0, 2]
     index.add([Passage("one", "text", metadata={"1": "x"})])
     assert [ids(found) for found in index.retrieve(asked[:2])] == [[], ["one"]]
+
+
+def test_a_list_and_a_tuple_inside_a_filter_are_not_one_search() -> None:
+    index = PassageIndex.build(FakeEmbedder(), [Passage("a", "text", metadata={"at": [1, 2]})])
+    asked = [query("a", filter={"at": [[1, 2]]}), query("a", filter={"at": [(1, 2)]})]
+    assert [ids(found) for found in index.retrieve(asked)] == [["a"], []]
+
+
+@pytest.mark.parametrize(
+    "wanted", [np.int64(1), [np.int64(1)], {"$eq": np.int64(1)}, {"$in": [np.int64(1)]}]
+)
+def test_a_number_of_numpy_is_compared_with_lists_without_an_error(wanted: Any) -> None:
+    values: list[Any] = [[1, 2], 1, [[1, 2]], None]
+    assert [matches_filter({"a": value}, {"a": wanted}) for value in values] == [
+        False,
+        True,
+        False,
+        False,
+    ]
