@@ -76,9 +76,15 @@ class Rows:
     def find(self, passage_id: object) -> int | None:
         """The position of a passage; None without it."""
         at = self.position.get(passage_id) if isinstance(passage_id, str) else None
-        if at is None or at >= self.count or at in self.dead or self.listed[at].id != passage_id:
+        if at is None:
             return None
-        return at
+        if at < self.count and self.listed[at].id == passage_id:
+            return None if at in self.dead else at
+        # A later state, or an addition that failed, has given the id another position.
+        places = range(self.count)
+        return next(
+            (n for n in places if self.listed[n].id == passage_id and n not in self.dead), None
+        )
 
     def fragments(self) -> list[int]:
         """How many vectors each passage has, deleted ones included."""
