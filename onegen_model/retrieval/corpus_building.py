@@ -26,6 +26,7 @@ from onegen_model.retrieval.index import Embedder
 from onegen_model.retrieval.indexing import ShouldStop, is_hidden
 from onegen_model.retrieval.manifest import (
     DEFAULT_SHARD_SIZE,
+    STORED_DTYPES,
     EmbeddingSpec,
     Manifest,
     damaged,
@@ -40,7 +41,6 @@ from onegen_model.retrieval.shards import (
     write_vectors,
 )
 
-_STORED = ("float32", "float16")
 # Characters of one step for each position of a forward: enough for several full forwards, and few
 # enough for a quick stop after Ctrl-C.
 _CHARACTERS = 32
@@ -90,9 +90,10 @@ class CorpusOptions:
             if (given := getattr(self, name)) is not None and given < 1:
                 flag = name.replace("_", "-")
                 raise InvalidInputError(f"{name}={given}; expected at least 1; change --{flag}")
-        if self.stored_as not in _STORED:
+        if self.stored_as not in STORED_DTYPES:
             raise InvalidInputError(
-                f"stored_as={self.stored_as!r}; expected {' or '.join(_STORED)}; change stored_as"
+                f"stored_as={self.stored_as!r}; expected {' or '.join(STORED_DTYPES)}; "
+                "change stored_as"
             )
 
     def spec(self, model: Embedder) -> EmbeddingSpec:

@@ -24,7 +24,7 @@ from onegen_model.retrieval.documents import (
 )
 from onegen_model.retrieval.folders import hold_for_writing
 from onegen_model.retrieval.index import Embedder, PassageIndex
-from onegen_model.retrieval.manifest import is_embedded
+from onegen_model.retrieval.manifest import is_ours
 
 # A save takes no more than this share of the time.
 _WORK_PER_SAVE = 20
@@ -112,7 +112,8 @@ def grow_index(
 
 def open_or_create(model: Embedder, out: Path) -> PassageIndex:
     """The index in a folder, or an empty one where there is none; raises PassageIndexError."""
-    return PassageIndex.load(model, out) if is_embedded(out) else PassageIndex(model)
+    # Also loaded with a damaged manifest, which is an error: a save would drop the old passages.
+    return PassageIndex.load(model, out) if is_ours(out) else PassageIndex(model)
 
 
 def read_passages(

@@ -12,6 +12,7 @@ from onegen_model.retrieval import corpus_v1
 
 MANIFEST = "manifest.json"
 DEFAULT_SHARD_SIZE = 2048  # passages
+STORED_DTYPES = ("float32", "float16")
 PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
 VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")
 _FORMAT = "onegen-embedded-corpus"
@@ -84,7 +85,7 @@ def is_embedded(path: Path) -> bool:
     """Whether a folder has our manifest; the corpus may be unfinished, damaged or old."""
     try:
         plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(plain, dict) and plain.get("format") in (_FORMAT, corpus_v1.INDEX_FORMAT)
 
@@ -142,7 +143,7 @@ def _read_plain(path: Path) -> dict[str, Any]:
         )
     try:
         plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise damaged(path, f"has an unreadable {MANIFEST}") from error
     if not isinstance(plain, dict):
         raise damaged(path, f"has an unreadable {MANIFEST}")
@@ -152,14 +153,32 @@ def _read_plain(path: Path) -> dict[str, Any]:
 def _parse(plain: dict[str, Any]) -> Manifest:
     if plain["format"] == corpus_v1.INDEX_FORMAT:
         spec, shard = corpus_v1.parse_index(plain)
-        return Manifest(EmbeddingSpec(**spec), (ShardFiles(**shard),))
-    spec = {field.name: plain[field.name] for field in fields(EmbeddingSpec)}
-    if not isinstance(spec["fingerprint"], str) or not isinstance(spec["dimension"], int):
-        raise TypeError("fingerprint or dimension")
-    shards = plain["shards"]
+        shards = [shard]
+    else:
+        spec = {field.name: plain[field.name] for field in fields(EmbeddingSpec)}
+        shards = plain["shards"]
+    made = EmbeddingSpec(**spec)
     if shards is None or (plain["version"] == 1 and not shards):
-        return Manifest(EmbeddingSpec(**spec))
-    return Manifest(EmbeddingSpec(**spec), tuple(ShardFiles(**shard) for shard in shards))
+        return Manifest(_sound_spec(made))
+    return Manifest(_sound_spec(made), tuple(_sound_shard(ShardFiles(**shard)) for shard in shards))
+
+
+def _sound_spec(made: EmbeddingSpec) -> EmbeddingSpec:
+    numbers = made.dimension, made.shard_size
+    if not isinstance(made.fingerprint, str) or not all(isinstance(n, int) for n in numbers):
+        raise TypeError(made)
+    if min(numbers) < 1 or made.stored_as not in STORED_DTYPES:
+        raise ValueError(made)
+    return made
+
+
+def _sound_shard(shard: ShardFiles) -> ShardFiles:
+    names = shard.passages, shard.vectors
+    if not all(isinstance(name, str) for name in names) or not isinstance(shard.count, int):
+        raise TypeError(shard)
+    if shard.count < 0:
+        raise ValueError(shard)
+    return shard
 
 
 class DamagedIndexError(PassageIndexError):

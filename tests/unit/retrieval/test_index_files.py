@@ -107,13 +107,32 @@ def test_load_of_a_damaged_index(embedder: FakeEmbedder, saved: Path, pattern: s
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shards": 3}, {"shards": [{"count": 1}]}, {"dimension": "8"}, {"fingerprint": None}],
+    [
+        {"shards": 3},
+        {"shards": [{"count": 1}]},
+        {"shards": [{"count": "1", "passages": "x", "vectors": "x"}]},
+        {"shards": [{"count": -1, "passages": "x", "vectors": "x"}]},
+        {"shards": [{"count": 1, "passages": None, "vectors": ["x"]}]},
+        {"dimension": "8"},
+        {"dimension": 0},
+        {"fingerprint": None},
+        {"stored_as": "text"},
+        {"stored_as": None},
+        {"shard_size": 0},
+        {"shard_size": "20"},
+    ],
 )
 def test_load_with_a_broken_manifest(
     embedder: FakeEmbedder, saved: Path, changes: dict[str, Any]
 ) -> None:
     edit_manifest(saved, **changes)
     with pytest.raises(PassageIndexError, match="incomplete manifest"):
+        PassageIndex.load(embedder, saved)
+
+
+def test_a_manifest_of_brackets_alone_is_unreadable(embedder: FakeEmbedder, saved: Path) -> None:
+    (saved / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(PassageIndexError, match=r"unreadable manifest\.json"):
         PassageIndex.load(embedder, saved)
 
 

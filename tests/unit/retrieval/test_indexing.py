@@ -59,3 +59,15 @@ def test_a_bad_option_or_folder_is_refused_before_any_work(docs: Path) -> None:
         grow_index(model, ["docs"], "docs")
     assert model.embedded == []
     assert sorted(os.listdir("docs")) == sorted(f"{n}.txt" for n in range(20))
+
+
+def test_an_index_with_a_damaged_manifest_is_not_replaced_by_a_few_documents(docs: Path) -> None:
+    model = FakeModel()
+    grow_index(model, ["docs"], "my.index")
+    manifest = Path("my.index/manifest.json")
+    whole = manifest.read_bytes()
+    manifest.write_bytes(whole[:50])
+    with pytest.raises(PassageIndexError, match=r"unreadable manifest\.json"):
+        grow_index(model, [docs / "0.txt"], "my.index")
+    manifest.write_bytes(whole)
+    assert len(PassageIndex.load(model, "my.index")) == 20
