@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from onegen_model.batches import BATCH_TOKENS, batches_by_length
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import (
     Collator,
@@ -136,7 +137,17 @@ class ModelCandidateRetriever:
         options = CorpusOptions(shard_size=_SHARD, dtype=self.name.rpartition(" ")[2])
         embedder = _PassageEmbedder(self._model)
         build_corpus(embedder, self.corpus.passages, folder, options=options, progress=None)
-        return np.concatenate([rows for _, rows in EmbeddedCorpus.open(folder).batches()])
+        found, rows = [], []
+        for some, vectors in EmbeddedCorpus.open(folder).batches():
+            found += some
+            rows.append(vectors)
+        # Another run may have replaced them by those of its own inline passages.
+        if list(map(content_key, found)) != list(map(content_key, self.corpus.passages)):
+            raise InvalidInputError(
+                f"{folder} was changed by another run meanwhile; expected the vectors of this "
+                "corpus; run one at a time, or choose another folder for each"
+            )
+        return np.concatenate(rows)
 
     def score(self, queries: Sequence[MiningQuery]) -> Iterator[Vector | None]:
         # Before the first query, because it takes longest and has a progress bar of its own.

@@ -12,7 +12,7 @@ from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.datasets import open_data
 from onegen_model.finetune.mining import search as candidate_search
-from onegen_model.finetune.mining.mine import MiningSources, mine
+from onegen_model.finetune.mining.mine import MiningSources, mine, mining_queries
 from onegen_model.finetune.mining.negatives import MiningSettings
 from onegen_model.finetune.mining.resumable_file import PartialFile
 from onegen_model.finetune.mining.search import (
@@ -20,6 +20,7 @@ from onegen_model.finetune.mining.search import (
     MiningCorpus,
     ModelCandidateRetriever,
 )
+from onegen_model.retrieval.corpus_building import build_corpus
 from tests.unit.finetune.mining.conftest import (
     Failing,
     corpus_lines,
@@ -144,6 +145,19 @@ def test_the_command_searches_with_a_model(
         assert out.read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
     assert asked == [(None, "float32"), ("some/folder", "float32")]
     assert any((tmp_path / "vectors").iterdir())
+
+
+def test_vectors_that_another_run_replaces_meanwhile_are_not_taken_for_ours(
+    model: Any, sources: MiningSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build_twice(embedder: Any, passages: list[Passage], out: Path, **options: Any) -> None:
+        build_corpus(embedder, passages, out, **options)
+        build_corpus(embedder, passages[1:], out, **options)
+
+    monkeypatch.setattr(candidate_search, "build_corpus", build_twice)
+    retriever = ModelCandidateRetriever(model, sources.corpus, tmp_path)
+    with pytest.raises(InvalidInputError, match="was changed by another run meanwhile"):
+        list(retriever.score([query for query, _ in mining_queries(sources.examples[0])]))
 
 
 @pytest.mark.usefixtures("small_blocks")
