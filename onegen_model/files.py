@@ -1,5 +1,6 @@
 """Files on disk: atomic replacement, digests, and a lock for a folder."""
 
+import errno
 import hashlib
 import logging
 import os
@@ -77,6 +78,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # Some network file systems.
+            raise
     finally:
         os.close(descriptor)
 
@@ -97,15 +101,16 @@ def hold_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.resolve() / LOCK, is_singleton=True)
-    try:
-        with ExitStack() as held:
-            try:
-                held.enter_context(lock.acquire(timeout=wait))
-            except NotImplementedError:
-                logger.warning("The file system of %s has no locks; expected one writer", folder)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock.acquire(timeout=wait))
+        except NotImplementedError:
+            logger.warning("The file system of %s has no locks; expected one writer", folder)
+        try:
             yield
-    finally:
-        with suppress(OSError):
-            if is_new and [file.name for file in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                folder.rmdir()
+        finally:
+            # Removed while the lock is held: another process may be waiting for it.
+            with suppress(OSError):
+                if is_new and [file.name for file in folder.iterdir()] == [LOCK]:
+                    (folder / LOCK).unlink()
+                    folder.rmdir()

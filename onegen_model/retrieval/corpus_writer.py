@@ -4,7 +4,9 @@ Several processes of `onegen embed` may write shards into one folder; an index i
 writer at a time.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage
-from onegen_model.files import remove_stale, require_writable, sync_folder, write_atomically
+from onegen_model.files import remove_stale, require_writable, sync_folder
 from onegen_model.retrieval.corpus import is_whole, read_passages
 from onegen_model.retrieval.folders import (
     hold_for_writing,
     remove_unnamed,
+    replace_manifest,
     require_free_or_ours,
     writing,
 )
@@ -40,6 +43,8 @@ from onegen_model.retrieval.shards import (
     write_vectors,
 )
 
+logger = logging.getLogger(__name__)
+
 # Long enough for another process to replace a manifest and to remove stale files.
 _WAIT_SECONDS = 60.0
 
@@ -57,30 +62,43 @@ class Content:
 
 
 def save_corpus(
-    path: Path, made: EmbeddingSpec, content: Content, expected: Manifest | None
-) -> Manifest:
-    """Replace what a folder holds by `content`, and return its manifest; unchanged shards stay.
+    path: Path,
+    made: EmbeddingSpec,
+    content: Content,
+    expected: Manifest | None,
+    on_replaced: Callable[[Manifest], None],
+) -> None:
+    """Replace what a folder holds by `content`; unchanged shards stay.
 
     `expected` is the manifest that the content was made from, if it came from this folder: with
     another one in its place, PassageIndexError is raised, because a save would drop what was
-    written meanwhile.
+    written meanwhile. `on_replaced` gets the new manifest as soon as the folder has it, even if
+    the call is interrupted later.
     """
     with hold_for_writing(path):
         _require_replaceable(path, expected)
-        before = {file.name for file in path.iterdir()}
+        with writing(path):
+            before = {file.name for file in path.iterdir()}
         try:
             manifest = Manifest(made, tuple(_write_shards(path, made, content)))
             with writing(path):
-                write_atomically(path / MANIFEST, manifest.to_json())
+                replace_manifest(path, manifest)
+                on_replaced(manifest)
+                sync_folder(path)
         except BaseException:
             # An interrupt may come after the manifest was replaced: it names the new files then.
-            remove_unnamed(path, keep=before)
+            with suppress(OSError):  # The first error says more.
+                remove_unnamed(path, keep=before)
             raise
-        with writing(path):
-            sync_folder(path)
-            remove_stale(path)
-            remove_unnamed(path)
-    return manifest
+        _remove_replaced(path)
+
+
+def _remove_replaced(path: Path) -> None:
+    try:
+        remove_stale(path)
+        remove_unnamed(path)
+    except OSError as error:  # The save is done, and the next one tries again.
+        logger.warning("Replaced files in %s cannot be removed (%s)", path, error)
 
 
 def _require_replaceable(path: Path, expected: Manifest | None) -> None:
@@ -128,7 +146,7 @@ def begin(path: Path, made: EmbeddingSpec) -> None:
         with hold_for_writing(path, wait=_WAIT_SECONDS), writing(path):
             if not is_embedded(path):
                 _require_no_shards(path)
-                write_atomically(path / MANIFEST, Manifest(made).to_json())
+                replace_manifest(path, Manifest(made))
     with writing(path):
         require_writable(path)
     found = read_manifest(path)
@@ -180,10 +198,11 @@ def require_same_corpus(path: Path, shards: Sequence[Shard]) -> None:
 
 def withdraw_broken(path: Path) -> None:
     """Mark a corpus as unfinished if files that its manifest names are gone."""
-    manifest = read_manifest(path)
-    if not all((path / name).is_file() for name in manifest.files):
-        with writing(path):
-            write_atomically(path / MANIFEST, Manifest(manifest.made).to_json())
+    # Locked: another process may be finishing the corpus, and removing the files of the old one.
+    with hold_for_writing(path, wait=_WAIT_SECONDS), writing(path):
+        manifest = read_manifest(path)
+        if not all((path / name).is_file() for name in manifest.files):
+            replace_manifest(path, Manifest(manifest.made))
 
 
 def require_made(path: Path, made: EmbeddingSpec) -> Manifest:
@@ -207,7 +226,7 @@ def finish(path: Path, manifest: Manifest) -> bool:
     with hold_for_writing(path, wait=_WAIT_SECONDS), writing(path):
         found = require_made(path, manifest.made)
         if found != manifest:
-            write_atomically(path / MANIFEST, manifest.to_json())
-        remove_stale(path)
-        remove_unnamed(path)
+            replace_manifest(path, manifest)
+            sync_folder(path)
+        _remove_replaced(path)
     return found != manifest

@@ -5,8 +5,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from onegen_model.errors import PassageIndexError
-from onegen_model.files import hold_folder, is_staged
-from onegen_model.retrieval.manifest import MANIFEST, is_embedded, is_own_file, read_manifest
+from onegen_model.files import hold_folder, is_staged, sync_folder, write_atomically
+from onegen_model.retrieval.manifest import (
+    MANIFEST,
+    Manifest,
+    is_embedded,
+    is_own_file,
+    read_manifest,
+)
 
 
 @contextmanager
@@ -55,6 +61,12 @@ def writing(path: Path) -> Iterator[None]:
             f"The index cannot be written to {path} ({error}); expected a writable folder with "
             "room; make room and do the same again, or choose another folder"
         ) from error
+
+
+def replace_manifest(path: Path, manifest: Manifest) -> None:
+    """Write a manifest that never survives a power failure without the files it names."""
+    sync_folder(path)
+    write_atomically(path / MANIFEST, manifest.to_json())
 
 
 def remove_unnamed(path: Path, keep: Set[str] = frozenset()) -> None:

@@ -222,8 +222,11 @@ class PassageIndex:
             state = self._rows
             rows = state.compacted()
             content = Content(rows.passages, rows.fragments(), rows.vectors)
-            self._manifest = save_corpus(folder, self._spec(expected), content, expected)
-            self._folder, self._saved = folder, state
+
+            def on_replaced(manifest: Manifest) -> None:
+                self._folder, self._manifest, self._saved = folder, manifest, state
+
+            save_corpus(folder, self._spec(expected), content, expected, on_replaced)
 
     def _spec(self, expected: Manifest | None) -> EmbeddingSpec:
         made = EmbeddingSpec(

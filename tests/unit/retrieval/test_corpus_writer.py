@@ -1,7 +1,9 @@
 """An embedded corpus while it is written: continued, changed, repaired, never mixed."""
 
 import os
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 
 from onegen_model import EmbeddedCorpus, Passage, PassageIndex
 from onegen_model.errors import InvalidInputError, PassageIndexError
+from onegen_model.files import hold_folder
+from onegen_model.retrieval import corpus_writer
 from onegen_model.retrieval.corpus_writer import begin, finish, withdraw_broken
-from onegen_model.retrieval.manifest import Manifest
+from onegen_model.retrieval.manifest import Manifest, read_manifest
 from onegen_model.retrieval.shards import Shard, cut, find_present, write_passages, write_vectors
 from tests.support.embedded_corpora import MADE, embed, make, only, passages
 from tests.support.fake_embedder import FakeEmbedder, unit
@@ -67,6 +71,26 @@ def test_a_corpus_is_unfinished_while_it_is_repaired(path: Path) -> None:
     with pytest.raises(PassageIndexError, match="is not finished; expected all of its shards"):
         EmbeddedCorpus.open(path)
     assert make(path, passages(100)) == 1
+    assert len(EmbeddedCorpus.open(path)) == 100
+
+
+def test_a_corpus_that_another_process_finishes_meanwhile_stays_finished(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finish_elsewhere() -> None:
+        with suppress(TimeoutError), hold_folder(path):
+            make(path, passages(100, first=5))
+
+    def read_and_finish(folder: Path) -> Manifest:
+        manifest = read_manifest(folder)
+        monkeypatch.undo()
+        thread = threading.Thread(target=finish_elsewhere)
+        thread.start()
+        thread.join()
+        return manifest
+
+    monkeypatch.setattr(corpus_writer, "read_manifest", read_and_finish)
+    withdraw_broken(path)
     assert len(EmbeddedCorpus.open(path)) == 100
 
 
