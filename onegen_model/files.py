@@ -98,14 +98,8 @@ def hold_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     One thread of one process holds it at a time, and may take it again inside. Raises TimeoutError
     if another one still holds it after `wait` seconds, and OSError if the folder cannot be written.
     """
-    is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder.resolve() / LOCK, is_singleton=True)
     with ExitStack() as held:
-        try:
-            held.enter_context(lock.acquire(timeout=wait))
-        except NotImplementedError:
-            logger.warning("The file system of %s has no locks; expected one writer", folder)
+        is_new = _take_lock(folder, wait, held)
         try:
             yield
         finally:
@@ -114,3 +108,20 @@ def hold_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
                 if is_new and [file.name for file in folder.iterdir()] == [LOCK]:
                     (folder / LOCK).unlink()
                     folder.rmdir()
+
+
+def _take_lock(folder: Path, wait: float, held: ExitStack) -> bool:
+    """Returns whether the folder was made here."""
+    while True:
+        is_new = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder.resolve() / LOCK, is_singleton=True)
+        try:
+            held.enter_context(lock.acquire(timeout=wait))
+        except NotImplementedError:
+            logger.warning("The file system of %s has no locks; expected one writer", folder)
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+            continue  # The holder has removed the folder that it made.
+        return is_new

@@ -118,3 +118,34 @@ def test_a_folder_that_was_made_to_be_held_and_stays_empty_is_removed(tmp_path: 
     with hold_folder(tmp_path / "empty"):
         pass
     assert (tmp_path / "empty").is_dir()
+
+
+def test_nobody_takes_the_lock_of_a_folder_that_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    unlink = Path.unlink
+
+    def take(wait: float) -> None:
+        try:
+            with hold_folder(tmp_path / "new", wait=wait):
+                (tmp_path / "new" / "a.txt").write_text("something")
+                found.append("taken")
+        except TimeoutError:
+            found.append("held")
+
+    def in_thread(wait: float) -> threading.Thread:
+        thread = threading.Thread(target=take, args=(wait,))
+        thread.start()
+        return thread
+
+    def take_and_unlink(path: Path, missing_ok: bool = False) -> None:
+        in_thread(0.0).join()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", take_and_unlink)
+    with hold_folder(tmp_path / "new"):
+        waiting = in_thread(60.0)
+    waiting.join()
+    assert found == ["held", "taken"]
+    assert (tmp_path / "new" / "a.txt").is_file()
