@@ -5,7 +5,16 @@ does not depend on the other queries of the call.
 """
 
 import threading
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -204,8 +213,8 @@ class PassageIndex:
 
         Equal scores are in the order in which the passages were added.
         """
-        queries = np.asarray(vectors)
-        rows = unit_rows(queries, len(queries), self.dimension)
+        count = len(vectors) if isinstance(vectors, Sized) else 1
+        rows = unit_rows(vectors, count, self.dimension)
         wanted = Wanted(top_k, frozenset(exclude))
         return self._rows.search(rows, [wanted] * len(rows), filter)
 

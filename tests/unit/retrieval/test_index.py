@@ -217,6 +217,14 @@ def test_bad_queries(embedder: FakeEmbedder, embedding: list[float]) -> None:
         index.search(unit("a")[None], 0)
 
 
+@pytest.mark.parametrize("vectors", [0.5, [[1.0, 0.0], [1.0]], [0.1] * 8, ["text"], np.float32(1)])
+def test_vectors_of_no_clear_shape_are_one_clear_error(
+    embedder: FakeEmbedder, vectors: Any
+) -> None:
+    with pytest.raises(InvalidInputError, match="expected float32 unit vectors"):
+        PassageIndex.build(embedder, passages(2)).search(vectors, 1)
+
+
 def test_without_faiss(embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtraError, match=r'pip install "onegen\[faiss\]"'):
