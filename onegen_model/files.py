@@ -115,9 +115,11 @@ def _take_lock(folder: Path, wait: float, held: ExitStack) -> bool:
     while True:
         is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder.resolve() / LOCK, is_singleton=True)
         try:
+            lock = filelock.FileLock(folder.resolve() / LOCK, is_singleton=True)
             held.enter_context(lock.acquire(timeout=wait))
+            with suppress(OSError):  # Every user who may write to the folder may take its lock.
+                (folder / LOCK).chmod(folder.stat().st_mode & 0o666)
         except NotImplementedError:
             logger.warning("The file system of %s has no locks; expected one writer", folder)
         except FileNotFoundError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from onegen_model.files import (
+    LOCK,
     hold_folder,
     is_staged,
     remove_stale,
@@ -149,3 +150,12 @@ def test_nobody_takes_the_lock_of_a_folder_that_is_being_removed(
     waiting.join()
     assert found == ["held", "taken"]
     assert (tmp_path / "new" / "a.txt").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o777])
+def test_all_users_of_a_shared_folder_may_take_its_lock(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(mode)
+    with hold_folder(tmp_path):
+        pass
+    assert (tmp_path / LOCK).stat().st_mode & 0o777 == mode & 0o666
