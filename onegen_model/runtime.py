@@ -1,8 +1,6 @@
 """The engine and the driver of a model: made when first needed, and again in a forked child."""
 
 import os
-import threading
-import weakref
 from typing import TYPE_CHECKING
 
 from onegen_model.engine.base import Engine, StepEngine
@@ -12,6 +10,7 @@ from onegen_model.errors import EngineError
 from onegen_model.forking import mark_computing, require_own_threads
 from onegen_model.generation.driver import Driver
 from onegen_model.generation.scheduler import MAX_QUEUE
+from onegen_model.locks import ProcessLock
 from onegen_model.transcript.renderer import Renderer
 
 if TYPE_CHECKING:
@@ -36,10 +35,9 @@ class Runtime:
         self._engine = engine
         self._max_queue = max_queue
         self._driver: Driver | None = None
-        self._lock = threading.RLock()
+        self._lock = ProcessLock()
         self._process = os.getpid()
         self._closed: Exception | None = None
-        _runtimes.add(self)
 
     @property
     def engine(self) -> Engine | StepEngine:
@@ -91,22 +89,6 @@ class Runtime:
                 )
             self._engine = self._driver = None
             self._process = os.getpid()
-
-    def replace_lock(self) -> None:
-        """In a forked child: a thread of the parent may have held the lock for ever."""
-        self._lock = threading.RLock()
-
-
-_runtimes: "weakref.WeakSet[Runtime]" = weakref.WeakSet()
-
-
-def _replace_locks() -> None:
-    for runtime in list(_runtimes):
-        runtime.replace_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_replace_locks)
 
 
 def end_ids(network: "PreTrainedModel") -> list[int]:

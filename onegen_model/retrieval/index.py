@@ -4,7 +4,6 @@ A passage may have several vectors, and its score is that of its best one. The r
 does not depend on the other queries of the call.
 """
 
-import threading
 from collections.abc import (
     Callable,
     Collection,
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage, Query, ScoredPassage
+from onegen_model.locks import ProcessLock
 from onegen_model.retrieval.checks import by_id, require_text, same_content, unit_rows
 from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
@@ -76,8 +76,8 @@ class PassageIndex:
         import_faiss()  # A missing package is reported now, not at the first search.
         self._embedder = embedder
         self._rows = Rows.empty(embedder.dimension)
-        self._lock = threading.RLock()  # for changes; a search takes no lock
-        self._saving = threading.Lock()
+        self._lock = ProcessLock()  # for changes; a search takes no lock
+        self._saving = ProcessLock()
         self._folder: Path | None = None
         self._manifest: Manifest | None = None  # of the folder, when last loaded or saved
         self._saved: Rows | None = None  # the content of the folder

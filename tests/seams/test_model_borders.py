@@ -17,6 +17,7 @@ from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, RetrievalError
 from onegen_model.transcript.answer import Answer
 from tests.conftest import make_tokenizer
+from tests.support.forks import in_child
 
 SHORT = SamplingParams(max_new_tokens=8)
 
@@ -139,24 +140,6 @@ def test_a_queue_that_another_thread_has_filled_meanwhile_is_waited_for(
     monkeypatch.setattr(model.driver, "wait_for_room", wait_once)
     assert model.generate("Where?", sampling=SHORT).ids
     assert list(model.stream("When?", sampling=SHORT))
-
-
-def in_child(job: Any) -> str:
-    """What `job` returns, or the error that it raises, in a forked child of this process."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            text = str(job())
-        except BaseException as error:
-            text = f"{type(error).__name__}: {error}"
-        os.write(send, text.encode()[:4000])
-        os._exit(0)
-    os.close(send)
-    with os.fdopen(receive) as reported:
-        text = reported.read()
-    os.waitpid(child, 0)
-    return text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
