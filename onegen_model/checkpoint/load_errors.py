@@ -25,6 +25,14 @@ _BY_PHRASE = (
     ("for this kind of AutoModel", "it is no decoder that writes text: choose another base model"),
     ("ignore_mismatched_sizes", _MISFIT),
     ("size mismatch", _MISFIT),
+    (
+        "Should have a `model_type` key",
+        "config.json is missing or names no model_type: download the whole checkpoint",
+    ),
+    (
+        "Couldn't instantiate the backend tokenizer",
+        "tokenizer.json is missing: download the whole checkpoint",
+    ),
     ("no file named", "a file is missing: download the whole checkpoint"),
     ("torch_dtype", 'the dtype is the cause: load with dtype="float32"'),
 )
@@ -58,7 +66,10 @@ def refuse_pickles(folder: Path) -> None:
 
 def unloadable(folder: Path, error: Exception, expected: str) -> CheckpointError:
     """The error for a folder that transformers or PEFT could not load, with advice by its cause."""
-    reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Some first lines only announce the reason.
+    announces = len(lines) > 1 and lines[0].endswith(":")
+    reason = " ".join(lines[: 1 + announces]) or "no reason given"
     advice = _advice(folder, error)
     return CheckpointError(
         f"{folder} cannot be loaded ({type(error).__name__}: {reason}); expected {expected}; "
