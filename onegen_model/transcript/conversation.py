@@ -1,6 +1,6 @@
 """Conversations of many turns, tools and earlier retrievals: messages to ids."""
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -122,7 +122,7 @@ def conversation_ids(renderer: Renderer, conversation: Conversation) -> list[int
     messages[:0] = [Message("system", system)] if system else []
     marks = {chat_template.sentinel(f"m{at}"): message for at, message in enumerate(messages)}
     hidden: dict[str, str] = {}
-    shown = chat_template.hide(tools, _control_strings(renderer), hidden)
+    shown = chat_template.hide(tools, renderer.has_control, hidden)
     turns = [(message.role, mark) for mark, message in marks.items()]
     rendered = chat_template.render(renderer.tokenizer, turns, shown)
     ids: list[int] = []
@@ -182,12 +182,6 @@ def _merge(messages: Sequence[Message]) -> list[Message]:
     return merged
 
 
-def _control_strings(renderer: Renderer) -> "re.Pattern[str]":
-    added = renderer.tokenizer.added_tokens_decoder
-    control = (added[at].content for at in renderer.roles.control & added.keys())
-    return re.compile("|".join(map(re.escape, control)) or r"(?!)")
-
-
 def _require_message(message: object, at: int) -> None:
     name = f"Message {at}"
     if not isinstance(message, Message):
@@ -219,4 +213,11 @@ def _require_tool(tool: object, at: int) -> None:
             f"Tool {at} is of type {type(tool).__name__}; expected a mapping in OpenAI's form; "
             "convert it"
         )
+    try:
+        json.dumps(tool, default=dict)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"Tool {at} cannot be written as JSON ({error}); expected OpenAI's form, with texts, "
+            "numbers, lists and mappings alone; convert it"
+        ) from error
     require_texts_in(tool, f"A text of tool {at}")

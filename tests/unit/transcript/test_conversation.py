@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_model import Conversation, Message, Passage, Segment
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.transcript.conversation import conversation_ids
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
@@ -105,7 +105,7 @@ def test_a_template_that_refuses_roles_gets_them_folded() -> None:
     )
     assert "Search, then answer.\n\nKind.\n\nAdd." in text
     assert "[user]<tool_response>\n3\n</tool_response>[assistant]" in text
-    with pytest.raises(InvalidInputError, match="cannot render the roles"):
+    with pytest.raises(CheckpointError, match="chat template of the tokenizer cannot render"):
         other("nothing").question_ids("Where?")
 
 
