@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from onegen_model.errors import CheckpointError
-from onegen_model.events import Passage
 from onegen_model.transcript.template import Template
 
 CONFIG_FILE = "onegen.json"
@@ -98,4 +97,4 @@ def _require_kinds(config: CheckpointConfig) -> None:
     longest = config.max_passage_tokens
     if not isinstance(longest, int) or longest < 1:
         raise ValueError(f"max_passage_tokens is {longest!r}, which is no number of tokens")
-    config.template.passage_text(Passage("", "text", "title"))
+    config.template.titled.format(title="", text="")
