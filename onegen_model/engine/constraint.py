@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class TokenConstraint(Protocol):
-    """One request's way through a grammar. It moves by `accept` only."""
+    """The state of one request in its grammar; only `accept` changes it."""
 
     def allowed(self) -> Tensor:
         """bool (tokens,): what may be written next. Complete: the end tokens; stuck: nothing."""
@@ -41,9 +41,9 @@ class GrammarCompiler:
     """A `Constrain` by llguidance. Not thread-safe: one per engine.
 
     `hidden` are more ids that are not text, beside the control ids. The strings of `markup` are
-    written only where a grammar allows nothing else: inside a string of JSON they are not text of
-    the answer, but the model's way out of it. The tokenizer's table is made for the first grammar;
-    the last 32 grammars stay compiled.
+    written only where a grammar allows nothing else: a model that writes one inside a string of
+    JSON tries to end its answer. The tokenizer's table is made for the first grammar; the last 32
+    grammars stay compiled.
     """
 
     def __init__(

@@ -151,11 +151,11 @@ def _closed(renderer: Renderer, segments: tuple[Segment, ...]) -> tuple[Segment,
         return segments
     last = segments[-1]
     text = renderer.template.unframed(last.text)
-    text = f"{text}\n" if text.strip() else ""
+    plain, text = text.strip(), f"{text}\n" if text.strip() else ""
     # Known ids of unchanged text are kept, because the cache holds them.
     ids = last.ids or ()
-    while ids and len(str(renderer.tokenizer.decode([*ids])).rstrip()) >= len(text.rstrip()):
-        if renderer.own_ids(Segment(text, ids=ids)) == [*ids]:
+    while ids and len(shown := str(renderer.tokenizer.decode([*ids])).strip()) >= len(plain):
+        if shown == plain and renderer.own_ids(Segment(text, ids=ids)) == [*ids]:
             return (*segments[:-1], Segment(text, ids=ids))
         ids = ids[:-1]
     return (*segments[:-1], Segment(text))

@@ -114,7 +114,7 @@ def behind_retrieval(renderer: Renderer, end: str = "<FINAL-ANSWER>") -> Convers
     return Conversation((Message("user", "When?"), Message("assistant", segments=opening)))
 
 
-@pytest.mark.parametrize("end", ["<FINAL-ANSWER>", "<FINAL-ANSWER", "<FINAL-ANSWER> 19", ""])
+@pytest.mark.parametrize("end", [*MARKS[:2], "<FINAL-ANSWER", "<FINAL-ANSWER> 19", ""])
 def test_a_grammar_does_not_start_in_a_frame_that_is_still_open(
     renderer: Renderer, end: str
 ) -> None:
