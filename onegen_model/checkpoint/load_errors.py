@@ -15,6 +15,7 @@ _REQUIRED = re.compile(
 )
 
 _MISFIT = "the weights do not fit the configuration: take both from one checkpoint"
+_DEVICE_MAP = "this machine has no such device: change device_map"
 # Messages of transformers, PEFT and torch -> the advice of our error.
 _BY_PHRASE = (
     ("trust_remote_code", "it needs code of its own, which is never run: choose another"),
@@ -34,6 +35,14 @@ _BY_PHRASE = (
         "tokenizer.json is missing: download the whole checkpoint",
     ),
     ("no file named", "a file is missing: download the whole checkpoint"),
+    ("When passing device_map as a string", _DEVICE_MAP),
+    ("at start of device string", _DEVICE_MAP),
+    ("Cannot access accelerator device", _DEVICE_MAP),
+    (
+        "ForCausalLM.__init__() got an unexpected keyword argument",
+        "the network does not take the argument: take it out of model_kwargs",
+    ),
+    ("attn_implementation=", "change attn_implementation in model_kwargs"),
     ("torch_dtype", 'the dtype is the cause: load with dtype="float32"'),
 )
 

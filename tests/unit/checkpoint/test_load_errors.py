@@ -212,3 +212,34 @@ def test_a_model_is_not_saved_in_the_place_of_a_file(whole: Path) -> None:
     file = whole / "config.json"
     with pytest.raises(InvalidInputError, match="is a file; expected a folder"):
         OneGenModel.from_pretrained(whole).save_pretrained(file)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"device_map": "moon"}, "change device_map"),
+        ({"device_map": {"": "moon"}}, "change device_map"),
+        ({"model_kwargs": {"moon": 1}}, "take it out of model_kwargs"),
+        (
+            {"model_kwargs": {"attn_implementation": "moon"}},
+            "change attn_implementation in model_kwargs",
+        ),
+    ],
+)
+def test_a_wrong_argument_of_loading_is_not_reported_as_damage(
+    whole: Path, options: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(CheckpointError, match=advice):
+        OneGenModel.from_pretrained(whole, **options)
+
+
+@pytest.mark.parametrize("dtype", [None, 16, ["float32"]])
+def test_a_dtype_that_is_no_name_is_refused(whole: Path, dtype: Any) -> None:
+    with pytest.raises(InvalidInputError, match="expected one of float32"):
+        OneGenModel.from_pretrained(whole, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["", 5, b"folder"])
+def test_a_checkpoint_without_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidInputError, match="expected a local folder or a hub id"):
+        OneGenModel.from_pretrained(name)
