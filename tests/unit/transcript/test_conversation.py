@@ -154,3 +154,9 @@ def test_conversations_of_many_threads_keep_their_control_tokens(renderer: Rende
         for _ in range(20):
             reported = pool.map(lambda one: conversation_ids(renderer, one), conversations)
             assert list(reported) == expected
+
+
+@pytest.mark.parametrize("forms", [{"prompt": "Q:"}, {"titled": "{title}"}, {"embedded": ""}])
+def test_a_template_that_would_leave_out_a_text_is_refused(forms: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected \{\w+\} in it"):
+        Template(**forms)  # type: ignore[arg-type]
