@@ -70,14 +70,31 @@ class CheckpointConfig:
                     f"{file} has format {plain['format_version']}; expected {FORMAT_VERSION}; "
                     "use the release of onegen that wrote it"
                 )
-            return cls(
+            config = cls(
                 Template.from_dict(plain["template"]),
                 plain["max_passage_tokens"],
                 Base(**plain["base"]) if plain["base"] else None,
                 MadeFrom(**plain["made_from"]) if plain.get("made_from") else None,
             )
-        except (KeyError, TypeError, ValueError) as error:
+            _require_kinds(config)
+            return config
+        except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{file} cannot be read ({type(error).__name__}: {error}); expected what "
                 "`save_pretrained` writes; fetch the checkpoint again"
             ) from error
+
+
+def _require_kinds(config: CheckpointConfig) -> None:
+    """Raise TypeError, LookupError or ValueError for a value that fails only when it is used."""
+    texts = {**asdict(config.template), **config.template.tokens.to_dict()}
+    texts |= {f"base.{name}": value for name, value in asdict(config.base or Base("", "")).items()}
+    del texts["tokens"], texts["reflection"]
+    texts |= {f"reflection[{at}]": one for at, one in enumerate(config.template.reflection)}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}, which is no text")
+    longest = config.max_passage_tokens
+    if not isinstance(longest, int) or longest < 1:
+        raise ValueError(f"max_passage_tokens is {longest!r}, which is no number of tokens")
+    config.template.titled.format(title="", text="")

@@ -12,9 +12,9 @@ DTYPES: Mapping[str, torch.dtype] = MappingProxyType(
 )
 
 
-def find_dtype(name: str) -> torch.dtype:
-    """Raises InvalidInputError for a name that is not in `DTYPES`."""
-    if name not in DTYPES:
+def find_dtype(name: object) -> torch.dtype:
+    """Raises InvalidInputError for anything but a name in `DTYPES`."""
+    if not isinstance(name, str) or name not in DTYPES:
         raise InvalidInputError(
             f"dtype={name!r}; expected one of {', '.join(DTYPES)}; change dtype"
         )

@@ -38,8 +38,12 @@ _CAUSES = {
 def find_folder(path_or_id: str | Path, revision: str | None = None) -> Path:
     """A local folder, or that of a downloaded snapshot; raises CheckpointError.
 
-    Raises InvalidInputError for the revision of a local folder.
+    Raises InvalidInputError for the revision of a local folder, and for what can be no name.
     """
+    if not isinstance(path_or_id, str | Path) or not str(path_or_id):
+        raise InvalidInputError(
+            f"The checkpoint is {path_or_id!r}; expected a local folder or a hub id; name one"
+        )
     if (folder := Path(path_or_id)).is_dir():
         if revision is not None:
             raise InvalidInputError(

@@ -15,6 +15,7 @@ _REQUIRED = re.compile(
 )
 
 _MISFIT = "the weights do not fit the configuration: take both from one checkpoint"
+_DEVICE_MAP = "this machine has no such device: change device_map"
 # Messages of transformers, PEFT and torch -> the advice of our error.
 _BY_PHRASE = (
     ("trust_remote_code", "it needs code of its own, which is never run: choose another"),
@@ -25,7 +26,23 @@ _BY_PHRASE = (
     ("for this kind of AutoModel", "it is no decoder that writes text: choose another base model"),
     ("ignore_mismatched_sizes", _MISFIT),
     ("size mismatch", _MISFIT),
+    (
+        "Should have a `model_type` key",
+        "config.json is missing or names no model_type: download the whole checkpoint",
+    ),
+    (
+        "Couldn't instantiate the backend tokenizer",
+        "tokenizer.json is missing: download the whole checkpoint",
+    ),
     ("no file named", "a file is missing: download the whole checkpoint"),
+    ("When passing device_map as a string", _DEVICE_MAP),
+    ("at start of device string", _DEVICE_MAP),
+    ("Cannot access accelerator device", _DEVICE_MAP),
+    (
+        "ForCausalLM.__init__() got an unexpected keyword argument",
+        "the network does not take the argument: take it out of model_kwargs",
+    ),
+    ("attn_implementation=", "change attn_implementation in model_kwargs"),
     ("torch_dtype", 'the dtype is the cause: load with dtype="float32"'),
 )
 
@@ -58,7 +75,10 @@ def refuse_pickles(folder: Path) -> None:
 
 def unloadable(folder: Path, error: Exception, expected: str) -> CheckpointError:
     """The error for a folder that transformers or PEFT could not load, with advice by its cause."""
-    reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # Some first lines only announce the reason.
+    announces = len(lines) > 1 and lines[0].endswith(":")
+    reason = " ".join(lines[: 1 + announces]) or "no reason given"
     advice = _advice(folder, error)
     return CheckpointError(
         f"{folder} cannot be loaded ({type(error).__name__}: {reason}); expected {expected}; "

@@ -168,6 +168,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
             "A quantised model cannot be saved; expected whole weights; save the model loaded "
             "without `quantization`, and quantise when loading"
         )
+    if folder.is_file():
+        raise InvalidInputError(f"{folder} is a file; expected a folder; choose another name")
     if (folder / ADAPTER_CONFIG).exists():
         # transformers would apply that adapter again to the weights that are written here.
         raise InvalidInputError(

@@ -122,7 +122,7 @@ def settings_of(dtype: str | torch.dtype, device: str | None, options: LoadOptio
     for name in sorted(options.keys() - LoadOptions.__annotations__.keys()):
         expected = _OURS.get(name, ", ".join(LoadOptions.__annotations__))
         raise TypeError(f"from_pretrained has no argument {name!r}; expected {expected}; change it")
-    found = find_dtype(dtype) if isinstance(dtype, str) else dtype
+    found = dtype if isinstance(dtype, torch.dtype) else find_dtype(dtype)
     return LoadSettings(found, device, **options)
 
 

@@ -1,5 +1,6 @@
 """Tokens that a grammar lets a request write next."""
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class TokenConstraint(Protocol):
-    """One request's way through a grammar. It moves by `accept` only."""
+    """The state of one request in its grammar; only `accept` changes it."""
 
     def allowed(self) -> Tensor:
         """bool (tokens,): what may be written next. Complete: the end tokens; stuck: nothing."""
@@ -40,9 +41,9 @@ class GrammarCompiler:
     """A `Constrain` by llguidance. Not thread-safe: one per engine.
 
     `hidden` are more ids that are not text, beside the control ids. The strings of `markup` are
-    written only where a grammar allows nothing else: inside a string of JSON they are not text of
-    the answer, but the model's way out of it. The tokenizer's table is made for the first grammar;
-    the last 32 grammars stay compiled.
+    written only where a grammar allows nothing else: a model that writes one inside a string of
+    JSON tries to end its answer. The tokenizer's table is made for the first grammar; the last 32
+    grammars stay compiled.
     """
 
     def __init__(
@@ -165,10 +166,11 @@ class _Vocabulary:
     def __init__(
         self, tokenizer: "PreTrainedTokenizerBase", hidden: frozenset[int], end: Sequence[int]
     ) -> None:
-        backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
-        backend.no_padding()
-        backend.no_truncation()
-        self._plain = import_llguidance().LLTokenizer(backend.to_str())
+        plain = json.loads(tokenizer.backend_tokenizer.to_str())
+        plain |= {"padding": None, "truncation": None}
+        for token in plain["added_tokens"]:
+            token["special"] = token["id"] in hidden
+        self._plain = import_llguidance().LLTokenizer(json.dumps(plain))
         self._guard = TextGuard(tokenizer, hidden)
         self.tokens = [self._plain.decode_bytes([at]) for at in range(self._plain.vocab_size)]
         self.special_token_ids = sorted(hidden)
@@ -176,9 +178,10 @@ class _Vocabulary:
         self.bos_token_id = None
 
     def __call__(self, text: str) -> list[int]:
-        ids = self._guard.encode(text)
+        # Forced text has no space in front that some tokenizers put there.
+        ids = self._guard.encode(text, continues=True)
         if b"".join(self.tokens[at] for at in ids) == text.encode():
             return ids
-        # Some tokenizers put a space in front of a text; llguidance does not.
-        plain: list[int] = self._plain.tokenize_str(text)
-        return plain
+        # A normaliser changed the text, which llguidance compares by its bytes.
+        exact: list[int] = self._plain.greedy_tokenize(text)
+        return exact

@@ -5,7 +5,7 @@ The template's own strings are tokenised with control tokens; contents never are
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from onegen_model.errors import InvalidInputError
@@ -125,19 +125,19 @@ def _fold_all(turns: Sequence[Turn]) -> list[Turn]:
     return _fold_system(_fold_tools(turns))
 
 
-def hide(value: Any, is_control: "re.Pattern[str]", found: dict[str, str]) -> Any:
+def hide(value: Any, has_control: Callable[[str], bool], found: dict[str, str]) -> Any:
     """`value` with a sentinel for each of its strings that holds a control token or a sentinel.
 
     Adds to `found` the string of each sentinel, as JSON shows it.
     """
     if isinstance(value, Mapping):
         return {
-            hide(key, is_control, found): hide(item, is_control, found)
+            hide(key, has_control, found): hide(item, has_control, found)
             for key, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [hide(item, is_control, found) for item in value]
-    if isinstance(value, str) and (is_control.search(value) or _MARK.search(value)):
+        return [hide(item, has_control, found) for item in value]
+    if isinstance(value, str) and (_MARK.search(value) or has_control(value)):
         mark = sentinel(f"t{len(found)}")
         found[mark] = json.dumps(value, ensure_ascii=False)[1:-1]
         return mark

@@ -1,6 +1,6 @@
 """Conversations of many turns, tools and earlier retrievals: messages to ids."""
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -122,7 +122,7 @@ def conversation_ids(renderer: Renderer, conversation: Conversation) -> list[int
     messages[:0] = [Message("system", system)] if system else []
     marks = {chat_template.sentinel(f"m{at}"): message for at, message in enumerate(messages)}
     hidden: dict[str, str] = {}
-    shown = chat_template.hide(tools, _control_strings(renderer), hidden)
+    shown = chat_template.hide(tools, renderer.has_control, hidden)
     turns = [(message.role, mark) for mark, message in marks.items()]
     rendered = chat_template.render(renderer.tokenizer, turns, shown)
     ids: list[int] = []
@@ -151,11 +151,11 @@ def _closed(renderer: Renderer, segments: tuple[Segment, ...]) -> tuple[Segment,
         return segments
     last = segments[-1]
     text = renderer.template.unframed(last.text)
-    text = f"{text}\n" if text.strip() else ""
+    plain, text = text.strip(), f"{text}\n" if text.strip() else ""
     # Known ids of unchanged text are kept, because the cache holds them.
     ids = last.ids or ()
-    while ids and len(str(renderer.tokenizer.decode([*ids])).rstrip()) >= len(text.rstrip()):
-        if renderer.own_ids(Segment(text, ids=ids)) == [*ids]:
+    while ids and len(shown := str(renderer.tokenizer.decode([*ids])).strip()) >= len(plain):
+        if shown == plain and renderer.own_ids(Segment(text, ids=ids)) == [*ids]:
             return (*segments[:-1], Segment(text, ids=ids))
         ids = ids[:-1]
     return (*segments[:-1], Segment(text))
@@ -180,12 +180,6 @@ def _merge(messages: Sequence[Message]) -> list[Message]:
             same = [replace(same[0], segments=tuple(segments))]
         merged += same
     return merged
-
-
-def _control_strings(renderer: Renderer) -> "re.Pattern[str]":
-    added = renderer.tokenizer.added_tokens_decoder
-    control = (added[at].content for at in renderer.roles.control & added.keys())
-    return re.compile("|".join(map(re.escape, control)) or r"(?!)")
 
 
 def _require_message(message: object, at: int) -> None:
@@ -219,4 +213,11 @@ def _require_tool(tool: object, at: int) -> None:
             f"Tool {at} is of type {type(tool).__name__}; expected a mapping in OpenAI's form; "
             "convert it"
         )
+    try:
+        json.dumps(tool, default=dict)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"Tool {at} cannot be written as JSON ({error}); expected OpenAI's form, with texts, "
+            "numbers, lists and mappings alone; convert it"
+        ) from error
     require_texts_in(tool, f"A text of tool {at}")

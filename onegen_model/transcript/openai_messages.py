@@ -6,7 +6,7 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.transcript.chat_template import Role
-from onegen_model.transcript.text_checks import require_text
+from onegen_model.transcript.text_checks import require_text, require_texts_in
 from onegen_model.transcript.tool_calls import CLOSE, OPEN, ToolCall, render_tool_call
 
 ROLES: Mapping[str, Role] = {
@@ -79,15 +79,23 @@ def _read_call(call: Any, at: int) -> str:
         )
     arguments = function.get("arguments") or "{}"
     if isinstance(arguments, str):
-        require_text(arguments, f"A tool call of message {at}")
+        written = require_text(arguments, f"A tool call of message {at}")
         try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
+            arguments = json.loads(written)
+            # Half a surrogate pair has no other form than its escape.
+            require_texts_in(arguments, "The arguments")
+        except (ValueError, RecursionError):  # InvalidInputError is a ValueError.
             name = json.dumps(function["name"], ensure_ascii=False)
-            return f'{OPEN}\n{{"name": {name}, "arguments": {arguments}}}\n{CLOSE}'
+            return f'{OPEN}\n{{"name": {name}, "arguments": {written}}}\n{CLOSE}'
     if not isinstance(arguments, Mapping):
         raise InvalidInputError(
             f"A tool call of message {at} has arguments of type {type(arguments).__name__}; "
             "expected a JSON object; correct them"
         )
-    return render_tool_call(ToolCall(function["name"], dict(arguments)))
+    try:
+        return render_tool_call(ToolCall(function["name"], dict(arguments)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            f"The arguments of a tool call of message {at} cannot be written as JSON ({error}); "
+            "expected a JSON object; correct them"
+        ) from error

@@ -46,5 +46,9 @@ def fit_passage(passage: Passage, renderer: Renderer) -> Passage:
 def _beginning(text: str, longest: int, count: Callable[[str], int]) -> str:
     if count(text) <= longest:
         return text
+    # The splitter leaves out white space around a chunk, and has none for white space alone.
+    text = text.strip()
+    if count(text) <= longest:
+        return text
     within = text[: _CHARACTERS * longest]
     return TextSplitter.from_callback(count, longest).chunks(within)[0]

@@ -9,13 +9,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model.errors import CheckpointError, InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
 from onegen_model.transcript import chat_template
 from onegen_model.transcript.answer_frame import FrameSplitter
 from onegen_model.transcript.template import Segment, Template
 from onegen_model.transcript.text_checks import require_text
-from onegen_model.transcript.text_guard import TextGuard
+from onegen_model.transcript.text_guard import TextGuard, encode
 from onegen_model.transcript.tokens import TokenRoles, control_token_ids, token_id
 from onegen_model.transcript.tool_calls import TAGS, split_calls
 
@@ -47,7 +47,7 @@ class Renderer:
 
     `end_ids` end an answer beside the template's own end token, for example those of the
     generation config. Raises CheckpointError for a tokenizer that lacks a token of the template,
-    or whose control tokens cannot be kept out of data.
+    whose control tokens cannot be kept out of data, or whose chat template is broken.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Renderer:
         before = template.before_query
         self.before_query = [token_id(tokenizer, before)] if before else []
         self._guard = TextGuard(tokenizer, self.roles.control)
+        added = tokenizer.added_tokens_decoder
+        self._control_strings = {added[at].content: at for at in self.roles.control & added.keys()}
         bos = tokenizer("", add_special_tokens=True).input_ids[:1]
         self._bos = [i for i in bos if i == tokenizer.bos_token_id]
 
@@ -107,6 +109,16 @@ class Renderer:
         """
         return self._guard.encode(require_text(text, "The text"), continues=continues)
 
+    def has_control(self, text: str) -> bool:
+        """Whether `text`, tokenised as the chat template's own text is, has a control token.
+
+        A normaliser may build its string from other characters.
+        """
+        if any(content in text for content in self._control_strings):
+            return True
+        control = self.roles.control - {self.tokenizer.unk_token_id}
+        return not control.isdisjoint(encode(self.tokenizer, text)["input_ids"])
+
     def question_ids(self, question: str) -> list[int]:
         """The prompt of a first turn."""
         if self._turns is None:
@@ -135,8 +147,7 @@ class Renderer:
 
         Text between two control tokens is tokenised as one piece, as the original does.
         """
-        added = self.tokenizer.added_tokens_decoder
-        control = {added[at].content: at for at in self.roles.control & added.keys()}
+        control = self._control_strings
         longest_first = sorted(map(re.escape, control), key=len, reverse=True)
         ids: list[int] = []
         for piece in re.split(f"({'|'.join(longest_first)})", form):
@@ -264,5 +275,12 @@ def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _
     turns: list[chat_template.Turn] = [("user", _USER), ("assistant", _REPLY), ("user", _NEXT)]
     if template.system:
         turns.insert(0, ("system", _SYSTEM))
-    head, tail = chat_template.render(tokenizer, turns).split(_REPLY)
+    try:
+        head, tail = chat_template.render(tokenizer, turns).split(_REPLY)
+    except InvalidInputError as error:
+        raise CheckpointError(
+            "The chat template of the tokenizer cannot render a question, an answer and a second "
+            "question; expected it to show each once, in order; correct it, or take that of the "
+            "base model"
+        ) from error
     return _Turns(chat_template.cut(tokenizer, head), chat_template.cut(tokenizer, tail))

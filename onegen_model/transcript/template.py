@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.transcript.answer_frame import FrameSplitter, split_frame
 from onegen_model.transcript.tokens import ControlTokens
@@ -49,6 +50,16 @@ class Template:
     embedded: str = "{passage}"
     before_query: str = ""
     reflection: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError for a form that would leave out its text."""
+        prompt = self.prompt or "{question}"
+        forms = {"{question}": prompt, "{text}": self.titled, "{passage}": self.embedded}
+        for place, form in forms.items():
+            if place not in form:
+                raise InvalidInputError(
+                    f"A form of the template is {form!r}; expected {place} in it; add it"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form kept in a checkpoint."""

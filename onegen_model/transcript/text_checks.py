@@ -28,15 +28,15 @@ def require_text(value: object, name: str) -> str:
 
 def require_texts_in(value: object, name: str) -> None:
     """Check every string of a nested value, for example of a tool; raises InvalidInputError."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            require_texts_in(key, name)
-            require_texts_in(item, name)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            require_texts_in(item, name)
-    elif isinstance(value, str):
-        require_text(value, name)
+    values: list[object] = [value]
+    while values:  # No recursion: JSON nests deeper than functions may call each other.
+        one = values.pop()
+        if isinstance(one, Mapping):
+            values += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            values += one
+        elif isinstance(one, str):
+            require_text(one, name)
 
 
 def _shortened(value: object) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onegen_model.errors import InvalidInputError
+from onegen_model.transcript.text_checks import require_texts_in
 
 TAGS = OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
@@ -168,6 +169,8 @@ def _to_call(value: Any) -> ToolCall:
     if isinstance(value, dict) and isinstance(name := value.get("name"), str) and name:
         arguments = value.get("arguments", value.get("parameters"))
         if isinstance(arguments, dict):
+            # JSON can escape half a surrogate pair, which no tool can encode.
+            require_texts_in(value, "A text of the call")
             return ToolCall(name, arguments)
     raise InvalidInputError(
         'The JSON is not a call; expected an object with a "name" and an object of "arguments"; '

@@ -1,10 +1,11 @@
 """Structured output behind a retrieval: no markup inside its strings, and an end."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from onegen_model import Conversation, Message, Passage, Segment
 from onegen_model.engine.constraint import GrammarCompiler
@@ -21,6 +22,7 @@ from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from tests.conftest import make_tokenizer
 from tests.support.engines import Player, World, written
+from tests.support.tokenizers import gemma, llama_2, llama_3, mistral, qwen_2
 
 ANSWER = Grammar.json_schema(
     {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
@@ -61,6 +63,21 @@ def test_a_grammar_that_asks_for_a_mark_gets_it(renderer: Renderer) -> None:
     assert json.loads(text) == wanted
 
 
+@pytest.mark.parametrize("string", ["<paragraph>", "[RQ]</s>", "[RQ] e\u0301<|im_start|>"])
+@pytest.mark.parametrize("family", [llama_2, mistral, gemma, qwen_2, llama_3])
+def test_a_key_with_a_control_string_is_no_control_token_in_any_family(
+    family: Callable[[], PreTrainedTokenizerFast], string: str
+) -> None:
+    renderer = Renderer(Template(), family(), max_passage_tokens=64)
+    path = GrammarCompiler.of(renderer)(Grammar.json_schema({"const": string}))
+    ids: list[int] = []
+    while not (allowed := path.allowed())[sorted(renderer.roles.end)].any():
+        ids.append(int(allowed.int().argmax()))
+        path.accept(ids[-1])
+    assert not renderer.roles.hidden & set(ids)
+    assert json.loads(renderer.tokenizer.decode(ids)) == string
+
+
 def test_no_reflection_token_is_written_inside_a_string() -> None:
     tokenizer = make_tokenizer()
     tokenizer.add_tokens(["[Relevant]"])
@@ -97,7 +114,7 @@ def behind_retrieval(renderer: Renderer, end: str = "<FINAL-ANSWER>") -> Convers
     return Conversation((Message("user", "When?"), Message("assistant", segments=opening)))
 
 
-@pytest.mark.parametrize("end", ["<FINAL-ANSWER>", "<FINAL-ANSWER", "<FINAL-ANSWER> 19", ""])
+@pytest.mark.parametrize("end", [*MARKS[:2], "<FINAL-ANSWER", "<FINAL-ANSWER> 19", ""])
 def test_a_grammar_does_not_start_in_a_frame_that_is_still_open(
     renderer: Renderer, end: str
 ) -> None:

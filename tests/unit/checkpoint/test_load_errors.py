@@ -167,3 +167,80 @@ def test_a_revision_of_a_folder_is_refused(whole: Path) -> None:
         OneGenModel.from_pretrained(whole, revision="v1")
     with pytest.raises(InvalidInputError, match="belongs to the package"):
         OneGenModel.from_pretrained(revision="v1")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"template": [1]}, "has no attribute"),
+        ({"template": {"tokens": {}, "system": 5}}, "system is 5, which is no text"),
+        ({"template": {"tokens": {"query": 5}}}, "query is 5, which is no text"),
+        ({"template": {"tokens": {}, "titled": "{name} {text}"}}, "KeyError: 'name'"),
+        ({"template": {"tokens": {}, "embedded": "x"}}, "expected {passage} in it"),
+        ({"max_passage_tokens": "128"}, "max_passage_tokens is '128'"),
+        ({"max_passage_tokens": 0}, "max_passage_tokens is 0"),
+        ({"base": {"source": 5, "sha256": ""}}, "base.source is 5"),
+    ],
+)
+def test_a_value_of_a_wrong_kind_in_onegen_json_is_one_error(
+    whole: Path, change: dict[str, Any], problem: str
+) -> None:
+    edit(whole / "onegen.json", **change)
+    with pytest.raises(CheckpointError, match=f"onegen.json cannot be read .*{problem}"):
+        OneGenModel.from_pretrained(whole)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_small_file_is_named(whole: Path, name: str) -> None:
+    (whole / name).unlink()
+    with pytest.raises(CheckpointError, match=f"{name} is missing.*download the whole"):
+        OneGenModel.from_pretrained(whole)
+
+
+def test_a_reason_on_the_second_line_of_an_error_is_shown(tmp_path: Path) -> None:
+    error = ValueError("Validation failed for 'heads':\n    49 is no multiple of 9\nmore")
+    shown = str(unloadable(tmp_path, error, "a model"))
+    assert "(ValueError: Validation failed for 'heads': 49 is no multiple of 9)" in shown
+
+
+def test_a_broken_chat_template_is_an_error_of_the_checkpoint(whole: Path) -> None:
+    (whole / "chat_template.jinja").write_text("{% if %}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="chat template of the tokenizer cannot render"):
+        OneGenModel.from_pretrained(whole)
+
+
+def test_a_model_is_not_saved_in_the_place_of_a_file(whole: Path) -> None:
+    file = whole / "config.json"
+    with pytest.raises(InvalidInputError, match="is a file; expected a folder"):
+        OneGenModel.from_pretrained(whole).save_pretrained(file)
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"device_map": "moon"}, "change device_map"),
+        ({"device_map": {"": "moon"}}, "change device_map"),
+        ({"model_kwargs": {"moon": 1}}, "take it out of model_kwargs"),
+        (
+            {"model_kwargs": {"attn_implementation": "moon"}},
+            "change attn_implementation in model_kwargs",
+        ),
+    ],
+)
+def test_a_wrong_argument_of_loading_is_not_reported_as_damage(
+    whole: Path, options: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(CheckpointError, match=advice):
+        OneGenModel.from_pretrained(whole, **options)
+
+
+@pytest.mark.parametrize("dtype", [None, 16, ["float32"]])
+def test_a_dtype_that_is_no_name_is_refused(whole: Path, dtype: Any) -> None:
+    with pytest.raises(InvalidInputError, match="expected one of float32"):
+        OneGenModel.from_pretrained(whole, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["", 5, b"folder"])
+def test_a_checkpoint_without_a_name_is_refused(name: Any) -> None:
+    with pytest.raises(InvalidInputError, match="expected a local folder or a hub id"):
+        OneGenModel.from_pretrained(name)

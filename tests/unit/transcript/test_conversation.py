@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegen_model import Conversation, Message, Passage, Segment
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.transcript.conversation import conversation_ids
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
@@ -105,7 +105,7 @@ def test_a_template_that_refuses_roles_gets_them_folded() -> None:
     )
     assert "Search, then answer.\n\nKind.\n\nAdd." in text
     assert "[user]<tool_response>\n3\n</tool_response>[assistant]" in text
-    with pytest.raises(InvalidInputError, match="cannot render the roles"):
+    with pytest.raises(CheckpointError, match="chat template of the tokenizer cannot render"):
         other("nothing").question_ids("Where?")
 
 
@@ -154,3 +154,9 @@ def test_conversations_of_many_threads_keep_their_control_tokens(renderer: Rende
         for _ in range(20):
             reported = pool.map(lambda one: conversation_ids(renderer, one), conversations)
             assert list(reported) == expected
+
+
+@pytest.mark.parametrize("forms", [{"prompt": "Q:"}, {"titled": "{title}"}, {"embedded": ""}])
+def test_a_template_that_would_leave_out_a_text_is_refused(forms: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError, match=r"expected \{\w+\} in it"):
+        Template(**forms)  # type: ignore[arg-type]

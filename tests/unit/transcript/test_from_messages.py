@@ -147,3 +147,32 @@ def test_a_text_of_a_tool_that_is_no_text_is_named() -> None:
         Conversation.from_messages([USER], [tool])
     with pytest.raises(InvalidInputError, match="Tool 0 is of type str; expected a mapping"):
         Conversation.from_messages([USER], ["look"])  # type: ignore[list-item]
+
+
+def test_half_a_surrogate_pair_in_the_arguments_of_a_call_does_not_end_the_conversation() -> None:
+    function = {"name": "look", "arguments": r'{"at": "\ud83d"}'}
+    message = {"role": "assistant", "tool_calls": [{"type": "function", "function": function}]}
+    (_, said) = Conversation.from_messages([USER, message]).messages
+    call = '{"name": "look", "arguments": {"at": "\\ud83d"}}'
+    assert said.segments == (Segment(f"<tool_call>\n{call}\n</tool_call>"),)
+
+
+def test_arguments_of_a_call_that_json_cannot_hold_are_refused_by_message() -> None:
+    function = {"name": "look", "arguments": {"at": {"Alba"}}}
+    message = {"role": "assistant", "tool_calls": [{"type": "function", "function": function}]}
+    with pytest.raises(InvalidInputError, match="of message 1 cannot be written as JSON"):
+        Conversation.from_messages([USER, message])
+
+
+@pytest.mark.parametrize("value", [{"Alba"}, b"Alba", object()])
+def test_a_tool_that_json_cannot_hold_is_refused_by_position(value: object) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": value}}
+    with pytest.raises(InvalidInputError, match="Tool 0 cannot be written as JSON"):
+        Conversation.from_messages([USER], [tool])
+
+
+def test_a_tool_that_holds_itself_is_refused_by_position() -> None:
+    tool: dict[str, Any] = {"type": "function", "function": {"name": "look"}}
+    tool["function"]["parameters"] = tool
+    with pytest.raises(InvalidInputError, match="Tool 0 cannot be written as JSON"):
+        Conversation.from_messages([USER], [tool])

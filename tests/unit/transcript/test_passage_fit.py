@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from onegen_model import Passage
+from onegen_model.errors import InvalidInputError
 from onegen_model.transcript.passage_fit import fit_passage
 from onegen_model.transcript.renderer import Renderer
 
@@ -42,3 +43,21 @@ def test_one_long_word_is_cut_inside(renderer: Renderer) -> None:
     assert short.text
     assert short.text + ("mill" * 500).removeprefix(short.text) == "mill" * 500
     assert len(renderer.frame_ids(short)) <= renderer.max_passage_tokens + 2
+
+
+@pytest.mark.parametrize(
+    ("title", "text"),
+    [("", "\n" * 3000 + "By the sea."), ("\n" * 300, "By the sea."), (" \n" * 90, "mill" * 500)],
+)
+def test_white_space_longer_than_a_passage_leaves_its_text(
+    renderer: Renderer, title: str, text: str
+) -> None:
+    short = fit_passage(Passage("1", text, title), renderer)
+    assert short.text.startswith(text.strip()[:4])
+    assert not short.title
+    assert len(renderer.frame_ids(short)) <= renderer.max_passage_tokens + 2
+
+
+def test_a_long_passage_of_white_space_is_refused_as_an_empty_one(renderer: Renderer) -> None:
+    with pytest.raises(InvalidInputError, match="is empty"):
+        renderer.frame_ids(fit_passage(Passage("1", "\n" * 3000), renderer))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from onegen_model import Passage
+from onegen_model import Conversation, Message, Passage
 from onegen_model.checkpoint.default_base import prepare_base
 from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.transcript.conversation import conversation_ids
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.text_guard import TextGuard
@@ -148,3 +149,18 @@ def test_a_lone_surrogate_is_named(renderer: Renderer) -> None:
     with pytest.raises(InvalidInputError, match=f"The text of passage 'p7' {problem}"):
         renderer.embed_ids(Passage("p7", "ca\udce9"))
     assert renderer.tokenizer.decode(renderer.text_ids("a\0b")) == "a\0b"
+
+
+def test_a_tool_whose_text_a_normaliser_makes_a_control_token_stays_text() -> None:
+    tokenizer = families.qwen_2()
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.add_tokens([AddedToken("<|tools|>", normalized=True)])
+    tokenizer.chat_template = (
+        "{% if tools %}<|tools|>{{ tools | tojson }}{% endif %}" + tokenizer.chat_template
+    )
+    renderer = Renderer(Template(), tokenizer, max_passage_tokens=64)
+    wide = "\N{FULLWIDTH LESS-THAN SIGN}|tools|\N{FULLWIDTH GREATER-THAN SIGN}"
+    tool = {"type": "function", "function": {"name": "look", "description": wide}}
+    question = Conversation((Message("user", "Who?"),), (tool,))
+    ids = conversation_ids(renderer, question)
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|tools|>")) == 1

@@ -155,3 +155,13 @@ def test_the_system_text_shows_every_tool() -> None:
 def test_something_else_than_a_tool_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="no function with a name; expected"):
         tool_function({"name": "search"})
+
+
+@pytest.mark.parametrize("form", ["<tool_call>{}</tool_call>", "{}"])
+def test_half_a_surrogate_pair_never_reaches_a_tool(form: str) -> None:
+    written = form.replace("{}", r'{"name": "search", "arguments": {"query": ["\ud83d"]}}')
+    (piece,) = parse(written)
+    assert not isinstance(piece, ToolCall)
+    text = piece.text if isinstance(piece, InvalidToolCall) else piece
+    assert r"\ud83d" in text
+    assert not isinstance(piece, InvalidToolCall) or "lone surrogate" in piece.error
