@@ -1,13 +1,12 @@
 """Text to ids, such that no data ever becomes a control token and no character is lost."""
 
-import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.locks import ProcessLock
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -15,17 +14,7 @@ if TYPE_CHECKING:
 # A character that no tokenizer joins with another: text after it is tokenised as a continuation.
 _JOIN = "\x02"
 
-_encoding = threading.Lock()
-
-
-def _renew_lock() -> None:
-    """In a forked child: another thread of the parent may have held the lock."""
-    global _encoding
-    _encoding = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+_encoding = ProcessLock()
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:
