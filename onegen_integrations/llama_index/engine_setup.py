@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from llama_index.core import Settings, VectorStoreIndex
@@ -60,6 +60,7 @@ class EngineSetup:
     retriever: NodeRetriever
     retrieval: RetrievalParams
     usual_count: int = RetrievalParams().top_k
+    skips_errors: bool = False
 
     @classmethod
     def over(
@@ -84,11 +85,11 @@ class EngineSetup:
         source = NodeSource(searched, model.shared, postprocessors, given)
         source.require_searchable()
         usual = count or _usual_count(searched)
-        return cls(model, NodeRetriever(source, skips_errors=skips), retrieval, usual)
+        return cls(model, NodeRetriever(source), retrieval, usual, skips)
 
     def begin(self) -> RetrievedNodes:
         """The record of one request's retrievals."""
-        return RetrievedNodes(self.retriever.errors)
+        return RetrievedNodes(skips_errors=self.skips_errors)
 
     def messages(self, question: str) -> list[ChatMessage]:
         """The question, behind the system prompt of the LLM if it has one."""
@@ -99,7 +100,7 @@ class EngineSetup:
         """The arguments of a chat that retrieves."""
         return {
             "retriever": self.retriever,
-            "retrieval": self.retrieval,
+            "retrieval": replace(self.retrieval, filter=retrieved),
             "retrieved": retrieved,
         }
 
