@@ -61,7 +61,7 @@ def _to_message(message: BaseMessage, template: Template, question: str) -> Mess
             failed = "Error: " if message.status == "error" else ""
             return Message("tool", failed + _text(message.content))
         case ChatMessage():
-            role = ROLES.get(message.role, message.role)
+            role = _role(message)
             if role == "assistant":
                 return Message("assistant", segments=(Segment(_text(message.content)),))
             if role in ("system", "user", "tool"):
@@ -70,6 +70,16 @@ def _to_message(message: BaseMessage, template: Template, question: str) -> Mess
         f"A message of type {type(message).__name__} and role {message.type!r}; expected system, "
         "human, ai or tool; convert it"
     )
+
+
+def _role(message: BaseMessage) -> str:
+    """The role as the core names it; chunks of a message have it too."""
+    if isinstance(message, ChatMessage):
+        return ROLES.get(message.role, message.role)
+    for kind, role in ((HumanMessage, "user"), (AIMessage, "assistant"), (ToolMessage, "tool")):
+        if isinstance(message, kind):
+            return role
+    return message.type
 
 
 def _text(content: str | Sequence[str | Mapping[str, Any]]) -> str:
@@ -209,7 +219,7 @@ def count_prompt(
     """
     if not messages:
         return 0
-    asked = any(isinstance(one, HumanMessage) and _text(one.content).strip() for one in messages)
+    asked = any(_role(one) == "user" and _text(one.content).strip() for one in messages)
     if asked:
         return model.count_prompt(to_conversation(messages, model.template, tools))
     filler = HumanMessage("?")
@@ -222,7 +232,6 @@ def call_turns(messages: Sequence[BaseMessage]) -> list[CallTurn]:
     """Roles and tool calls of messages."""
     turns = []
     for one in messages:
-        role = "user" if isinstance(one, HumanMessage) else ROLES.get(one.type, one.type)
         calls = one.tool_calls if isinstance(one, AIMessage) else ()
-        turns.append(CallTurn(role, tuple((call["name"], call["args"]) for call in calls)))
+        turns.append(CallTurn(_role(one), tuple((call["name"], call["args"]) for call in calls)))
     return turns
