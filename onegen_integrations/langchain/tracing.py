@@ -17,7 +17,7 @@ from langchain_core.callbacks import (
     BaseCallbackManager,
     CallbackManager,
 )
-from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.callbacks.manager import AsyncRunManager, BaseRunManager
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 
@@ -34,6 +34,11 @@ class Run:
 
     id: UUID
     manager: BaseCallbackManager | BaseRunManager
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the run was started in an event loop."""
+        return isinstance(self.manager, AsyncCallbackManager | AsyncRunManager)
 
     def child(self) -> CallbackManager:
         """Callbacks of a child run."""

@@ -72,7 +72,8 @@ class Lookup(RequestScope):
     @property
     def retriever(self) -> "SourceRetriever":
         """The retriever that this request shares with others."""
-        return _retriever_of(self._search.source)
+        is_asynchronous = self._run is not None and self._run.is_asynchronous
+        return _retriever_of(self._search.source, is_asynchronous)
 
     def look_up(self, query: Query) -> list[ScoredPassage]:
         """The passages to insert for `query`."""
@@ -140,9 +141,11 @@ def _lookup_of(query: Query) -> Lookup:
     )
 
 
-_retrievers: WeakValueDictionary[str, SourceRetriever] = WeakValueDictionary()
+# Threads and event loops have one each: a thread would search for both, which a source that has
+# only an asynchronous search refuses.
+_retrievers: WeakValueDictionary[tuple[str, bool], SourceRetriever] = WeakValueDictionary()
 
 
-def _retriever_of(source: object) -> SourceRetriever:
+def _retriever_of(source: object, is_asynchronous: bool) -> SourceRetriever:
     """The retriever of all requests that currently search `source`."""
-    return _retrievers.setdefault(identity_of(source), SourceRetriever())
+    return _retrievers.setdefault((identity_of(source), is_asynchronous), SourceRetriever())

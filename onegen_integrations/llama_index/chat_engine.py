@@ -109,7 +109,9 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
-        reply = await self._setup.llm.achat(messages, **self._setup.arguments(retrieved))
+        reply = await self._setup.llm.achat(
+            messages, **self._setup.arguments(retrieved, asynchronous=True)
+        )
         await self._memory.aput(reply.message)
         return _to_response(reply, retrieved)
 
@@ -138,7 +140,7 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
-        arguments = self._setup.arguments(retrieved)
+        arguments = self._setup.arguments(retrieved, asynchronous=True)
         reply = await self._setup.llm.astream_chat(messages, **arguments)
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(

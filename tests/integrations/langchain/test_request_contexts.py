@@ -15,6 +15,7 @@ from langchain_core.runnables.config import ensure_config
 
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_model import OneGenModel
+from onegen_model.errors import RetrievalError
 from tests.support.script import scripted
 
 QUESTION = "Which town is older?"
@@ -77,3 +78,30 @@ def test_a_search_never_sees_the_user_of_another_request(
     with scripted(tiny, TURNS):
         reply = ask(chain_of(wide_folder))
     assert found_in(reply) == [f"{user}, {user}" for user in USERS]
+
+
+class AsynchronousOnly(BaseRetriever):
+    """Has no synchronous search, like a store that lives in an event loop."""
+
+    def _get_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        raise NotImplementedError
+
+    async def _aget_relevant_documents(self, query: str, **_: Any) -> list[Document]:
+        return [Document("Alba is old.", id="alba")]
+
+
+def test_an_asynchronous_search_is_never_made_by_the_thread_of_another_request(
+    wide_folder: Path, tiny: OneGenModel
+) -> None:
+    chat = OneGenChatModel(model=wide_folder, retriever=AsynchronousOnly(), max_tokens=100)
+
+    async def ask_both() -> list[Any]:
+        chunks = chat.astream(f"In the loop: {QUESTION}")
+        seen = [await anext(chunks), await anext(chunks)]
+        with pytest.raises(RetrievalError):
+            chat.invoke(f"In its thread, which works for both: {QUESTION}")
+        return [*seen, *[chunk async for chunk in chunks]]
+
+    with scripted(tiny, TURNS):
+        reply = asyncio.run(ask_both())
+    assert "".join(chunk.text for chunk in reply) == "Ann"

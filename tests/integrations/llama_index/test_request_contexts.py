@@ -11,6 +11,8 @@ from llama_index.core.schema import NodeWithScore, TextNode
 
 from onegen_integrations.llama_index import OneGenChatEngine, OneGenLLM, OneGenQueryEngine
 from onegen_model import OneGenModel
+from onegen_model.errors import RetrievalError
+from tests.integrations.llama_index.conftest import Positions
 from tests.integrations.llama_index.scripted_queries import QUESTION, TURN
 from tests.support.script import scripted
 
@@ -66,3 +68,29 @@ def test_a_streamed_chat_searches_in_the_context_of_its_caller(
             assert list(response.response_gen)
     current_user.reset(token)
     assert [one.node.get_content() for one in response.source_nodes] == ["of user 1"]
+
+
+class AsynchronousOnly(BaseRetriever):
+    """Has no synchronous search, like a store that lives in an event loop."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        raise NotImplementedError
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [NodeWithScore(node=TextNode(text="Alba is old.", id_="alba"))]
+
+
+async def test_an_asynchronous_search_is_never_made_by_the_thread_of_another_request(
+    llm: OneGenLLM, model: OneGenModel, positions: Positions
+) -> None:
+    llm.max_tokens = 400
+    engine = OneGenQueryEngine.from_retriever(AsynchronousOnly(), llm)
+    turn = "Wheels of Alba? " * 9 + "[RQ]<FINAL-ANSWER> Brig </FINAL-ANSWER>"
+    with scripted(model, {QUESTION: turn}):
+        task = asyncio.create_task(engine.aquery(f"In the loop: {QUESTION}"))
+        while not positions.forwards:
+            await asyncio.sleep(0.001)
+        with pytest.raises(RetrievalError):
+            engine.query(f"In its thread, which works for both: {QUESTION}")
+        reply: Any = await task
+    assert reply.response == "Brig"
