@@ -194,14 +194,29 @@ def _query_line(block: Block, question: str) -> str:
             f"A server tool call of {block.get('name')!r}; expected {RETRIEVE!r}; leave the "
             "messages of other providers out, or turn them into text"
         )
-    query = str(block["args"]["queries"][0])
+    try:
+        query = str(block["args"]["queries"][0])
+    except (KeyError, IndexError, TypeError) as error:
+        raise _unreadable("server_tool_call", "args with queries") from error
     return "" if query.strip() == question.strip() else query
 
 
 def _passage(found: Mapping[str, Any]) -> Passage:
     """A passage as it was inserted, from the output of a `server_tool_result`."""
-    content, metadata = str(found["page_content"]), dict(found["metadata"])
-    return to_passage(Document(id=str(found["id"]), page_content=content, metadata=metadata))
+    try:
+        known, content = str(found["id"]), str(found["page_content"])
+        metadata = dict(found["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
+        parts = "passages with id, page_content and metadata"
+        raise _unreadable("server_tool_result", parts) from error
+    return to_passage(Document(id=known, page_content=content, metadata=metadata))
+
+
+def _unreadable(kind: str, expected: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"A {kind} that was changed; expected {expected}; send the message back as it was, or only "
+        "its text"
+    )
 
 
 def _calls(message: AIMessage) -> str:
