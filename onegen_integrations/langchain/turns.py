@@ -1,8 +1,8 @@
 """Retrievals of requests: queries of the core, which LangChain traces as runs.
 
 Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
-their queries at once. Their differences (the search, callbacks, the handling of errors) are in a
-`Lookup`, which is passed as the filter of their queries.
+their queries at once. Their differences (the search, callbacks, context variables, the handling of
+errors) are in a `Lookup`, which is passed as the filter of their queries.
 """
 
 from collections.abc import Sequence

@@ -30,6 +30,14 @@ class RequestScope(Mapping[str, Any]):
         """Take the variables of the current context for the following searches."""
         self._context = copy_context()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Handlers of events copy the arguments of a call, and a context cannot be copied so.
+        return {name: value for name, value in vars(self).items() if name != "_context"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self.enter()
+
     @property
     def context(self) -> Context:
         """The variables of the request, for one search: a context cannot be entered twice."""

@@ -1,8 +1,11 @@
 """One retriever for all requests of a component: batches, contexts, reasons of failed searches."""
 
 import asyncio
+import copy
+import pickle
 from array import array
 from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -94,6 +97,15 @@ def test_a_search_sees_the_variables_of_its_own_request(asynchronous: bool) -> N
         queries.append(query(number, RequestScope()))
         user.reset(token)
     assert ask(OfTheUser(), asynchronous, *queries) == [["of 0"], ["of 1"], ["of 2"]]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_the_scope_in_an_event_can_be_copied(copied: Any) -> None:
+    scope = RequestScope(skips_errors=True)
+    ask(Numbered(), False, query(1, scope))
+    again = copied(scope)
+    assert again.errors == ["ConnectionError: no 1"]
+    assert ask(Numbered(), False, query(0, again)) == [["0"]]
 
 
 def test_asynchronous_searches_run_at_the_same_time() -> None:
