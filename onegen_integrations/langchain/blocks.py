@@ -134,6 +134,8 @@ class MessageStream:
         replay: dict[str, Any] = {
             "written": [list(ids) for ids in answer.written],
             "frame": self._frame,
+            # Finer than the usual one, whose "stop" may be an end or a stop string.
+            "finish_reason": answer.finish_reason,
         }
         if self._frame:
             replay["digest"] = digest(self._content)

@@ -34,10 +34,10 @@ def identity_of(source: object) -> str:
     if id(source) not in _identities:
         name = f"{type(source).__name__}-{uuid.uuid4().hex}"
         try:
-            weakref.finalize(source, _identities.pop, id(source)).atexit = False
+            weakref.finalize(source, _identities.pop, id(source), None).atexit = False
         except TypeError:  # It cannot be referenced weakly: a new name each time.
             return name
-        _identities[id(source)] = name
+        return _identities.setdefault(id(source), name)
     return _identities[id(source)]
 
 

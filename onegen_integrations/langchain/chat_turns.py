@@ -15,7 +15,7 @@ from onegen_integrations.langchain.messages import (
 )
 from onegen_integrations.langchain.structured import response_grammar
 from onegen_integrations.langchain.turns import Lookup
-from onegen_integrations.shared.repeated_calls import AnsweredCalls, CallTurn
+from onegen_integrations.shared.repeated_calls import AnsweredCalls, CallTurn, current_turns
 from onegen_integrations.shared.tool_choice import AllowedTools, Tools, normalise_choice
 from onegen_model import (
     Answer,
@@ -47,7 +47,7 @@ class CallTools:
     forced: Grammar | None
     response: Grammar | None
     rules: ToolRules
-    # Where any call is forced: the tools that have not been called for this conversation.
+    # Where any call is forced: the tools that have not been called for the current question.
     uncalled: Tools = ()
 
     @classmethod
@@ -79,7 +79,7 @@ class CallTools:
 def _uncalled(tools: Tools, turns: Sequence[CallTurn], called: Mapping[str, Any]) -> Tools:
     if normalise_choice(called.get("tool_choice")) != "any":
         return ()
-    made = {name for turn in turns for name, _ in turn.calls}
+    made = {name for turn in current_turns(turns) for name, _ in turn.calls}
     return [tool for tool in tools if tool["function"]["name"] not in made]
 
 

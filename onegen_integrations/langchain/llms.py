@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -26,7 +27,7 @@ from langchain_core.outputs import (
 from onegen_integrations.langchain.blocks import PROVIDER, MessageStream
 from onegen_integrations.langchain.calls import calling, current_call, read_options
 from onegen_integrations.langchain.fields import CONFIG, WritingFields, option_names
-from onegen_integrations.langchain.tracing import current_run
+from onegen_integrations.langchain.tracing import Run, prompts_entered, runs_of_prompts
 from onegen_integrations.langchain.turns import Lookup
 from onegen_model import Event, Options, PassagesInserted, RequestHandle
 
@@ -101,12 +102,34 @@ class OneGenLLM(WritingFields, BaseLLM):
         """This model without a cache where it may retrieve: a store's documents change."""
         return self.model_copy(update={"cache": False}) if self.is_searching(called) else self
 
+    # The following two methods make the run of each prompt known, for the runs of its retrievals.
+
+    def _generate_helper(
+        self,
+        prompts: list[str],
+        stop: list[str] | None,
+        run_managers: list[CallbackManagerForLLMRun],
+        **kwargs: Any,
+    ) -> LLMResult:
+        with prompts_entered(run_managers):
+            return super()._generate_helper(prompts, stop, run_managers, **kwargs)
+
+    async def _agenerate_helper(
+        self,
+        prompts: list[str],
+        stop: list[str] | None,
+        run_managers: list[AsyncCallbackManagerForLLMRun],
+        **kwargs: Any,
+    ) -> LLMResult:
+        with prompts_entered(run_managers):
+            return await super()._agenerate_helper(prompts, stop, run_managers, **kwargs)
+
     def _ask(
-        self, stop: Sequence[str] | None, manager: BaseRunManager | None, called: Mapping[str, Any]
+        self, stop: Sequence[str] | None, run: Run | None, called: Mapping[str, Any]
     ) -> tuple[Lookup | None, Options]:
         """The retrievals and the options of one prompt."""
         called = read_options(called, option_names())
-        lookup, options = self.begin_lookup(self.shared, current_run(manager), called)
+        lookup, options = self.begin_lookup(self.shared, run, called)
         options["sampling"] = self.sampling(called, stop=stop)
         return lookup, options
 
@@ -119,10 +142,9 @@ class OneGenLLM(WritingFields, BaseLLM):
     ) -> dict[int, _Text]:
         """All prompts as requests of one batch, by request id."""
         model, texts = self.shared.model, {}
-        for prompt in prompts:
-            lookup, options = self._ask(stop, manager, called)
-            model.driver.wait_for_room()
-            handle = model.submit(prompt, **options)
+        for prompt, run in zip(prompts, runs_of_prompts(manager, len(prompts)), strict=True):
+            lookup, options = self._ask(stop, run, called)
+            handle = model.driver.when_room(partial(model.submit, prompt, **options))
             chunked = MessageStream(model.template, plain=lookup is None)
             texts[handle.request.id] = _Text(handle, chunked, lookup)
         return texts
@@ -136,8 +158,8 @@ class OneGenLLM(WritingFields, BaseLLM):
     ) -> dict[int, _Text]:
         # Loading the model would block the event loop.
         model, texts = await asyncio.to_thread(lambda: self.shared.model), {}
-        for prompt in prompts:
-            lookup, options = self._ask(stop, manager, called)
+        for prompt, run in zip(prompts, runs_of_prompts(manager, len(prompts)), strict=True):
+            lookup, options = self._ask(stop, run, called)
             handle = await model.asubmit(prompt, **options)
             chunked = MessageStream(model.template, plain=lookup is None)
             texts[handle.request.id] = _Text(handle, chunked, lookup)

@@ -61,7 +61,7 @@ def _to_message(message: BaseMessage, template: Template, question: str) -> Mess
             failed = "Error: " if message.status == "error" else ""
             return Message("tool", failed + _text(message.content))
         case ChatMessage():
-            role = ROLES.get(message.role, message.role)
+            role = _role(message)
             if role == "assistant":
                 return Message("assistant", segments=(Segment(_text(message.content)),))
             if role in ("system", "user", "tool"):
@@ -70,6 +70,16 @@ def _to_message(message: BaseMessage, template: Template, question: str) -> Mess
         f"A message of type {type(message).__name__} and role {message.type!r}; expected system, "
         "human, ai or tool; convert it"
     )
+
+
+def _role(message: BaseMessage) -> str:
+    """The role as the core names it; chunks of a message have it too."""
+    if isinstance(message, ChatMessage):
+        return ROLES.get(message.role, message.role)
+    for kind, role in ((HumanMessage, "user"), (AIMessage, "assistant"), (ToolMessage, "tool")):
+        if isinstance(message, kind):
+            return role
+    return message.type
 
 
 def _text(content: str | Sequence[str | Mapping[str, Any]]) -> str:
@@ -184,14 +194,29 @@ def _query_line(block: Block, question: str) -> str:
             f"A server tool call of {block.get('name')!r}; expected {RETRIEVE!r}; leave the "
             "messages of other providers out, or turn them into text"
         )
-    query = str(block["args"]["queries"][0])
+    try:
+        query = str(block["args"]["queries"][0])
+    except (KeyError, IndexError, TypeError) as error:
+        raise _unreadable("server_tool_call", "args with queries") from error
     return "" if query.strip() == question.strip() else query
 
 
 def _passage(found: Mapping[str, Any]) -> Passage:
     """A passage as it was inserted, from the output of a `server_tool_result`."""
-    content, metadata = str(found["page_content"]), dict(found["metadata"])
-    return to_passage(Document(id=str(found["id"]), page_content=content, metadata=metadata))
+    try:
+        known, content = str(found["id"]), str(found["page_content"])
+        metadata = dict(found["metadata"])
+    except (KeyError, TypeError, ValueError) as error:
+        parts = "passages with id, page_content and metadata"
+        raise _unreadable("server_tool_result", parts) from error
+    return to_passage(Document(id=known, page_content=content, metadata=metadata))
+
+
+def _unreadable(kind: str, expected: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"A {kind} that was changed; expected {expected}; send the message back as it was, or only "
+        "its text"
+    )
 
 
 def _calls(message: AIMessage) -> str:
@@ -209,7 +234,7 @@ def count_prompt(
     """
     if not messages:
         return 0
-    asked = any(isinstance(one, HumanMessage) and _text(one.content).strip() for one in messages)
+    asked = any(_role(one) == "user" and _text(one.content).strip() for one in messages)
     if asked:
         return model.count_prompt(to_conversation(messages, model.template, tools))
     filler = HumanMessage("?")
@@ -222,7 +247,6 @@ def call_turns(messages: Sequence[BaseMessage]) -> list[CallTurn]:
     """Roles and tool calls of messages."""
     turns = []
     for one in messages:
-        role = "user" if isinstance(one, HumanMessage) else ROLES.get(one.type, one.type)
         calls = one.tool_calls if isinstance(one, AIMessage) else ()
-        turns.append(CallTurn(role, tuple((call["name"], call["args"]) for call in calls)))
+        turns.append(CallTurn(_role(one), tuple((call["name"], call["args"]) for call in calls)))
     return turns

@@ -127,6 +127,9 @@ async def _arequire_whole(messages: AsyncIterator[AIMessage]) -> AsyncIterator[A
 
 
 def _require_end(message: AIMessage) -> None:
-    if message.response_metadata.get("finish_reason") == "length":
+    reason = message.response_metadata.get("onegen", {}).get("finish_reason")
+    if reason == "stop":
+        raise cut_output(None)
+    if reason == "length":
         usage = message.usage_metadata
         raise cut_output(usage["output_tokens"] if usage else 0)

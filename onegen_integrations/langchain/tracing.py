@@ -5,7 +5,7 @@ LangChain's manager of a model's run cannot have children, and `stream` does not
 context variable through LangChain's own code.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from langchain_core.callbacks import (
     BaseCallbackManager,
     CallbackManager,
 )
-from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.callbacks.manager import AsyncRunManager, BaseRunManager
 from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.runnables.config import get_config_list
 
@@ -34,6 +34,11 @@ class Run:
 
     id: UUID
     manager: BaseCallbackManager | BaseRunManager
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether the run was started in an event loop."""
+        return isinstance(self.manager, AsyncCallbackManager | AsyncRunManager)
 
     def child(self) -> CallbackManager:
         """Callbacks of a child run."""
@@ -66,6 +71,27 @@ def entered(run: Run | None) -> Iterator[None]:
         yield
     finally:
         _run.reset(token)
+
+
+_prompt_runs: ContextVar[Sequence[Run]] = ContextVar("onegen_prompt_runs", default=())
+
+
+def runs_of_prompts(manager: BaseRunManager | None, count: int) -> list[Run | None]:
+    """The run of each of `count` prompts; LangChain passes the `manager` of the first one."""
+    runs = _prompt_runs.get()
+    if manager is not None and len(runs) == count and runs[0].manager is manager:
+        return list(runs)
+    return [current_run(manager)] * count
+
+
+@contextmanager
+def prompts_entered(managers: Sequence[BaseRunManager]) -> Iterator[None]:
+    """Context in which `managers` manage the runs of the prompts of one call, in their order."""
+    token = _prompt_runs.set([Run(manager.run_id, manager) for manager in managers])
+    try:
+        yield
+    finally:
+        _prompt_runs.reset(token)
 
 
 def begin(config: RunnableConfig | None, *, asynchronous: bool) -> tuple[RunnableConfig, Run]:

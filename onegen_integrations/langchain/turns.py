@@ -1,12 +1,11 @@
 """Retrievals of requests: queries of the core, which LangChain traces as runs.
 
 Requests that search the same source share one `SourceRetriever`, so that the driver asks for all
-their queries at once. Their differences (the search, callbacks, the handling of errors) are in a
-`Lookup`, which is passed as the filter of their queries.
+their queries at once. Their differences (the search, callbacks, context variables, the handling of
+errors) are in a `Lookup`, which is passed as the filter of their queries.
 """
 
-import contextvars
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -26,7 +25,7 @@ from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
-from onegen_integrations.shared.search_adapter import SearchAdapter
+from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import Query, ScoredPassage
 from onegen_model.errors import OneGenError, RetrievalError
@@ -55,13 +54,8 @@ class _SearchRun(BaseRetriever):
         return [document for document, _ in self.hits]
 
 
-class Lookup(Mapping[str, Any]):
-    """The retrievals of one request, and the filter of its queries.
-
-    `errors` has a text for each retrieval so far, empty for a successful one. A query is searched
-    once: when the driver asks again because another query of its batch failed, the outcome is
-    repeated.
-    """
+class Lookup(RequestScope):
+    """The retrievals of one request, each of which is a run."""
 
     def __init__(
         self,
@@ -71,43 +65,30 @@ class Lookup(Mapping[str, Any]):
         filter: object = None,
         skips_errors: bool = False,
     ) -> None:
-        self.errors: list[str] = []
+        super().__init__(filter, skips_errors=skips_errors)
         self._search = search
         self._run = run
-        self._filter = filter
-        self._skips_errors = skips_errors
-        self._query: Query | None = None
-        self._outcome: list[ScoredPassage] | Exception = []
 
     @property
     def retriever(self) -> "SourceRetriever":
         """The retriever that this request shares with others."""
-        return _retriever_of(self._search.source)
+        is_asynchronous = self._run is not None and self._run.is_asynchronous
+        return _retriever_of(self._search.source, is_asynchronous)
 
     def look_up(self, query: Query) -> list[ScoredPassage]:
-        """The passages to insert for `query`; raises a OneGenError."""
-        if query is not self._query:
-            run = self._search_run(query)
-            try:
-                run.invoke(query.text, self._config(asynchronous=False))
-                self._accept(query, run.hits)
-            except Exception as error:
-                self._fail(query, error)
-        return self._repeat()
+        """The passages to insert for `query`."""
+        run = self._search_run(query)
+        run.invoke(query.text, self._config(asynchronous=False))
+        return _to_passages(run.hits)
 
     async def alook_up(self, query: Query) -> list[ScoredPassage]:
         """Like `look_up`, without blocking the event loop."""
-        if query is not self._query:
-            run = self._search_run(query)
-            try:
-                await run.ainvoke(query.text, self._config(asynchronous=True))
-                self._accept(query, run.hits)
-            except Exception as error:
-                self._fail(query, error)
-        return self._repeat()
+        run = self._search_run(query)
+        await run.ainvoke(query.text, self._config(asynchronous=True))
+        return _to_passages(run.hits)
 
     def _search_run(self, query: Query) -> _SearchRun:
-        asked = replace(query, filter=self._filter)  # type: ignore[arg-type]
+        asked = replace(query, filter=self.filter)  # type: ignore[arg-type]
         return _SearchRun(search=self._search, asked=asked)
 
     def _config(self, *, asynchronous: bool) -> RunnableConfig:
@@ -116,19 +97,8 @@ class Lookup(Mapping[str, Any]):
         callbacks = self._run.achild() if asynchronous else self._run.child()
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
-    def _accept(self, query: Query, hits: Sequence[Hit]) -> None:
-        # An unknown score is 0; the core keeps the order of equal scores.
-        found = [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
-        self._outcome = usable_passages(found)
-        self._query = query
-        self.errors.append("")
-
-    def _fail(self, query: Query, error: Exception) -> None:
-        self._query = query
-        self.errors.append(f"{type(error).__name__}: {error}")
-        self._outcome = [] if self._skips_errors else self._blame(error)
-
-    def _blame(self, error: Exception) -> Exception:
+    def blame(self, error: Exception) -> Exception:
+        """The error that ends the request, always a OneGenError."""
         if isinstance(error, OneGenError):
             return error
         blamed = RetrievalError(
@@ -138,24 +108,12 @@ class Lookup(Mapping[str, Any]):
         blamed.__cause__ = error
         return blamed
 
-    def _repeat(self) -> list[ScoredPassage]:
-        if isinstance(self._outcome, Exception):
-            raise self._outcome
-        return self._outcome
 
-    # A mapping of the names that the filter has, if it is one.
-
-    def __getitem__(self, name: str) -> Any:
-        return self._names()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names())
-
-    def __len__(self) -> int:
-        return len(self._names())
-
-    def _names(self) -> Mapping[str, Any]:
-        return self._filter if isinstance(self._filter, Mapping) else {}
+def _to_passages(hits: Sequence[Hit]) -> list[ScoredPassage]:
+    # An unknown score is 0; the core keeps the order of equal scores.
+    return usable_passages(
+        [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
+    )
 
 
 class SourceRetriever(SearchAdapter):
@@ -167,14 +125,11 @@ class SourceRetriever(SearchAdapter):
     async def asearch(self, query: Query) -> list[ScoredPassage]:
         return await _lookup_of(query).alook_up(query)
 
-    def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+    def _search_all(self, queries: Sequence[Query], scopes: Sequence[RequestScope]) -> None:
         if len(queries) == 1:
-            return super().retrieve(queries)
+            return super()._search_all(queries, scopes)
         with ThreadPoolExecutor(min(len(queries), _MAX_THREADS)) as pool:
-            tasks = [
-                pool.submit(contextvars.copy_context().run, self.search, query) for query in queries
-            ]
-        return [task.result() for task in tasks]
+            list(pool.map(self._search_in, queries, scopes))
 
 
 def _lookup_of(query: Query) -> Lookup:
@@ -186,9 +141,11 @@ def _lookup_of(query: Query) -> Lookup:
     )
 
 
-_retrievers: WeakValueDictionary[str, SourceRetriever] = WeakValueDictionary()
+# Threads and event loops have one each: a thread would search for both, which a source that has
+# only an asynchronous search refuses.
+_retrievers: WeakValueDictionary[tuple[str, bool], SourceRetriever] = WeakValueDictionary()
 
 
-def _retriever_of(source: object) -> SourceRetriever:
+def _retriever_of(source: object, is_asynchronous: bool) -> SourceRetriever:
     """The retriever of all requests that currently search `source`."""
-    return _retrievers.setdefault(identity_of(source), SourceRetriever())
+    return _retrievers.setdefault((identity_of(source), is_asynchronous), SourceRetriever())

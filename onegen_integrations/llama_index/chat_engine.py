@@ -3,7 +3,6 @@
 import asyncio
 import warnings
 from collections.abc import AsyncGenerator, Generator
-from threading import Thread
 from typing import Any, Unpack
 
 from llama_index.core import Settings, VectorStoreIndex
@@ -17,6 +16,7 @@ from llama_index.core.chat_engine.types import (
 )
 from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 from llama_index.core.tools import ToolOutput
+from llama_index.core.types import Thread
 
 from onegen_integrations.llama_index.engine_setup import EngineOptions, EngineSetup
 from onegen_integrations.llama_index.input_checks import (
@@ -109,7 +109,9 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> AgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
-        reply = await self._setup.llm.achat(messages, **self._setup.arguments(retrieved))
+        reply = await self._setup.llm.achat(
+            messages, **self._setup.arguments(retrieved, asynchronous=True)
+        )
         await self._memory.aput(reply.message)
         return _to_response(reply, retrieved)
 
@@ -126,6 +128,7 @@ class OneGenChatEngine(BaseChatEngine):
             sources=sources,
             source_nodes=retrieved.nodes,
         )
+        # LlamaIndex's thread has the context of its caller.
         thread = Thread(target=response.write_response_to_history, args=(self._memory,))
         response.write_response_to_history_thread = thread
         thread.start()
@@ -137,7 +140,7 @@ class OneGenChatEngine(BaseChatEngine):
         self, message: str, chat_history: list[ChatMessage] | None = None
     ) -> StreamingAgentChatResponse:
         messages, retrieved = await self._abegin(message, chat_history)
-        arguments = self._setup.arguments(retrieved)
+        arguments = self._setup.arguments(retrieved, asynchronous=True)
         reply = await self._setup.llm.astream_chat(messages, **arguments)
         sources: list[ToolOutput] = []
         response = StreamingAgentChatResponse(

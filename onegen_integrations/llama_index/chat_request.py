@@ -65,6 +65,9 @@ class ChatRequest:
         grammar = allowed.grammar or called.get("grammar")
         retriever = None if grammar else called.get("retriever")
         retrieval = None if grammar else called.get("retrieval")
+        retrieved = called.get("retrieved")
+        if retrieved is not None:
+            retrieved.enter()  # Searches are spans inside this call's.
         conversation = to_conversation(messages, allowed.tools)
         answered = AnsweredCalls.in_turns(to_call_turns(messages))
         opening = conversation.opening
@@ -75,7 +78,7 @@ class ChatRequest:
                 with_tools=bool(allowed.tools) and not called.get("grammar"),
             ),
             retriever is not None,
-            called.get("retrieved"),
+            retrieved,
             opening,
             # A forced call is kept, even if it is repeated.
             answered.repeats if grammar is None else lambda _: False,

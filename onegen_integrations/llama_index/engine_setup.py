@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict, get_args
 
 from llama_index.core import Settings, VectorStoreIndex
@@ -57,9 +57,18 @@ class EngineSetup:
     """One per engine. A retrieval finds about `usual_count` passages."""
 
     llm: OneGenLLM
-    retriever: NodeRetriever
+    source: NodeSource
     retrieval: RetrievalParams
     usual_count: int = RetrievalParams().top_k
+    skips_errors: bool = False
+    # Threads and event loops have one each: a thread would search for both, which a source that has
+    # only an asynchronous search refuses.
+    _in_threads: NodeRetriever = field(init=False)
+    _in_loops: NodeRetriever = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_in_threads", NodeRetriever(self.source))
+        object.__setattr__(self, "_in_loops", NodeRetriever(self.source))
 
     @classmethod
     def over(
@@ -84,22 +93,22 @@ class EngineSetup:
         source = NodeSource(searched, model.shared, postprocessors, given)
         source.require_searchable()
         usual = count or _usual_count(searched)
-        return cls(model, NodeRetriever(source, skips_errors=skips), retrieval, usual)
+        return cls(model, source, retrieval, usual, skips)
 
     def begin(self) -> RetrievedNodes:
         """The record of one request's retrievals."""
-        return RetrievedNodes(self.retriever.errors)
+        return RetrievedNodes(skips_errors=self.skips_errors)
 
     def messages(self, question: str) -> list[ChatMessage]:
         """The question, behind the system prompt of the LLM if it has one."""
         asked: list[ChatMessage] = self.llm._extend_messages([ChatMessage(question)])
         return asked
 
-    def arguments(self, retrieved: RetrievedNodes) -> dict[str, Any]:
+    def arguments(self, retrieved: RetrievedNodes, *, asynchronous: bool = False) -> dict[str, Any]:
         """The arguments of a chat that retrieves."""
         return {
-            "retriever": self.retriever,
-            "retrieval": self.retrieval,
+            "retriever": self._in_loops if asynchronous else self._in_threads,
+            "retrieval": replace(self.retrieval, filter=retrieved),
             "retrieved": retrieved,
         }
 

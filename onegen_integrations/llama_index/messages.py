@@ -84,7 +84,13 @@ def text_of(message: ChatMessage) -> str:
 def _segments(message: ChatMessage) -> tuple[Segment, ...]:
     """The turn as it was written, if the message was not changed."""
     if replay := _replay(message):
-        return tuple(map(_to_segment, replay["segments"]))
+        try:
+            return tuple(map(_to_segment, replay["segments"]))
+        except (KeyError, TypeError) as error:
+            raise InvalidInputError(
+                f"additional_kwargs[{REPLAY!r}] of a message was changed; expected what this model "
+                "has put there; send the message back as it was, or without it"
+            ) from error
     calls = (_call_text(name, arguments) for name, arguments in _calls(message))
     return (Segment("\n".join(filter(None, (text_of(message), *calls)))),)
 
@@ -92,7 +98,7 @@ def _segments(message: ChatMessage) -> tuple[Segment, ...]:
 def _replay(message: ChatMessage) -> Mapping[str, Any] | None:
     """The data that `remember` stored, if the message was not changed."""
     replay: Mapping[str, Any] | None = message.additional_kwargs.get(REPLAY)
-    return replay if replay and replay["shown"] == _shown(message) else None
+    return replay if replay and replay.get("shown") == _shown(message) else None
 
 
 def _shown(message: ChatMessage) -> list[Any]:

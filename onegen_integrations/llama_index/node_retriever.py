@@ -2,7 +2,6 @@
 
 import asyncio
 import pickle
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ from onegen_integrations.llama_index.vector_stores import (
     with_cosines,
 )
 from onegen_integrations.shared.models import SharedModel
-from onegen_integrations.shared.search_adapter import SearchAdapter, SearchErrors
+from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import PassagesInserted, Query, RetrievalRequested, ScoredPassage
 from onegen_model.errors import InvalidInputError
@@ -110,8 +109,7 @@ class NodeRetriever(SearchAdapter):
 
     __pydantic_serializer__: ClassVar[SchemaSerializer] = _AS_TEXT
 
-    def __init__(self, source: NodeSource, *, skips_errors: bool = False) -> None:
-        super().__init__(skips_errors=skips_errors)
+    def __init__(self, source: NodeSource) -> None:
         self.source = source
 
     def search(self, query: Query) -> list[ScoredPassage]:
@@ -141,7 +139,7 @@ class NodeRetriever(SearchAdapter):
         return usable_passages(hits)
 
 
-class RetrievedNodes:
+class RetrievedNodes(RequestScope):
     """The retrievals of one request. `nodes` and `hops` fill while its events are read.
 
     They hold the inserted passages, which may be fewer than were found.
@@ -149,19 +147,17 @@ class RetrievedNodes:
 
     __pydantic_serializer__: ClassVar[SchemaSerializer] = _AS_TEXT
 
-    def __init__(self, errors: SearchErrors) -> None:
+    def __init__(self, *, skips_errors: bool = False) -> None:
+        super().__init__(skips_errors=skips_errors)
         self.nodes: list[NodeWithScore] = []
         self.hops: list[dict[str, Any]] = []
-        self._errors = errors
-        self._embedding = array("f")
 
     def add(self, event: RetrievalRequested | PassagesInserted) -> None:
         """Adds the retrieval that an event of the request reports."""
         if isinstance(event, RetrievalRequested):
             self.hops.append({"query": event.text, "node_ids": []})
-            self._embedding = event.query_embedding
             return
-        if error := self._errors.take(self._embedding):
+        if error := self.errors[len(self.hops) - 1]:
             self.hops[-1]["error"] = error
         nodes = [one.node for one in event.passages if isinstance(one, NodeHit)]
         self.hops[-1]["node_ids"] += [one.node.node_id for one in nodes]
@@ -169,6 +165,7 @@ class RetrievedNodes:
 
     def clear(self) -> None:
         """Clear the retrievals, for a second attempt."""
+        self.errors.clear()
         self.hops.clear()
         self.nodes.clear()
 

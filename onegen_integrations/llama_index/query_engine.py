@@ -111,7 +111,7 @@ class OneGenQueryEngine(BaseQueryEngine):
         with self.callback_manager.event(CBEventType.QUERY, payload=asked) as event:
             retrieved, llm = self._setup.begin(), self._setup.llm
             messages = self._setup.messages(query_bundle.query_str)
-            arguments = self._setup.arguments(retrieved)
+            arguments = self._setup.arguments(retrieved, asynchronous=True)
             response: RESPONSE_TYPE
             if self._streaming:
                 metadata: dict[str, Any] = {}

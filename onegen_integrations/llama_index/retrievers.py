@@ -60,11 +60,14 @@ class OneGenRetriever(BaseRetriever):
         retrieved = self._setup.begin()
         messages = self._setup.messages(query_bundle.query_str)
         # Reading the template loads the model.
-        arguments = await asyncio.to_thread(self._arguments, retrieved)
+        arguments = await asyncio.to_thread(self._arguments, retrieved, asynchronous=True)
         await self._setup.llm.achat(messages, **arguments)
         return retrieved.nodes
 
-    def _arguments(self, retrieved: RetrievedNodes) -> dict[str, Any]:
+    def _arguments(
+        self, retrieved: RetrievedNodes, *, asynchronous: bool = False
+    ) -> dict[str, Any]:
         llm = self._setup.llm
         stop = [*llm.stop, llm.shared.model.template.answer_start]
-        return {**self._setup.arguments(retrieved), "stop": stop}
+        arguments = self._setup.arguments(retrieved, asynchronous=asynchronous)
+        return {**arguments, "stop": stop}

@@ -21,6 +21,12 @@ class CallTurn:
     calls: tuple[tuple[str, Any], ...] = ()  # name and arguments
 
 
+def current_turns(turns: Sequence[CallTurn]) -> Sequence[CallTurn]:
+    """The turns behind the last message of the user."""
+    asked = (at for at in reversed(range(len(turns))) if turns[at].role == "user")
+    return turns[next(asked, -1) + 1 :]
+
+
 @dataclass(frozen=True, slots=True)
 class AnsweredCalls:
     """`call_key` of each call of the current question whose result the model has read."""
@@ -29,12 +35,10 @@ class AnsweredCalls:
 
     @classmethod
     def in_turns(cls, turns: Sequence[CallTurn]) -> "AnsweredCalls":
-        """Calls behind the last message of the user that a tool's message follows."""
+        """Calls of the current question that a tool's message follows."""
         keys: set[str] = set()
         is_answered = False
-        for turn in reversed(turns):
-            if turn.role == "user":
-                break
+        for turn in reversed(current_turns(turns)):
             is_answered = is_answered or turn.role == "tool"
             if is_answered:
                 keys.update(call_key(name, arguments) for name, arguments in turn.calls)

@@ -1,50 +1,93 @@
 """Both retrievers of the core over the search of a framework."""
 
 import asyncio
-import weakref
 from abc import ABC, abstractmethod
-from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import Context, copy_context
+from typing import Any
 
 from onegen_model import Query, ScoredPassage
 
 
-class SearchErrors:
-    """The reasons of failed searches, which the events of the requests do not hold.
+class RequestScope(Mapping[str, Any]):
+    """The searches of one request, and the filter of its queries.
 
-    The key of a reason is the object of the query embedding, which the event `RetrievalRequested`
-    of the request holds too; the reason is dropped with that object. Equal values would not do:
-    another request with the same question has an equal embedding.
+    A caller that drives a batch searches for the requests of others too. So each search sees the
+    context variables of its own request, in which frameworks keep the user, the run and the span.
+    `errors` has a text for each search so far, empty for a successful one. As a mapping, a scope
+    has the names of `filter`, if that is a mapping.
     """
 
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
+    def __init__(self, filter: object = None, *, skips_errors: bool = False) -> None:
+        self.errors: list[str] = []
+        self.filter = filter
+        self._skips_errors = skips_errors
+        self._query: Query | None = None
+        self._outcome: list[ScoredPassage] | Exception = []
+        self.enter()
 
-    def __reduce__(self) -> tuple[type["SearchErrors"], tuple[()]]:
-        return SearchErrors, ()
+    def enter(self) -> None:
+        """Take the variables of the current context for the following searches."""
+        self._context = copy_context()
 
-    def add(self, query: Query, error: Exception) -> None:
-        key = id(query.embedding)
-        if key not in self._texts:
-            weakref.finalize(query.embedding, self._texts.pop, key, None).atexit = False
-        self._texts[key] = f"{type(error).__name__}: {error}"
+    def __getstate__(self) -> dict[str, Any]:
+        # Handlers of events copy the arguments of a call, and a context cannot be copied so.
+        return {name: value for name, value in vars(self).items() if name != "_context"}
 
-    def take(self, embedding: "array[float]") -> str:
-        """The reason as text, once; "" where the search did not fail."""
-        return self._texts.pop(id(embedding), "")
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self.enter()
+
+    @property
+    def context(self) -> Context:
+        """The variables of the request, for one search: a context cannot be entered twice."""
+        return self._context.copy()
+
+    def has_outcome(self, query: Query) -> bool:
+        """Whether `query` has been searched: the driver asks again where a neighbour failed."""
+        return query is self._query
+
+    def accept(self, query: Query, found: list[ScoredPassage]) -> None:
+        """Keep what was found for `query`."""
+        self._query, self._outcome = query, found
+        self.errors.append("")
+
+    def fail(self, query: Query, error: Exception) -> None:
+        """Keep the error of the search for `query`."""
+        self._query = query
+        self._outcome = [] if self._skips_errors else self.blame(error)
+        self.errors.append(f"{type(error).__name__}: {error}")
+
+    def blame(self, error: Exception) -> Exception:
+        """The error that ends the request."""
+        return error
+
+    def outcome(self) -> list[ScoredPassage]:
+        """The passages of the last search; raises its error."""
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def __getitem__(self, name: str) -> Any:
+        return self._names()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __len__(self) -> int:
+        return len(self._names())
+
+    def _names(self) -> Mapping[str, Any]:
+        return self.filter if isinstance(self.filter, Mapping) else {}
 
 
 class SearchAdapter(ABC):
     """A retriever of the core whose subclass searches for one query.
 
     One object serves all requests of a component: the scheduler then hands it their queries
-    together, and asynchronous searches run at the same time. `errors` has the reason of a failed
-    search where `skips_errors` is set.
+    together, and asynchronous searches run at the same time. The filter of a query may be the
+    `RequestScope` of its request; then the query is searched once.
     """
-
-    def __init__(self, *, skips_errors: bool = False) -> None:
-        self.skips_errors = skips_errors
-        self.errors = SearchErrors()
 
     @abstractmethod
     def search(self, query: Query) -> list[ScoredPassage]:
@@ -55,29 +98,42 @@ class SearchAdapter(ABC):
         """The same without blocking the event loop."""
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        return [self._search(query) for query in queries]
+        scopes = [_scope_of(query) for query in queries]
+        self._search_all(queries, scopes)
+        return [scope.outcome() for scope in scopes]
 
     async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
-        found = await asyncio.gather(*map(self._asearch, queries), return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException):
-                raise one
-        return [one for one in found if not isinstance(one, BaseException)]
+        scopes = [_scope_of(query) for query in queries]
+        # Even if one was cancelled, none is still searching when all have returned.
+        ended = await asyncio.gather(
+            *map(self._asearch_in, queries, scopes), return_exceptions=True
+        )
+        for cancelled in filter(None, ended):
+            raise cancelled
+        return [scope.outcome() for scope in scopes]
 
-    def _search(self, query: Query) -> list[ScoredPassage]:
+    def _search_all(self, queries: Sequence[Query], scopes: Sequence[RequestScope]) -> None:
+        for query, scope in zip(queries, scopes, strict=True):
+            self._search_in(query, scope)
+
+    def _search_in(self, query: Query, scope: RequestScope) -> None:
+        if scope.has_outcome(query):
+            return
         try:
-            return self.search(query)
+            scope.accept(query, scope.context.run(self.search, query))
         except Exception as error:
-            return self._fail(query, error)
+            scope.fail(query, error)
 
-    async def _asearch(self, query: Query) -> list[ScoredPassage]:
+    async def _asearch_in(self, query: Query, scope: RequestScope) -> None:
+        if scope.has_outcome(query):
+            return
+        searching = self.asearch(query)
         try:
-            return await self.asearch(query)
+            found = await asyncio.create_task(searching, context=scope.context)
+            scope.accept(query, found)
         except Exception as error:
-            return self._fail(query, error)
+            scope.fail(query, error)
 
-    def _fail(self, query: Query, error: Exception) -> list[ScoredPassage]:
-        if not self.skips_errors:
-            raise error
-        self.errors.add(query, error)
-        return []
+
+def _scope_of(query: Query) -> RequestScope:
+    return query.filter if isinstance(query.filter, RequestScope) else RequestScope(query.filter)

@@ -32,10 +32,11 @@ _WRITTEN_BY_HOSTS = frozenset({"class_name"})
 class StrictFields(BaseModel):
     """A mixin: every argument is a field of the finished class, an alias of one, or an error.
 
-    Inherited fields count as well. `usual_names` maps a name that users
-    know from other components to the field it means; an entry for a field that the class does not
-    have is inert. Where such a name is also a field of the framework (`model_name` of LlamaIndex's
-    embeddings), it is copied to the field it means only if that one is not given itself.
+    Inherited fields count as well; a subclass with `extra="allow"` takes anything. `usual_names`
+    maps a name that users know from other components to the field it means; an entry for a field
+    that the class does not have is inert. Where such a name is also a field of the framework
+    (`model_name` of LlamaIndex's embeddings), it is copied to the field it means only if that one
+    is not given itself.
     `ignored_names` are accepted with a warning and dropped.
     """
 
@@ -49,6 +50,8 @@ class StrictFields(BaseModel):
         if not isinstance(given, Mapping):
             return given
         translated = cls._translate(given)
+        if cls.model_config.get("extra") == "allow":
+            return translated
         names = _accepted_names(cls.model_fields)
         for name in list(translated):
             if name in cls.ignored_names - names:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from onegen_integrations.shared.json_values import json_metadata, json_title
 
@@ -31,12 +32,16 @@ LOOP.append(LOOP)
         ("\ud800", "\\ud800"),
         (LOOP, "[[...]]"),
         (1j, "1j"),
+        (2**64 - 1, 2**64 - 1),
+        ({"id": [2**64, -(2**63) - 1]}, {"id": [str(2**64), str(-(2**63) - 1)]}),
     ],
 )
 def test_metadata_that_is_not_json_can_be_written(value: Any, expected: Any) -> None:
     written = json_metadata({"x": value})
     assert written == {"x": expected}
     assert json.loads(json.dumps(written, allow_nan=False)) == written
+    serializer = JsonPlusSerializer()
+    assert serializer.loads_typed(serializer.dumps_typed(written)) == written
 
 
 def test_metadata_that_is_json_is_what_it_was() -> None:

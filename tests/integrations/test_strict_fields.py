@@ -97,3 +97,11 @@ def test_a_mixin_without_those_fields_translates_nothing() -> None:
 def test_an_argument_for_remote_services_is_ignored_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="Component ignores 'timeout'"):
         assert "timeout" not in Component(timeout=60).model_dump()
+
+
+def test_a_subclass_of_a_user_that_allows_more_arguments_takes_them() -> None:
+    class Open(Component):
+        model_config = ConfigDict(extra="allow")
+
+    component: Any = Open(tenant="a", model_path="some/folder")
+    assert (component.tenant, component.model) == ("a", "some/folder")

@@ -143,3 +143,30 @@ def test_requests_of_one_batch_keep_their_own_filters(
         if block["type"] == "server_tool_result"
     ]
     assert found == [[title] for title in wanted]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_retrieval_is_reported_to_the_callbacks_of_its_own_prompt(
+    asynchronous: bool, wide_folder: Path, model: OneGenModel, store: InMemoryVectorStore
+) -> None:
+    class Record(BaseCallbackHandler):
+        def __init__(self) -> None:
+            self.runs: list[Any] = []
+            self.parents: list[Any] = []
+
+        def on_llm_start(self, *_: Any, run_id: Any, **__: Any) -> None:
+            self.runs.append(run_id)
+
+        def on_retriever_start(self, *_: Any, parent_run_id: Any, **__: Any) -> None:
+            self.parents.append(parent_run_id)
+
+    llm = OneGenLLM(model=wide_folder, vectorstore=store, k=1, max_tokens=100)
+    handlers = [Record() for _ in PROMPTS]
+    configs: Any = [{"callbacks": [handler]} for handler in handlers]
+    if asynchronous:
+        asyncio.run(llm.abatch(PROMPTS, configs))
+    else:
+        llm.batch(PROMPTS, configs)
+    for handler in handlers:
+        assert len(handler.runs) == 1
+        assert handler.parents == handler.runs

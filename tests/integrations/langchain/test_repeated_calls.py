@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import BaseModel
@@ -110,15 +111,16 @@ def test_a_new_call_beside_a_repeated_one_is_made(chat: OneGenChatModel, tiny: O
     assert [call["args"]["b"] for call in again.tool_calls] == [3]
 
 
+@pytest.mark.parametrize("question_of", [HumanMessage, partial(ChatMessage, role="user")])
 def test_the_same_call_for_the_next_question_is_made(
-    chat: OneGenChatModel, tiny: OneGenModel
+    question_of: Any, chat: OneGenChatModel, tiny: OneGenModel
 ) -> None:
     asked = [
-        HumanMessage(QUESTION),
+        question_of(content=QUESTION),
         AIMessage("", tool_calls=[{"name": "add", "args": {"a": 1, "b": 2}, "id": "1"}]),
         ToolMessage(RETURNED, tool_call_id="1"),
         AIMessage("3"),
-        HumanMessage("Once more?"),
+        question_of(content="Once more?"),
     ]
     with scripted(tiny, {"Once more?": SUM}):
         assert len(chat.bind_tools([add]).invoke(asked).tool_calls) == 1
@@ -148,3 +150,18 @@ def test_a_forced_call_that_is_repeated_gives_way_to_another_tool(
     assert [one["name"] for one in repeated.tool_calls] == ["now"], "there is no other"
     other: Any = chat.bind_tools([now, Sum], tool_choice="any").invoke(messages)
     assert [one["name"] for one in other.tool_calls] == ["Sum"]
+
+
+def test_a_forced_call_gives_way_to_a_tool_that_was_called_for_an_earlier_question_alone(
+    wide_folder: Path, tiny: OneGenModel
+) -> None:
+    chat = OneGenChatModel(model=wide_folder, max_tokens=400)
+
+    def made(name: str, args: dict[str, int], call_id: str) -> list[Any]:
+        call = {"name": name, "args": args, "id": call_id}
+        return [AIMessage("", tool_calls=[call]), ToolMessage("done", tool_call_id=call_id)]
+
+    first = [HumanMessage("When?"), *made("now", {}, "1"), *made("Sum", {"total": 1}, "2")]
+    messages = [*first, HumanMessage("And now?"), *made("now", {}, "3")]
+    reply: Any = chat.bind_tools([now, Sum], tool_choice="any").invoke(messages)
+    assert [one["name"] for one in reply.tool_calls] == ["Sum"]

@@ -17,6 +17,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from onegen_integrations.langchain import OneGenChatModel
 from onegen_integrations.langchain.messages import to_conversation
 from onegen_model import OneGenModel
+from onegen_model.errors import InvalidInputError
 from tests.support.script import scripted
 
 QUESTION = "Who founded Alba?"
@@ -98,3 +99,21 @@ def test_a_query_line_that_was_taken_out_of_a_turn_is_put_back(
     asked[0]["args"] = {"queries": ["Who was it?"]}
     conversation = to_conversation([HumanMessage(QUESTION), AIMessage(asked)], model.template)
     assert conversation.opening[0].text == "Who was it?"
+
+
+@pytest.mark.parametrize(
+    ("at", "change", "kind"),
+    [
+        (0, {"args": {}}, "server_tool_call"),
+        (0, {"args": {"queries": []}}, "server_tool_call"),
+        (1, {"output": [{"id": "Alba", "page_content": "Alba"}]}, "server_tool_result"),
+        (1, {"output": ["Alba"]}, "server_tool_result"),
+    ],
+)
+def test_a_block_that_a_user_has_changed_is_named(
+    at: int, change: dict[str, Any], kind: str, chat: OneGenChatModel
+) -> None:
+    first: Any = chat.invoke(QUESTION)
+    first.content[at].update(change)
+    with pytest.raises(InvalidInputError, match=f"A {kind} that was changed"):
+        chat.invoke([HumanMessage(QUESTION), first, HumanMessage(NEXT)])

@@ -102,3 +102,13 @@ def test_with_the_raw_message_the_cut_is_the_parsing_error(
     assert isinstance(reply["parsing_error"], OneGenError)
     assert reply["parsed"] is None
     assert reply["raw"].response_metadata["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [Old, Old.model_json_schema()])
+def test_structured_output_cut_by_a_stop_string_is_no_smaller_output(
+    schema: Any, method: str, chat: OneGenChatModel
+) -> None:
+    cut = chat.model_copy(update={"stop": ["s_old"]})
+    with pytest.raises(OneGenError, match="The structured output was cut by a stop string"):
+        cut.with_structured_output(schema, method=method).invoke(QUESTION)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import (
     AIMessage,
+    ChatMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -100,3 +101,8 @@ def test_messages_that_ask_nothing_are_counted_too(
     reply = AIMessage("Ann founded Alba.")
     assert chat.get_num_tokens_from_messages([reply]) >= model.count_tokens("Ann founded Alba.")
     assert chat.get_num_tokens_from_messages([SystemMessage("Be brief.")]) > 0
+
+
+def test_a_question_by_its_role_counts_like_a_human_message(chat: OneGenChatModel) -> None:
+    by_role = chat.get_num_tokens_from_messages([ChatMessage(role="user", content=QUESTION)])
+    assert by_role == chat.get_num_tokens_from_messages([HumanMessage(QUESTION)])

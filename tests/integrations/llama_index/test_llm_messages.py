@@ -115,3 +115,14 @@ def test_an_unfinished_answer_is_continued(
     replay = rest.message.additional_kwargs["onegen"]
     assert len(replay["segments"]) == 1
     assert llm.chat([asked, rest.message, ChatMessage("5")]).message.content == "It is 5."
+
+
+@pytest.mark.parametrize("segments", [[{}], None, ["I add."]])
+def test_a_stored_turn_that_a_user_has_changed_is_named(
+    segments: Any, llm: OneGenLLM, script: OneGenModel
+) -> None:
+    asked = ChatMessage("Add 2 and 3.")
+    first = llm.chat([asked]).message
+    first.additional_kwargs["onegen"]["segments"] = segments
+    with pytest.raises(InvalidInputError, match="of a message was changed"):
+        llm.chat([asked, first, ChatMessage("And 3 and 4?")])
