@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
     from onegen_model.retrieval.indexing import IndexingOptions, IndexReport, grow_index
-    from onegen_model.retrieval.protocol import AsyncRetriever, Retriever
+    from onegen_model.retrieval.protocol import AsyncRetriever, Retriever, retrieving
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
     from onegen_model.transcript.conversation import Conversation, Message
@@ -58,7 +58,7 @@ _MODULES = {
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
     "retrieval.indexing": "IndexReport IndexingOptions grow_index",
-    "retrieval.protocol": "AsyncRetriever Retriever",
+    "retrieval.protocol": "AsyncRetriever Retriever retrieving",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
     "transcript.conversation": "Conversation Message",
@@ -115,6 +115,7 @@ __all__ = [
     "grow_index",
     "matches_filter",
     "render_tool_call",
+    "retrieving",
 ]
 
 

@@ -22,7 +22,8 @@ class Prompt:
     """The start of a request.
 
     `forced` is written right behind `ids`. `passage_ids` name the passages that `ids` hold already.
-    Where `ids` end with an unfinished answer, `retrievals` is the number that it has made.
+    Where `ids` end with an unfinished answer, `retrievals` is the number that it has made. A nested
+    request comes from a retriever that another request waits for.
     """
 
     ids: Sequence[int]
@@ -30,6 +31,7 @@ class Prompt:
     forced: Sequence[int] = ()
     passage_ids: tuple[str, ...] = ()
     retrievals: int = 0
+    is_nested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import Any
 
-from onegen_model import Query, ScoredPassage
+from onegen_model import Query, ScoredPassage, retrieving
 
 
 class RequestScope(Mapping[str, Any]):
@@ -120,14 +120,24 @@ class SearchAdapter(ABC):
         if scope.has_outcome(query):
             return
         try:
-            scope.accept(query, scope.context.run(self.search, query))
+            scope.accept(query, scope.context.run(self._marked_search, query))
         except Exception as error:
             scope.fail(query, error)
+
+    # The context of the request does not say that a retriever of the model is at work.
+
+    def _marked_search(self, query: Query) -> list[ScoredPassage]:
+        with retrieving():
+            return self.search(query)
+
+    async def _marked_asearch(self, query: Query) -> list[ScoredPassage]:
+        with retrieving():
+            return await self.asearch(query)
 
     async def _asearch_in(self, query: Query, scope: RequestScope) -> None:
         if scope.has_outcome(query):
             return
-        searching = self.asearch(query)
+        searching = self._marked_asearch(query)
         try:
             found = await asyncio.create_task(searching, context=scope.context)
             scope.accept(query, found)

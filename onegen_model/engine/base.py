@@ -96,6 +96,8 @@ class StepEngine(EngineLimits, Protocol):
     def add(self, request: Request) -> list[Event]:
         """Give a request a slot; returns the events of what is forced at its start.
 
+        A nested request (`Prompt.is_nested`) gets one even where there is no room.
+
         Raises InvalidInputError for a request that it cannot serve, such as one with a grammar that
         allows nothing; the request is then as it was.
         """

@@ -107,7 +107,7 @@ class TransformersEngine:
             raise ProtocolError(
                 f"request {request.id} is here already; expected a new id; count them up"
             )
-        if not self.has_room:
+        if not (self.has_room or request.prompt.is_nested):
             raise ProtocolError(
                 f"{len(self._rows)} requests hold all slots; expected `has_room`; add it later"
             )

@@ -20,7 +20,7 @@ from onegen_model.generation.stream import Consumer, EventStream
 from onegen_model.inputs import ControlIds, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import Request
-from onegen_model.retrieval.protocol import AnyRetriever, require_retriever
+from onegen_model.retrieval.protocol import AnyRetriever, is_retrieving, require_retriever
 from onegen_model.transcript.answer import Span
 from onegen_model.transcript.renderer import Renderer
 
@@ -93,6 +93,7 @@ class Driver:
             retrieval = replace(retrieval, mode="never")
         if retrieval.mode == "always":
             prompt = replace(prompt, forced=(*prompt.forced, *self._renderer.forced_query))
+        prompt = replace(prompt, is_nested=is_retrieving())
         request = Request(
             next(self._request_ids),
             prompt,
@@ -136,17 +137,19 @@ class Driver:
 
     def when_room(self, submit: Callable[[], RequestHandle]) -> RequestHandle:
         """The result of `submit`, called when there is room, and again if others were faster."""
-        while True:
+        while not is_retrieving():
             self.wait_for_room()
             with suppress(QueueFullError):
                 return submit()
+        return submit()
 
     async def awhen_room(self, submit: Callable[[], RequestHandle]) -> RequestHandle:
         """Like `when_room`; `submit` is called in a thread, because it tokenises the prompt."""
-        while True:
+        while not is_retrieving():
             await self.await_room()
             with suppress(QueueFullError):
                 return await asyncio.to_thread(submit)
+        return await asyncio.to_thread(submit)
 
     def cancel(self, handle: RequestHandle) -> None:
         """End a request from anywhere; its consumer sees Finished("cancelled")."""

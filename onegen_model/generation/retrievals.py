@@ -16,6 +16,7 @@ from onegen_model.inputs import Candidate
 from onegen_model.retrieval.protocol import (
     AsyncRetriever,
     check_answers,
+    retrieving,
     select_passages,
 )
 from onegen_model.transcript.passage_fit import fit_passage
@@ -55,7 +56,9 @@ class Retrievals:
         retriever, queries = batch[0].retriever, list(asked.values())
         try:
             # An async retriever never comes here: `Driver.drive` refuses it.
-            answers = check_answers(retriever.retrieve(queries), queries, retriever)  # type: ignore[union-attr]
+            with retrieving():
+                found = retriever.retrieve(queries)  # type: ignore[union-attr]
+            answers = check_answers(found, queries, retriever)
         except Exception as error:
             for alone in self._blame(asked, error):
                 self._attempt(alone)
@@ -70,7 +73,9 @@ class Retrievals:
             return
         queries = list(asked.values())
         try:
-            answers = check_answers(await retriever.aretrieve(queries), queries, retriever)
+            with retrieving():
+                found = await retriever.aretrieve(queries)
+            answers = check_answers(found, queries, retriever)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task and task.cancelling():

@@ -18,62 +18,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum
 from itertools import groupby
 
 from onegen_model.engine.base import Sink, StepEngine
 from onegen_model.errors import EngineError, InvalidInputError, QueueFullError
 from onegen_model.events import Event, Finished, FinishReason, RetrievalRequested, Token
+from onegen_model.generation.phases import Entry, Finish, Insert, Phase
 from onegen_model.inputs import Candidate
 from onegen_model.request import Request, State
 
 logger = logging.getLogger(__name__)
 
 MAX_QUEUE = 1024
-
-
-class Phase(Enum):
-    """Progress of a request in the scheduler; see the top of the module."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    AWAITING = "awaiting passages"
-    FINISHED = "finished"
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A request with its sink, its phase, and how many of its events the sink has had."""
-
-    request: Request
-    sink: Sink
-    phase: Phase = Phase.QUEUED
-    num_tokens: int = 0
-    num_queries: int = 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the sink has had every event of the request."""
-        usage = self.request.usage
-        return (
-            usage.written == self.num_tokens
-            and usage.retrievals == self.num_queries
-            and (self.request.state is State.FINISHED) == (self.phase is Phase.FINISHED)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Insert:
-    request_id: int
-    candidates: Sequence[Candidate]
-
-
-@dataclass(frozen=True, slots=True)
-class _Finish:
-    request_id: int
-    reason: FinishReason
-    error: Exception | None = None
 
 
 class Scheduler:
@@ -91,9 +47,10 @@ class Scheduler:
         # Stands for the call of `run_once` that is at work.
         self._run: object | None = None
         self._can_step = False
-        self._entries: dict[int, _Entry] = {}
-        self._queue: deque[_Entry] = deque()
-        self._commands: deque[_Insert | _Finish] = deque()
+        self._entries: dict[int, Entry] = {}
+        self._queue: deque[Entry] = deque()
+        self._nested: deque[Entry] = deque()  # requests that others wait for; they need no slot
+        self._commands: deque[Insert | Finish] = deque()
 
     @property
     def max_context(self) -> int:
@@ -113,25 +70,30 @@ class Scheduler:
 
     @property
     def has_work(self) -> bool:
-        can_admit = bool(self._queue) and self._engine.has_room
-        return self._run is None and (bool(self._commands) or can_admit or self._can_step)
+        can_work = bool(self._commands) or bool(self._open_queue()) or self._can_step
+        return self._run is None and can_work
+
+    def _open_queue(self) -> deque[Entry] | None:
+        """The queue whose first request may be admitted now."""
+        return self._nested or (self._queue if self._engine.has_room else None)
 
     def submit(self, request: Request, sink: Sink) -> None:
-        entry = _Entry(request, sink)
+        entry = Entry(request, sink)
+        is_nested = request.prompt.is_nested
         with self._lock:
-            if not self.has_room:
+            if not (self.has_room or is_nested):
                 raise QueueFullError(
                     f"{len(self._queue)} requests wait for a slot; expected fewer than "
                     f"{self._max_queue}; wait for room, or submit it later"
                 )
             self._entries[request.id] = entry
-            self._queue.append(entry)
+            (self._nested if is_nested else self._queue).append(entry)
 
     def insert(self, request_id: int, candidates: Sequence[Candidate]) -> None:
-        self._commands.append(_Insert(request_id, candidates))
+        self._commands.append(Insert(request_id, candidates))
 
     def finish(self, request_id: int, reason: FinishReason, error: Exception | None = None) -> None:
-        self._commands.append(_Finish(request_id, reason, error))
+        self._commands.append(Finish(request_id, reason, error))
 
     def run_once(self, is_served: Callable[[], bool]) -> bool:
         """Admit, run, deliver; False if another thread is working or there is nothing to do."""
@@ -168,6 +130,7 @@ class Scheduler:
         """In a forked child: end every request with `error`, whatever the parent was doing."""
         self._lock = threading.RLock()
         self._queue.clear()
+        self._nested.clear()
         self._commands.clear()
         self._run, self._can_step = None, False
         for entry in list(self._entries.values()):
@@ -188,12 +151,12 @@ class Scheduler:
             self._execute(self._commands[0])
             self._commands.popleft()
 
-    def _execute(self, command: _Insert | _Finish) -> None:
+    def _execute(self, command: Insert | Finish) -> None:
         entry = self._entries.get(command.request_id)
         if entry is None:
             return
         try:
-            if isinstance(command, _Finish):
+            if isinstance(command, Finish):
                 self._end(entry, command.reason, command.error)
             elif entry.phase is Phase.AWAITING:
                 self._tell(entry, self._engine.insert(entry.request.id, command.candidates))
@@ -204,10 +167,10 @@ class Scheduler:
             raise
 
     def _admit(self) -> None:
-        while self._queue and self._engine.has_room:
-            entry = self._queue[0]
+        while queue := self._open_queue():
+            entry = queue[0]
             try:
-                self._queue.popleft()
+                queue.popleft()
                 entry.phase = Phase.RUNNING
                 self._tell(entry, self._engine.add(entry.request))
             except Exception as error:
@@ -225,7 +188,7 @@ class Scheduler:
                 except Exception as error:
                     self._end(entry, "failed", error)
 
-    def _tell(self, entry: _Entry, events: Sequence[Event]) -> None:
+    def _tell(self, entry: Entry, events: Sequence[Event]) -> None:
         entry.sink(events)
         if events and isinstance(events[-1], Finished):
             self._forget(entry)
@@ -238,16 +201,16 @@ class Scheduler:
             entry.num_tokens += isinstance(event, Token)
             entry.num_queries += isinstance(event, RetrievalRequested)
 
-    def _forget(self, entry: _Entry) -> None:
+    def _forget(self, entry: Entry) -> None:
         self._entries.pop(entry.request.id, None)
         entry.phase = Phase.FINISHED
 
-    def _end(self, entry: _Entry, reason: FinishReason, error: Exception | None = None) -> None:
+    def _end(self, entry: Entry, reason: FinishReason, error: Exception | None = None) -> None:
         if entry.phase is Phase.FINISHED:
             return
         if entry.phase is Phase.QUEUED:
             with self._lock, suppress(ValueError):  # An interrupted `_admit` has taken it out.
-                self._queue.remove(entry)
+                (self._nested if entry.request.prompt.is_nested else self._queue).remove(entry)
             self._end_without_engine(entry, reason, error)
             return
         try:
@@ -259,7 +222,7 @@ class Scheduler:
             self._tell_end(entry, event, error)
 
     def _end_without_engine(
-        self, entry: _Entry, reason: FinishReason, error: Exception | None
+        self, entry: Entry, reason: FinishReason, error: Exception | None
     ) -> None:
         request = entry.request
         if request.state is State.FINISHED:  # Its last event is lost.
@@ -268,7 +231,7 @@ class Scheduler:
             event = request.finish(reason)
         self._tell_end(entry, event, error)
 
-    def _tell_end(self, entry: _Entry, event: Finished, error: Exception | None) -> None:
+    def _tell_end(self, entry: Entry, event: Finished, error: Exception | None) -> None:
         entry.request.error = error or entry.request.error
         try:
             self._tell(entry, [event])

@@ -1,6 +1,8 @@
 """The protocol of a retriever, and checks of what it returns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 from onegen_model.errors import InvalidInputError, RetrievalError
@@ -26,6 +28,28 @@ class AsyncRetriever(Protocol):
 
 
 AnyRetriever = Retriever | AsyncRetriever
+
+_is_retrieving = ContextVar("onegen_is_retrieving", default=False)
+
+
+@contextmanager
+def retrieving() -> Iterator[None]:
+    """Mark the caller as a retriever at work.
+
+    Requests that it makes of the same model wait for no slot, because the requests that wait for it
+    may hold all of them. The core marks each call of a retriever; a retriever needs this only
+    around work that it does under context variables of its own.
+    """
+    token = _is_retrieving.set(True)
+    try:
+        yield
+    finally:
+        _is_retrieving.reset(token)
+
+
+def is_retrieving() -> bool:
+    """Whether a retriever is at work in this context."""
+    return _is_retrieving.get()
 
 
 def require_retriever(retriever: object, *, in_threads: bool = False) -> None:

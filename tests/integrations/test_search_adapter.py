@@ -11,6 +11,7 @@ import pytest
 
 from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_model import AsyncRetriever, Passage, Query, Retriever, ScoredPassage
+from onegen_model.retrieval.protocol import is_retrieving
 
 
 def query(number: int, scope: RequestScope | None = None) -> Query:
@@ -121,3 +122,20 @@ def test_asynchronous_searches_run_at_the_same_time() -> None:
             return self.search(query)
 
     assert ask(Waiting(), True, query(0), query(2)) == [["0"], ["2"]]
+
+
+def test_a_search_under_the_context_of_its_request_is_marked_as_one_of_a_retriever() -> None:
+    marks: list[bool] = []
+
+    class Marked(SearchAdapter):
+        def search(self, query: Query) -> list[ScoredPassage]:
+            marks.append(is_retrieving())
+            return []
+
+        async def asearch(self, query: Query) -> list[ScoredPassage]:
+            return self.search(query)
+
+    Marked().retrieve([query(2, RequestScope(None))])
+    asyncio.run(Marked().aretrieve([query(4, RequestScope(None))]))
+    assert marks == [True, True]
+    assert not is_retrieving()
