@@ -8,6 +8,9 @@ The life of a request:
     insert                  -> RUNNING    passages stand behind its query token
     end, finish, failure    -> FINISHED   its sink has Finished; the slot is free
 
+A nested request, which a retriever makes while others wait for it, is admitted without a free slot:
+the others may hold all of them.
+
 The scheduler has no thread. A caller that needs an event calls `run_once`, which admits, runs and
 delivers for all requests; one thread at a time does so. Calls of `insert` and `finish` come
 from any thread and wait in `_commands` for the next run.
