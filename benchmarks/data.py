@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 import onegen_model
 from onegen_model import OneGenModel, PassageIndex
+from onegen_model.documents.document import Document
+from onegen_model.documents.reading import read_file
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation import GoldQuestion, read_questions, read_training_gold
 from onegen_model.evaluation.ask.pool import pieces
 from onegen_model.evaluation.ask.questions import parse_question, spaced
 from onegen_model.jsonl import JsonLines
-from onegen_model.retrieval.documents import Document, read_file
 from onegen_model.retrieval.manifest import is_embedded
 
 __all__ = ["Data", "GoldQuestion", "load", "open_index", "own_candidates", "pieces"]

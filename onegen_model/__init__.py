@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from onegen_model.generation.handle import RequestHandle
     from onegen_model.generation.handle import RequestHandle as Ticket
+    from onegen_model.indexing.job import IndexingOptions, IndexReport, grow_index
     from onegen_model.model import OneGenModel
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
-    from onegen_model.retrieval.indexing import IndexingOptions, IndexReport, grow_index
     from onegen_model.retrieval.protocol import AsyncRetriever, Retriever, retrieving
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
@@ -57,7 +57,7 @@ _MODULES = {
     "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
-    "retrieval.indexing": "IndexReport IndexingOptions grow_index",
+    "indexing.job": "IndexReport IndexingOptions grow_index",
     "retrieval.protocol": "AsyncRetriever Retriever retrieving",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",

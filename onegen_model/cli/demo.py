@@ -10,9 +10,9 @@ from onegen_model.cli.display import open_display
 from onegen_model.cli.index import grow
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
+from onegen_model.indexing.job import Reading, open_or_create, read_passages
 from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.index import PassageIndex
-from onegen_model.retrieval.indexing import Reading, open_or_create, read_passages
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
@@ -25,7 +25,7 @@ _BATCH = 32
 def run_demo(options: Namespace, load_model: "LoadModel") -> int:
     corpus, questions = _find_data()
     model = load_model(options.model, options.dtype)
-    reading = read_passages(model, [corpus])
+    reading = read_passages(model, [corpus], corpus.parent)
     index = _prepare_index(model, reading)
     if index is None:
         sys.stderr.write("onegen: stopped; run the same command again to continue\n")

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
+from onegen_model.documents.finding import find_files, warn_of_skipped
+from onegen_model.indexing.job import read_passages, require_some, root_of
 from onegen_model.retrieval.corpus_building import (
     CorpusOptions,
     CorpusReport,
@@ -15,8 +17,6 @@ from onegen_model.retrieval.corpus_building import (
     build_corpus,
 )
 from onegen_model.retrieval.corpus_writer import begin
-from onegen_model.retrieval.documents import find_files, warn_of_skipped
-from onegen_model.retrieval.indexing import read_passages, require_some
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
@@ -38,7 +38,7 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
     _use_own_device()
     model = load_model(options.model, options.dtype)
     begin(out, building.spec(model))  # A folder that cannot be used is reported before reading.
-    reading = read_passages(model, found.files, progress=progress)
+    reading = read_passages(model, found.files, root_of(out), progress=progress)
     require_some(reading)
     with Interrupts() as interrupts:
         report = build_corpus(

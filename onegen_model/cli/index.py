@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.retrieval.documents import find_files
-from onegen_model.retrieval.folders import hold_for_writing
-from onegen_model.retrieval.index import PassageIndex
-from onegen_model.retrieval.indexing import (
+from onegen_model.documents.finding import find_files
+from onegen_model.indexing.job import (
     IndexingJob,
     IndexingOptions,
     IndexReport,
     Reading,
     grow_index,
 )
+from onegen_model.retrieval.folders import hold_for_writing
+from onegen_model.retrieval.index import PassageIndex
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel

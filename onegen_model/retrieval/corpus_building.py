@@ -14,6 +14,7 @@ from tqdm import tqdm
 from onegen_model.batches import BATCH_TOKENS, batches_by_length
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
+from onegen_model.progress import ShouldStop, is_hidden
 from onegen_model.retrieval.checks import by_id, require_text, unit_rows
 from onegen_model.retrieval.corpus_writer import (
     begin,
@@ -23,7 +24,6 @@ from onegen_model.retrieval.corpus_writer import (
     withdraw_broken,
 )
 from onegen_model.retrieval.index import Embedder
-from onegen_model.retrieval.indexing import ShouldStop, is_hidden
 from onegen_model.retrieval.manifest import (
     DEFAULT_SHARD_SIZE,
     STORED_DTYPES,

@@ -24,12 +24,12 @@ from onegen_model import (
 )  # fmt: skip
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
+from onegen_model.documents.document import Document
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.harness import OnePass, ask
 from onegen_model.evaluation.ask.ranking import among_candidates, everywhere
 from onegen_model.evaluation.ask.retrievers import Bm25Retriever
 from onegen_model.evaluation.score.scores import HOPS, QUALITY, score
-from onegen_model.retrieval.documents import Document
 
 TEXT = (
     "The novel was written in a mill near the river.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from onegen_model.checkpoint.fingerprint import weights_sha256
+from onegen_model.documents.finding import find_files
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.harness import Asker, OnePass, ShouldStop, ask, never
 from onegen_model.evaluation.ask.pool import (
@@ -39,7 +40,6 @@ from onegen_model.evaluation.ask.zero_shot import ZeroShot
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.params import RetrievalParams, SamplingParams
-from onegen_model.retrieval.documents import find_files
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.protocol import Retriever
 

@@ -5,6 +5,10 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from onegen_model.documents.document import Document
+from onegen_model.documents.finding import find_files
+from onegen_model.documents.reading import read_file
+from onegen_model.documents.splitting import split
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.ranking import PARAGRAPH, paragraph_of
@@ -12,7 +16,6 @@ from onegen_model.evaluation.ask.settings import Pool
 from onegen_model.events import Passage
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.checks import by_id
-from onegen_model.retrieval.documents import Document, find_files, read_file, split
 
 
 def read_paragraphs(corpus: Path, questions: Iterable[GoldQuestion], pool: Pool) -> list[Document]:

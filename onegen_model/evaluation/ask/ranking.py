@@ -8,6 +8,7 @@ from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.settings import QueryKind
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.events import Passage, Query
+from onegen_model.places import place_of
 from onegen_model.retrieval.protocol import Retriever
 
 DEPTH = 10
@@ -100,7 +101,8 @@ def paragraph_of(passage: Passage) -> str:
     """The id of the paragraph that a passage is a piece of (or is, as a whole)."""
     if PARAGRAPH in passage.metadata:
         return str(passage.metadata[PARAGRAPH])
-    return passage.id.rpartition("#")[0] if "chunk" in passage.metadata else passage.id
+    place = place_of(passage)
+    return place.document if place else passage.id
 
 
 def paragraphs(passages: Iterable[Passage], depth: int = DEPTH) -> tuple[str, ...]:

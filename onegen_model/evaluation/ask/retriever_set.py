@@ -10,9 +10,9 @@ from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriev
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.ask.settings import RetrieverName
 from onegen_model.events import Passage
+from onegen_model.indexing.job import IndexingJob, IndexingOptions, Reading
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.index import Embedder, PassageIndex
-from onegen_model.retrieval.indexing import IndexingJob, IndexingOptions, Reading
 from onegen_model.retrieval.protocol import Retriever
 
 # Enough passages to sort by length, and few enough for a quick stop.
@@ -77,4 +77,4 @@ def complete_index(
         return index
     path.parent.mkdir(parents=True, exist_ok=True)
     job = IndexingJob(index, path, IndexingOptions(batch=_INDEX_BATCH), should_stop)
-    return index if job.grow(Reading(list(passages)), progress=None).is_whole else None
+    return index if job.grow(Reading(path.parent, list(passages)), progress=None).is_whole else None

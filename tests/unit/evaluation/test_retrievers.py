@@ -33,6 +33,7 @@ from onegen_model.evaluation.ask.retrievers import (
 from onegen_model.evaluation.ask.run_folder import RunFolder
 from onegen_model.evaluation.ask.sentence_encoder import PACKAGE, SentenceEncoder
 from onegen_model.evaluation.ask.zero_shot import load_base
+from onegen_model.places import PassagePlace
 from tests.conftest import make_tokenizer
 from tests.support.evaluation_world import BORG, PARAGRAPHS, evaluate, read_scores
 
@@ -152,8 +153,8 @@ def test_without_sentence_transformers_the_extra_is_named(
 
 def test_pieces_of_a_paragraph_count_once() -> None:
     pieces = [
-        Passage("p#1", "a", metadata={"chunk": 1}),
-        Passage("p#0", "b", metadata={"chunk": 0}),
+        Passage("p#1", "a", metadata=PassagePlace("f", "p", 1).to_metadata()),
+        Passage("p#0", "b", metadata=PassagePlace("f", "p", 0).to_metadata()),
         Passage("q#7", "c"),
         Passage("x", "d", metadata={"paragraph": "p"}),
     ]

@@ -10,8 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onegen_model import Passage
+from onegen_model.documents.document import Document
+from onegen_model.documents.finding import find_files, warn_of_skipped
+from onegen_model.documents.reading import read_file
+from onegen_model.documents.splitting import split
 from onegen_model.errors import InvalidInputError
-from onegen_model.retrieval.documents import Document, find_files, read_file, split, warn_of_skipped
+from onegen_model.places import PassagePlace
 from onegen_model.retrieval.index import PassageIndex
 from tests.support.fake_embedder import FakeEmbedder
 
@@ -21,7 +25,7 @@ def count_words(text: str) -> int:
 
 
 def document(text: str, **fields: Any) -> Document:
-    return Document("d", text, fields.pop("title", ""), "/d.txt", "d.txt", **fields)
+    return Document("d", text, fields.pop("title", ""), "d.txt", "d.txt", **fields)
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def read_all(paths: list[str]) -> list[Document]:
     """As `onegen index` reads them."""
     found = find_files(paths)
     warn_of_skipped(found)
-    return [document for file in found.files for document in read_file(file)]
+    return [document for file in found.files for document in read_file(file, Path())]
 
 
 # --- reading ---
@@ -57,10 +61,10 @@ def test_reads_every_kind(here: Path) -> None:
         "docs/deep/c.jsonl:2",
     ]
     assert found["docs/a.md"].title == "The *title*"
-    assert found["docs/a.md"].is_markdown
+    assert found["docs/a.md"].syntax == "markdown"
     assert (found["docs/b.txt"].text, found["docs/b.txt"].title) == ("Grüße\nzwei", "b")
     assert (found["7"].title, found["7"].metadata) == ("1", {"k": [1]})
-    assert found["7"].source == str(docs / "deep" / "c.jsonl")
+    assert found["7"].source == "docs/deep/c.jsonl"
     assert found["docs/deep/c.jsonl:2"].title == ""
 
 
@@ -152,7 +156,7 @@ def test_bad_paths(here: Path) -> None:
 def test_what_fits_stays_whole() -> None:
     [passage] = split(document(" one\n\ntwo. three ", title="t", metadata={"a": 1}), count_words, 4)
     assert (passage.id, passage.text, passage.title) == ("d#0", "one\n\ntwo. three", "t")
-    assert passage.metadata == {"a": 1, "source": "/d.txt", "chunk": 0}
+    assert passage.metadata == {"a": 1, **PassagePlace("d.txt", "d").to_metadata()}
 
 
 def test_splits_at_paragraphs_and_keeps_everything() -> None:
@@ -168,7 +172,7 @@ def test_splits_at_paragraphs_and_keeps_everything() -> None:
 def test_markdown_is_split_at_headings() -> None:
     sections = [f"## part {n}\n\n" + "word " * 10 for n in range(4)]
     text = "# all\n\n" + "\n\n".join(sections)
-    passages = split(document(text, is_markdown=True), count_words, 16)
+    passages = split(document(text, syntax="markdown"), count_words, 16)
     assert [passage.text.splitlines()[0] for passage in passages][-3:] == [
         "## part 1",
         "## part 2",
@@ -178,10 +182,10 @@ def test_markdown_is_split_at_headings() -> None:
 
 def test_a_heading_alone_is_no_passage() -> None:
     text = "# all\n\n## one\n\n" + "word " * 30
-    passages = split(document(text, is_markdown=True), count_words, 16)
+    passages = split(document(text, syntax="markdown"), count_words, 16)
     assert [passage.text.split()[0] for passage in passages] == ["word", "word"]
     outline = "\n\n".join(f"# part {n}" for n in range(9))
-    assert len(split(document(outline, is_markdown=True), count_words, 6)) == 5
+    assert len(split(document(outline, syntax="markdown"), count_words, 6)) == 5
 
 
 def test_a_long_title_leaves_room_for_the_text() -> None:
@@ -202,7 +206,9 @@ def test_passages_fit_and_lose_nothing(text: str, title: str, is_markdown: bool)
 
     if not text.strip():
         return
-    passages = split(document(text, title=title, is_markdown=is_markdown), count_bytes, 24)
+    passages = split(
+        document(text, title=title, syntax="markdown" if is_markdown else "text"), count_bytes, 24
+    )
     for passage in passages:
         body = f"{passage.title}\n{passage.text}" if passage.title else passage.text
         assert count_bytes(body) <= 24

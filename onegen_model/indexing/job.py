@@ -4,7 +4,7 @@ Both can be stopped and repeated: finished work is kept, and the same call conti
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -12,25 +12,20 @@ from typing import Protocol
 
 from tqdm import tqdm
 
+from onegen_model.documents.document import Document
+from onegen_model.documents.finding import FoundFiles, find_files, warn_of_skipped
+from onegen_model.documents.reading import read_file, source_of
+from onegen_model.documents.splitting import split
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.retrieval.documents import (
-    Document,
-    FoundFiles,
-    find_files,
-    read_file,
-    split,
-    warn_of_skipped,
-)
+from onegen_model.places import place_of
+from onegen_model.progress import ShouldStop, is_hidden
 from onegen_model.retrieval.folders import hold_for_writing
 from onegen_model.retrieval.index import Embedder, PassageIndex
 from onegen_model.retrieval.manifest import is_ours
 
 # A save takes no more than this share of the time.
 _WORK_PER_SAVE = 20
-
-# Whether a job stops at the next step; the same call continues it.
-ShouldStop = Callable[[], bool]
 
 
 class DocumentModel(Embedder, Protocol):
@@ -59,6 +54,7 @@ class IndexingOptions:
 class Reading:
     """Passages of all files, checked and split before the first one is embedded."""
 
+    root: Path
     passages: list[Passage] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
 
@@ -103,7 +99,7 @@ def grow_index(
     folder = Path(out)
     with hold_for_writing(folder):
         index = open_or_create(model, folder)
-        reading = read_passages(model, found.files, progress=progress)
+        reading = read_passages(model, found.files, root_of(folder), progress=progress)
         require_some(reading)
         _require_own_ids(index, reading, folder)
         job = IndexingJob(index, folder, options or IndexingOptions(), should_stop)
@@ -117,23 +113,31 @@ def open_or_create(model: Embedder, out: Path) -> PassageIndex:
 
 
 def read_passages(
-    model: DocumentModel, files: Sequence[Path], *, progress: bool | None = False
+    model: DocumentModel, files: Sequence[Path], root: Path, *, progress: bool | None = False
 ) -> Reading:
     """Raises InvalidInputError for a file that cannot be read, or two documents of one id."""
-    reading = Reading()
+    reading = Reading(root)
     places: dict[str, str] = {}
     hidden = is_hidden(progress)
     for file in tqdm(files, desc="Reading", unit="file", disable=hidden, leave=False):
-        reading.sources.add(str(file.resolve()))
-        for document in read_file(file):
+        reading.sources.add(source_of(file, root))
+        for document in read_file(file, root):
             _require_new_id(document, places)
             reading.passages.extend(split(document, model.count_tokens, model.max_passage_tokens))
     return reading
 
 
-def is_hidden(progress: bool | None) -> bool | None:
-    """The `disable` of tqdm: None shows a bar in a terminal only."""
-    return None if progress is None else not progress
+def root_of(folder: Path) -> Path:
+    """What the sources in an index are relative to: the folder that the index lies in."""
+    return folder.resolve().parent
+
+
+def _source(passage: Passage, root: Path) -> str | None:
+    place = place_of(passage)
+    if place is None:
+        return None
+    path = Path(place.source)
+    return source_of(path, root) if path.is_absolute() else place.source
 
 
 def require_some(reading: Reading) -> None:
@@ -158,7 +162,7 @@ def _require_own_ids(index: PassageIndex, reading: Reading, out: Path) -> None:
     known = {passage.id: passage for passage in index.passages}
     for passage in reading.passages:
         other = known.get(passage.id, passage)
-        source = other.metadata.get("source")
+        source = _source(other, reading.root)
         if other.text != passage.text and source not in reading.sources:
             raise InvalidInputError(
                 f"{out} already holds another passage with the id {passage.id!r}, from {source}; "
@@ -210,7 +214,7 @@ def _remove_stale(index: PassageIndex, reading: Reading) -> int:
     return index.delete(
         passage.id
         for passage in index.passages
-        if passage.id not in current and passage.metadata.get("source") in reading.sources
+        if passage.id not in current and _source(passage, reading.root) in reading.sources
     )
 
 

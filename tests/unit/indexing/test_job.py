@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from onegen_model import IndexingOptions, IndexReport, PassageIndex, grow_index
+from onegen_model.documents.finding import find_files
 from onegen_model.errors import InvalidInputError, PassageIndexError
-from onegen_model.retrieval.documents import find_files
 from tests.support.fake_model import FakeModel
 
 

@@ -1,0 +1,1 @@
+"""Whole jobs: documents into an index that is kept in step with them."""

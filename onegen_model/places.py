@@ -1,0 +1,81 @@
+"""Where a passage comes from: what this library keeps in the metadata of a passage, under one key.
+
+All other metadata belongs to the user and stays as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from onegen_model.events import Passage
+
+RESERVED = "onegen"
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PassagePlace:
+    """The place of a passage in its document, and of the document in its file.
+
+    `source` is the path of the file, with "/", relative to the folder that an index lies in, or to
+    the root that was chosen for reading. The passage is piece `chunk` (from 0) of the `chunks`
+    pieces of the document with the id `document`. `headings` lead to it, the outermost first.
+    `pages` and `lines` are the first and the last one, from 1, and `span` is the half-open range
+    of characters in the document's text; each is None where it is unknown. `digest` identifies the
+    content of the file and the way in which it was read and split.
+    """
+
+    source: str
+    document: str
+    chunk: int = 0
+    chunks: int = 1
+    headings: tuple[str, ...] = ()
+    pages: Range | None = None
+    lines: Range | None = None
+    span: Range | None = None
+    digest: str = ""
+
+    @property
+    def passage_id(self) -> str:
+        """The id of the passage."""
+        return self.id_of(self.chunk)
+
+    def id_of(self, chunk: int) -> str:
+        """The id of another piece of the same document."""
+        return f"{self.document}#{chunk}"
+
+    def to_metadata(self) -> dict[str, Any]:
+        """`{"onegen": {…}}`, JSON-able, without what is unknown."""
+        plain = {name: value for name, value in asdict(self).items() if value not in (None, (), "")}
+        return {
+            RESERVED: {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in plain.items()
+            }
+        }
+
+
+def place_of(passage: Passage) -> PassagePlace | None:
+    """The place that `onegen index` or a splitter of this library gave a passage, if any."""
+    kept = passage.metadata.get(RESERVED)
+    if not isinstance(kept, Mapping):
+        return _place_of_release_0_1(passage)
+    known = {field.name for field in fields(PassagePlace)}
+    values = {name: _frozen(value) for name, value in kept.items() if name in known}
+    if not all(isinstance(values.get(name), str) for name in ("source", "document")):
+        return None
+    return PassagePlace(**values)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _place_of_release_0_1(passage: Passage) -> PassagePlace | None:
+    """Release 0.1 kept an absolute path and a number among the user's metadata."""
+    source, chunk = passage.metadata.get("source"), passage.metadata.get("chunk")
+    document, _, number = passage.id.rpartition("#")
+    if isinstance(source, str) and isinstance(chunk, int) and number == str(chunk):
+        return PassagePlace(source, document, chunk, chunks=0)
+    return None

@@ -1,0 +1,25 @@
+from onegen_model import Passage
+from onegen_model.places import PassagePlace, place_of
+
+
+def test_a_place_comes_back_from_the_metadata_beside_the_users_own() -> None:
+    place = PassagePlace("docs/a.md", "docs/a.md", 2, 5, ("One", "Two"), (3, 4), (10, 12), (0, 9))
+    passage = Passage(place.passage_id, "text", metadata={"source": "mine", **place.to_metadata()})
+    assert passage.id == "docs/a.md#2"
+    assert place_of(passage) == place
+    assert passage.metadata["source"] == "mine"
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    plain = PassagePlace("a.txt", "a.txt").to_metadata()
+    assert plain == {"onegen": {"source": "a.txt", "document": "a.txt", "chunk": 0, "chunks": 1}}
+
+
+def test_the_metadata_of_release_0_1_is_understood() -> None:
+    old = Passage("a.txt#3", "text", metadata={"source": "/docs/a.txt", "chunk": 3})
+    assert place_of(old) == PassagePlace("/docs/a.txt", "a.txt", 3, chunks=0)
+
+
+def test_other_metadata_is_no_place() -> None:
+    for metadata in ({}, {"source": "a"}, {"source": "a", "chunk": 1}, {"onegen": {"chunk": 1}}):
+        assert place_of(Passage("a#2", "text", metadata=metadata)) is None
