@@ -1,7 +1,8 @@
 """Filters by metadata, as the core understands them, in the languages of the stores.
 
-A filter that the core understands means the same in every store. Any other filter is in the store's
-own language and reaches the store unchanged.
+A filter that the core understands means the same in every store; where a store cannot apply it
+exactly it is refused. Any other filter is in the store's own language and reaches the store
+unchanged.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,11 +10,17 @@ from typing import Any
 
 from langchain_core.documents import Document
 
+from onegen_integrations.shared.filter_terms import (
+    OPPOSITES,
+    Term,
+    Tree,
+    inexact_in_chroma,
+    to_tree,
+)
 from onegen_model import matches_filter
 from onegen_model.errors import InvalidInputError
 
 FilterAdapter = Callable[[Any], Any]
-_SEVERAL = (list, tuple, set, frozenset)
 
 
 def for_memory(wanted: Any) -> Any:
@@ -43,19 +50,28 @@ def for_faiss(wanted: Any) -> Any:
 
 
 def for_chroma(wanted: Any) -> Any:
-    """For Chroma, whose mappings hold one condition each, with several values by `$in` alone."""
-    if not _is_of_the_core(wanted):
-        return wanted
-    conditions = [
-        {name: condition} for name, value in wanted.items() for condition in _conditions(value)
-    ]
-    return conditions[0] if len(conditions) == 1 else {"$and": conditions}
+    """For Chroma, whose mappings hold one condition each, with several values by `$in` alone.
+
+    Raises InvalidInputError for a condition that means something else there.
+    """
+    return _to_where(to_tree(wanted)) if _is_of_the_core(wanted) else wanted
 
 
-def _conditions(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        return [{operator: inner} for operator, inner in value.items()]
-    return [{"$in": list(value)}] if isinstance(value, _SEVERAL) else [value]
+def _to_where(tree: Tree) -> dict[str, Any]:
+    if isinstance(tree, Term):
+        return _to_condition(tree)
+    if not tree.members:
+        raise InvalidInputError(
+            "An empty filter inside of another one; expected a condition; leave it out"
+        )
+    return {f"${tree.joined_by}": list(map(_to_where, tree.members))}
+
+
+def _to_condition(term: Term) -> dict[str, Any]:
+    if why := inexact_in_chroma(term):
+        raise term.refuse("Chroma", why)
+    operator = OPPOSITES[term.operator] if term.is_negated else term.operator
+    return {term.name: term.value if operator == "$eq" else {operator: term.value}}
 
 
 def _is_of_the_core(wanted: Any) -> bool:

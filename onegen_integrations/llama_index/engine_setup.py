@@ -11,6 +11,7 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQueryMode
 
+from onegen_integrations.llama_index.filters import to_metadata_filters
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.node_retriever import (
     NodeRetriever,
@@ -26,9 +27,12 @@ Mode = Literal["auto", "always", "never"]
 
 
 class SearchOptions(TypedDict, total=False):
-    """The arguments of `VectorStoreIndex.as_retriever`, apart from the number of nodes."""
+    """The arguments of `VectorStoreIndex.as_retriever`, apart from the number of nodes.
 
-    filters: MetadataFilters | None
+    `filters` may be a filter of the core: `{"year": {"$gte": 2020}}`.
+    """
+
+    filters: MetadataFilters | Mapping[str, Any] | None
     vector_store_query_mode: VectorStoreQueryMode
     alpha: float | None
     node_ids: list[str] | None
@@ -90,6 +94,9 @@ class EngineSetup:
         retrieval = _retrieval(given, count, bounded=not has_own_count)
         if has_own_count:
             _require_none(given)
+        if isinstance(filters := given.get("filters"), Mapping):
+            store = getattr(searched, "vector_store", None)
+            given["filters"] = to_metadata_filters(filters, store) if filters else None
         source = NodeSource(searched, model.shared, postprocessors, given)
         source.require_searchable()
         usual = count or _usual_count(searched)

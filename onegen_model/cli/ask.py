@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
+from onegen_model.cli.where import parse_where, require_known_names
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Finished
 from onegen_model.params import RetrievalParams, SamplingParams
@@ -121,7 +122,10 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
         seed=options.seed,
     )
     retrieval = RetrievalParams(
-        mode=options.retrieval, top_k=options.top_k, max_retrievals=options.max_retrievals
+        mode=options.retrieval,
+        top_k=options.top_k,
+        max_retrievals=options.max_retrievals,
+        filter=parse_where(options.where),
     )
     if options.index is None and options.retrieval != "never":
         raise InvalidInputError(
@@ -131,4 +135,6 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
         read_manifest(Path(options.index))  # A wrong path is reported before the model is loaded.
     model = load_model(options.model, options.dtype)
     index = None if options.index is None else PassageIndex.load(model, options.index)
+    if index is not None:
+        require_known_names(retrieval.filter, index.passages)
     return Session(model, index, open_display(as_json=options.json), sampling, retrieval)

@@ -16,6 +16,7 @@ from onegen_model.cli.options import (
     basic_options,
     model_options,
 )
+from onegen_model.cli.where import add_where
 from onegen_model.retrieval.manifest import DEFAULT_SHARD_SIZE
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _asking_options() -> ArgumentParser:
         "--index", metavar="DIR", help="what `onegen index` or `onegen embed` has written"
     )
     add_answer_options(asking)
+    add_where(asking)
     asking.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: 0)"
     )

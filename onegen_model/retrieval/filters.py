@@ -5,10 +5,18 @@ mapping of operators that must all hold. All names must match, and a name that a
 matches nothing, not even None or `$ne`:
 
     {"lang": "en", "year": {"$gte": 2020, "$lt": 2024}, "kind": ["town", "river"]}
+
+`$and` and `$or` hold lists of filters, and `$not` holds one, beside names or inside of each other.
+`$not` is the plain negation: it matches a passage that lacks the name, too.
+
+    {"$or": [{"lang": "en"}, {"tags": {"$contains": "old"}}], "$not": {"year": 2020}}
+
+A name with dots that a passage lacks is looked for inside of mappings: `onegen.source` is the file
+of a passage.
 """
 
 import operator
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
@@ -19,6 +27,10 @@ _LISTS = (list, tuple, set, frozenset)
 _PLAIN = (str, int, float, bool, bytes, date, datetime, type(None))
 # The last two are the small and the full-width dollar sign: refused as operators, not compared.
 _DOLLARS = ("$", "\ufe69", "\uff04")
+_GROUPS = ("$and", "$or", "$not")
+# The value of a name that a passage lacks.
+ABSENT = object()
+Matches = Callable[[Mapping[str, Any]], bool]
 _Test = Callable[[Any], bool]
 
 
@@ -29,24 +41,70 @@ def matches_filter(metadata: Mapping[str, Any], filter: Mapping[str, Any] | None
     return compile_filter(filter)(metadata)
 
 
-def compile_filter(filter: Mapping[str, Any] | None) -> Callable[[Mapping[str, Any]], bool]:
+def compile_filter(filter: Mapping[str, Any] | None) -> Matches:
     """A function of metadata that is faster than `matches_filter` for many passages."""
     if not isinstance(filter, Mapping | None):
         raise InvalidInputError(
             f"A filter of type {type(filter).__name__}; expected a mapping of metadata names to "
             'values; write it as {"name": value}'
         )
-    tests = [(name, _test(name, wanted)) for name, wanted in (filter or {}).items()]
+    return _all([_condition(name, wanted) for name, wanted in (filter or {}).items()])
+
+
+def filter_names(filter: Mapping[str, Any] | None) -> set[Any]:
+    """The names of metadata that a valid filter asks for."""
+    names: set[Any] = set()
+    for name, wanted in (filter or {}).items():
+        if name == "$not":
+            names |= filter_names(wanted)
+        elif name in _GROUPS:
+            names = names.union(*map(filter_names, wanted))
+        else:
+            names.add(name)
+    return names
+
+
+def find_value(metadata: Mapping[str, Any], name: Any) -> Any:
+    """The value of a name, inside of mappings too; ABSENT without one."""
+    if name in metadata:
+        return metadata[name]
+    first, dot, rest = name.partition(".") if isinstance(name, str) else (name, "", "")
+    inner = metadata.get(first) if dot else None
+    return find_value(inner, rest) if isinstance(inner, Mapping) else ABSENT
+
+
+def _all(tests: Sequence[Matches]) -> Matches:
+    return lambda metadata: all(test(metadata) for test in tests)
+
+
+def _any(tests: Sequence[Matches]) -> Matches:
+    return lambda metadata: any(test(metadata) for test in tests)
+
+
+def _condition(name: object, wanted: Any) -> Matches:
+    if name == "$not":
+        inner = compile_filter(wanted)
+        return lambda metadata: not inner(metadata)
+    if name in _GROUPS:
+        if not isinstance(wanted, list | tuple) or not wanted:
+            raise InvalidInputError(
+                f"The filter operator {name} has {wanted!r}; expected a list of filters; write "
+                f'{{"{name}": [{{"name": value}}, …]}}'
+            )
+        parts = list(map(compile_filter, wanted))
+        return _all(parts) if name == "$and" else _any(parts)
+    test = _test(name, wanted)
 
     def matches(metadata: Mapping[str, Any]) -> bool:
-        return all(name in metadata and test(metadata[name]) for name, test in tests)
+        value = find_value(metadata, name)
+        return value is not ABSENT and test(value)
 
     return matches
 
 
 def _test(name: object, wanted: Any) -> _Test:
     if isinstance(name, str) and name.startswith(_DOLLARS):
-        raise _unknown(name, "filter", "names of metadata outside; name each one")
+        raise _unknown(name, "filter", "inside of a name, and $and, $or, $not outside")
     if isinstance(wanted, Mapping) and any(str(key).startswith(_DOLLARS) for key in wanted):
         tests = [_operator_test(name, key, value) for key, value in wanted.items()]
         return lambda value: all(test(value) for test in tests)
@@ -76,6 +134,13 @@ def _operator_test(name: object, key: object, wanted: Any) -> _Test:
     return test
 
 
+def _contains(value: Any, wanted: Any) -> bool:
+    """Whether a list has an item, or a text a part."""
+    if isinstance(value, str):
+        return isinstance(wanted, str) and wanted in value
+    return isinstance(value, _LISTS) and _is_among(wanted, value)
+
+
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "$eq": operator.eq,
     "$ne": operator.ne,
@@ -83,6 +148,7 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "$gte": operator.ge,
     "$lt": operator.lt,
     "$lte": operator.le,
+    "$contains": _contains,
 }
 
 

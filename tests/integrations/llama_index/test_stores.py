@@ -74,6 +74,30 @@ def test_filters_decide_what_can_be_found(
         check(found, best(model, kept)[:4])
 
 
+@pytest.mark.parametrize("store", ["chroma l2", "simple"])
+@pytest.mark.parametrize(
+    ("wanted", "matching"),
+    [
+        ({"number": {"$gt": 4}}, slice(5, None)),
+        ({"number": [1, 2]}, slice(1, 3)),
+        ({"number": {"$gte": 1, "$lt": 3}}, slice(1, 3)),
+        ({"$or": [{"number": 1}, {"number": 2}]}, slice(1, 3)),
+        ({"$not": {"$or": [{"number": 0}, {"number": {"$in": [1, 2]}}]}}, slice(3, None)),
+        ({}, slice(None)),
+    ],
+)
+def test_a_filter_of_the_core_decides_as_well(
+    store: str,
+    wanted: dict[str, Any],
+    matching: slice,
+    indexed: Build,
+    llm: OneGenLLM,
+    model: OneGenModel,
+) -> None:
+    found = found_by(indexed(store), llm, filters=wanted)
+    check(found, best(model, DOCUMENTS[matching])[:4])
+
+
 @pytest.mark.parametrize("space", ["cosine", "l2"])
 def test_a_chroma_index_is_reopened_changed_and_searched(
     space: str, build: Build, llm: OneGenLLM, model: OneGenModel, tmp_path: Path

@@ -8,7 +8,7 @@ import pytest
 
 from onegen_model import Passage, PassageIndex, matches_filter
 from onegen_model.errors import InvalidInputError
-from onegen_model.retrieval.filters import filter_key
+from onegen_model.retrieval.filters import filter_key, filter_names
 from tests.support.fake_embedder import FakeEmbedder
 from tests.support.indexes import ids, passages, query
 
@@ -42,6 +42,23 @@ TOWN = {"kind": "town", "year": 1921, "tags": ["old", "small"], "river": None, "
         ({"year": {"$gte": 1900, "$lt": 1910}}, False),
         ({"year": {"$in": [1921, 1922]}}, True),
         ({"year": {"$nin": (1921,)}}, False),
+        ({"tags": {"$contains": "old"}}, True),
+        ({"tags": {"$contains": "ol"}}, False),
+        ({"kind": {"$contains": "ow"}}, True),
+        ({"kind": {"$contains": 1}}, False),
+        ({"year": {"$contains": 1}}, False),
+        ({"mayor": {"$contains": "A"}}, False),
+        ({"at.x": 1}, True),
+        ({"at.y": 1}, False),
+        ({"kind.x": 1}, False),
+        ({"$and": [{"kind": "town"}, {"year": 1921}]}, True),
+        ({"$and": [{"kind": "town"}, {"year": 1922}]}, False),
+        ({"$or": [{"kind": "river"}, {"year": 1921}]}, True),
+        ({"$or": [{"kind": "river"}, {"year": 1922}]}, False),
+        ({"$not": {"kind": "town"}}, False),
+        ({"$not": {"mayor": "Ada"}}, True),
+        ({"$not": {"kind": "town", "year": 1922}}, True),
+        ({"kind": "town", "$or": [{"year": 1}, {"$not": {"year": {"$gte": 1922}}}]}, True),
         ({"kind": {"$gt": 3}}, False),
         ({"kind": {"$lte": 3}}, False),
     ],
@@ -59,7 +76,11 @@ def test_a_filter_of_metadata(filter: Any, expected: bool) -> None:
         ),
         ({"year": {"$gte": 1900, "to": 1910}}, "has the operator 'to'; expected"),
         ({"year": {"\uff04gte": 1900}}, "has the operator '\uff04gte'; expected"),
-        ({"$and": [{"year": 1}]}, r"operator '\$and'; expected .* names of metadata outside"),
+        ({"$nor": [{"year": 1}]}, r"operator '\$nor'; expected .* and \$and, \$or, \$not outside"),
+        ({"$or": {"year": 1}}, r"operator \$or has \{'year': 1\}; expected a list of filters"),
+        ({"$or": []}, r"operator \$or has \[\]; expected a list of filters"),
+        ({"$and": [{"year": {"$near": 1}}]}, r"filter of 'year' has the operator '\$near'"),
+        ({"$not": [1]}, "A filter of type list; expected a mapping"),
         ({"year": {"$in": 1921}}, r"\$in of 'year' has 1921; expected a list .*; write \[1921\]"),
         ([("year", 1921)], "A filter of type list; expected a mapping"),
         ("year", "A filter of type str"),
@@ -73,6 +94,18 @@ def test_an_operator_that_is_not_known_is_refused_and_not_ignored(
     for index in (PassageIndex(FakeEmbedder()), PassageIndex.build(FakeEmbedder(), passages(3))):
         with pytest.raises(InvalidInputError, match=complaint):
             index.retrieve([query("a", filter=filter)])
+
+
+def test_a_name_with_a_dot_of_its_own_comes_first() -> None:
+    assert matches_filter({"a.b": 1, "a": {"b": 2}}, {"a.b": 1})
+    assert matches_filter({"a": {"b.c": {"d": 2}}}, {"a.b.c.d": 2}) is False
+    assert matches_filter({"a": {"b": {"c": 2}}}, {"a.b.c": 2})
+
+
+def test_the_names_of_a_filter() -> None:
+    nested = {"a": 1, "$or": [{"b": 1}, {"$not": {"c": {"$gt": 1}}}], "$and": [{"d": [1]}]}
+    assert filter_names(nested) == {"a", "b", "c", "d"}
+    assert filter_names(None) == set()
 
 
 def test_operators_reach_the_index() -> None:
