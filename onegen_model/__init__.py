@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onegen_model.checkpoint.options import LoadOptions, Quantization
+    from onegen_model.documents.digests import digest_of
+    from onegen_model.documents.document import Document
+    from onegen_model.documents.failures import FailedFile, UnreadableFilesError
+    from onegen_model.documents.options import ReadingOptions
+    from onegen_model.documents.reading import read_documents
     from onegen_model.errors import OneGenError
     from onegen_model.events import (
         Event,
@@ -46,6 +51,11 @@ if TYPE_CHECKING:
 # Module -> the names of `__all__` that it defines.
 _MODULES = {
     "checkpoint.options": "LoadOptions Quantization",
+    "documents.digests": "digest_of",
+    "documents.document": "Document",
+    "documents.failures": "FailedFile UnreadableFilesError",
+    "documents.options": "ReadingOptions",
+    "documents.reading": "read_documents",
     "errors": "OneGenError",
     "events": "Event Finished Passage PassagesInserted Query RetrievalRequested ScoredPassage "
     "Token Usage",
@@ -77,8 +87,10 @@ __all__ = [
     "Conversation",
     "CorpusOptions",
     "CorpusReport",
+    "Document",
     "EmbeddedCorpus",
     "Event",
+    "FailedFile",
     "Finished",
     "Grammar",
     "IndexReport",
@@ -96,6 +108,7 @@ __all__ = [
     "PassagesInserted",
     "Quantization",
     "Query",
+    "ReadingOptions",
     "RequestHandle",
     "Retrieval",
     "RetrievalParams",
@@ -110,10 +123,13 @@ __all__ = [
     "Token",
     "ToolCall",
     "ToolCallParser",
+    "UnreadableFilesError",
     "Usage",
     "build_corpus",
+    "digest_of",
     "grow_index",
     "matches_filter",
+    "read_documents",
     "render_tool_call",
     "retrieving",
 ]

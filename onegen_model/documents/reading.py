@@ -4,130 +4,246 @@ The id of a document is the one its record gives, or its source, with ":<line>" 
 jsonl file.
 """
 
-import gzip
 import logging
 import os
-import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from tqdm import tqdm
+
+from onegen_model.documents.converter import Converter
+from onegen_model.documents.decoding import decode
+from onegen_model.documents.digests import digest_of
 from onegen_model.documents.document import Document
-from onegen_model.documents.finding import EXPECTED, MARKDOWN, RECORDS
+from onegen_model.documents.failures import (
+    FailedFile,
+    FileProblem,
+    OnFailure,
+    UnreadableFilesError,
+    shown,
+)
+from onegen_model.documents.finding import FoundFiles, find_files, reason_of, warn_of_skipped
+from onegen_model.documents.front_matter import front_matter
+from onegen_model.documents.kinds import Kind, kind_of, suffix_of
+from onegen_model.documents.markup import first_heading, rst_to_markdown
+from onegen_model.documents.options import ReadingOptions
+from onegen_model.documents.records import Record, read_records
+from onegen_model.documents.tables import table_of
 from onegen_model.errors import InvalidInputError
-from onegen_model.jsonl import parse_line, to_line
+from onegen_model.places import RESERVED
+from onegen_model.progress import is_hidden
 
 logger = logging.getLogger(__name__)
 
-_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
-_CODE_FENCE = re.compile(r"^ {0,3}(```|~~~).*?(^ {0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
+def read_documents(
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    options: ReadingOptions | None = None,
+    on_failure: OnFailure | None = None,
+    progress: bool | None = False,
+) -> Iterator[Document]:
+    """The documents of files and folders, one after another; files are found at once.
 
-def read_file(path: Path, root: Path | None = None) -> Iterator[Document]:
-    """The documents of one file, without empty ones; raises InvalidInputError with the line.
-
-    Sources are relative to `root` (default: the folder of the file).
+    Sources are relative to `root`; by default to the folder of a file, and to the folder around a
+    folder. `on_failure` is called for each file that cannot be read; without it the others are
+    read, and then UnreadableFilesError names them all. Raises InvalidInputError for paths that
+    cannot be used, and for two files of one source. `progress` None: a bar in a terminal only.
     """
-    source = source_of(path, root or path.resolve().parent)
-    records = path.name.lower().endswith(RECORDS)
-    for document in _read_records(path, source) if records else [_read_text(path, source)]:
-        if document.text.strip():
-            yield document
-        else:
-            logger.warning("%s is empty and was skipped", document.place)
+    options = options or ReadingOptions()
+    found = find_files(paths, options)
+    sources = sources_of(found, Path(root) if root is not None else None)
+    warn_of_skipped(found)
+    return _read_all(found, sources, options, on_failure, is_hidden(progress))
 
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if path.name.lower().endswith(".gz") else data
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidInputError(
-            f"{path} cannot be read ({error}); expected {EXPECTED}; repair it or leave it out"
-        ) from error
+def sources_of(found: FoundFiles, root: Path | None = None) -> list[str]:
+    """The source of each found file; raises InvalidInputError where two files have the same."""
+    sources: dict[str, Path] = {}
+    for path, folder in zip(found.files, found.roots, strict=True):
+        other = sources.setdefault(source_of(path, root or folder), path)
+        if other is not path:
+            raise InvalidInputError(
+                f"{shown(path)} and {shown(other)} have the same source "
+                f"{source_of(path, root or folder)!r}; expected one of each; name a root that is "
+                "above both files"
+            )
+    return list(sources)
 
 
-def _decode(path: Path) -> str:
-    data = _read_bytes(path)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise _not_text(path, line) from error
-    if "\0" in text:
-        raise _not_text(path, text.count("\n", 0, text.index("\0")) + 1)
-    return text
+def _read_all(
+    found: FoundFiles,
+    sources: list[str],
+    options: ReadingOptions,
+    on_failure: OnFailure | None,
+    hidden: bool | None,
+) -> Iterator[Document]:
+    failures: list[FailedFile] = []
+    report = on_failure or failures.append
+    for failure in found.failures:
+        report(failure)
+    files = zip(found.files, sources, strict=True)
+    with FileReader(options) as reader:
+        bar = tqdm(
+            files, total=len(sources), desc="Reading", unit="file", disable=hidden, leave=False
+        )
+        for path, source in bar:
+            try:
+                yield from reader.read(path, source)
+            except UnreadableFilesError as error:
+                for failure in error.failures:
+                    report(failure)
+    if failures:
+        raise UnreadableFilesError(failures)
 
 
-def _not_text(path: Path, line: int) -> InvalidInputError:
-    return InvalidInputError(
-        f"{path}:{line} is not text; expected {EXPECTED}; convert it or leave it out"
-    )
+def read_file(
+    path: Path, root: Path | None = None, options: ReadingOptions | None = None
+) -> Iterator[Document]:
+    """The documents of one file, without empty ones; raises UnreadableFilesError.
+
+    Sources are relative to `root` (default: the folder of the file). A FileReader is faster for
+    many files.
+    """
+    with FileReader(options) as reader:
+        yield from reader.read(path, source_of(path, root or path.parent))
 
 
-def _read_text(path: Path, source: str) -> Document:
-    text = _decode(path).replace("\r\n", "\n")
-    is_markdown = path.name.lower().endswith(MARKDOWN)
-    heading = _HEADING.search(_CODE_FENCE.sub("", text)) if is_markdown else None
-    title = heading.group(1) if heading else path.stem
+class FileReader:
+    """Reads files one by one; the process that converts them is started when it is needed."""
+
+    def __init__(self, options: ReadingOptions | None = None) -> None:
+        self.options = options or ReadingOptions()
+        self._converter = Converter(self.options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._converter.close()
+
+    def read(self, path: Path, source: str) -> Iterator[Document]:
+        """The documents of a file, without empty ones; the whole file is checked first.
+
+        Raises UnreadableFilesError.
+        """
+        try:
+            documents = self._read(path, source)
+        except OSError as error:
+            raise UnreadableFilesError([FailedFile(path, reason_of(error))]) from error
+        except FileProblem as problem:
+            raise UnreadableFilesError([FailedFile(path, str(problem))]) from problem
+        for document in documents:
+            if document.text.strip():
+                yield document
+            else:
+                logger.warning("%s is empty and was skipped", document.place)
+
+    def _read(self, path: Path, source: str) -> Iterable[Document]:
+        kind = kind_of(path)
+        if kind is None:
+            raise FileProblem("it is of an unknown kind")
+        if kind == "records":
+            return self._read_records(path, source)
+        _limit_bytes(path, self.options)
+        digest = digest_of(path, self.options)
+        if kind == "converted":
+            return [self._convert(path, source, digest)]
+        text = decode(path.read_bytes(), self.options.encoding)
+        if len(text) > self.options.max_text_characters:
+            raise FileProblem(
+                f"its text has more than {self.options.max_text_characters} characters"
+            )
+        return [_document(path, source, digest, kind, text)]
+
+    def _read_records(self, path: Path, source: str) -> Iterable[Document]:
+        for _ in read_records(path, self.options):
+            pass  # A bad line is known before the first document is used.
+        digest = digest_of(path, self.options)
+        place = shown(path)
+        return (
+            _record(record, source, place, digest) for record in read_records(path, self.options)
+        )
+
+    def _convert(self, path: Path, source: str, digest: str) -> Document:
+        converted = self._converter.convert(path)
+        return Document(
+            source,
+            converted.text,
+            converted.title or first_heading(converted.text) or shown(path.stem),
+            source,
+            shown(path),
+            syntax="markdown",
+            pages=converted.pages,
+            digest=digest,
+        )
+
+
+def _limit_bytes(path: Path, options: ReadingOptions) -> None:
+    size = path.stat().st_size
+    if size > options.max_file_bytes:
+        raise FileProblem(
+            f"it has {size} bytes; at most {options.max_file_bytes} are read (max_file_bytes)"
+        )
+
+
+def _document(path: Path, source: str, digest: str, kind: Kind, text: str) -> Document:
+    stem, place = shown(path.stem), shown(path)
+    if kind == "table":
+        table = table_of(text, "\t" if suffix_of(path) == ".tsv" else None)
+        return Document(source, table, stem, source, place, syntax="markdown", digest=digest)
+    if kind == "code":
+        return Document(
+            source, text, shown(path.name), source, place, {}, "code", first_line=1, digest=digest
+        )
+    if kind == "text":
+        return Document(source, text, stem, source, place, first_line=1, digest=digest)
+    block = front_matter(text if kind == "markdown" else "")
+    if RESERVED in block.metadata:
+        raise FileProblem(f"its front matter has {RESERVED!r}, which is kept for passages")
+    body = text[block.end :] if kind == "markdown" else rst_to_markdown(text)
+    title = block.metadata.get("title")
     return Document(
         source,
-        text,
-        title,
-        source,
-        str(path),
-        syntax="markdown" if is_markdown else "text",
-        first_line=1,
-    )
-
-
-def _read_records(path: Path, source: str) -> Iterator[Document]:
-    for number, line in enumerate(_decode(path).split("\n"), start=1):
-        if line.strip():
-            yield _read_record(path, source, number, line)
-
-
-def _read_record(path: Path, source: str, number: int, line: str) -> Document:
-    place = f"{path}:{number}"
-    try:
-        record = parse_line(line)
-    except ValueError as error:
-        raise _bad_record(place, f"is {error}") from error
-    try:
-        to_line(record)
-    except ValueError as error:  # An escaped half of a character.
-        raise _bad_record(place, f"is not JSON of UTF-8 text ({error})") from error
-    if not isinstance(record.get("text"), str):
-        raise _bad_record(place, "has no text")
-    title, metadata = record.get("title") or "", record.get("metadata") or {}
-    given = record.get("id")
-    if not isinstance(title, str):
-        raise _bad_record(place, f"has the title {title!r}")
-    if not isinstance(metadata, dict):
-        raise _bad_record(place, f"has the metadata {metadata!r}")
-    if given is not None and (not isinstance(given, str | int) or given == ""):
-        raise _bad_record(place, f"has the id {given!r}")
-    return Document(
-        f"{source}:{number}" if given is None else str(given),
-        record["text"],
-        title,
+        body,
+        title if isinstance(title, str) and title.strip() else first_heading(body) or stem,
         source,
         place,
-        metadata,
-        first_line=number,
+        block.metadata,
+        syntax="markdown",
+        first_line=text.count("\n", 0, block.end) + 1,
+        digest=digest,
     )
 
 
-def _bad_record(place: str, what: str) -> InvalidInputError:
-    return InvalidInputError(
-        f'{place} {what}; expected {{"text": "…"}} with, optionally, "title" and "id" (text) and '
-        '"metadata" (an object); correct the line or leave it out'
+def _record(record: Record, source: str, place: str, digest: str) -> Document:
+    return Document(
+        f"{source}:{record.line}" if record.id is None else record.id,
+        record.text,
+        record.title,
+        source,
+        f"{place}:{record.line}",
+        record.metadata,
+        first_line=record.line,
+        digest=digest,
     )
 
 
 def source_of(path: Path, root: Path) -> str:
-    """The path of a file relative to `root`, with "/"; an absolute path on another drive."""
+    """The path of a file relative to `root`, with "/"; an absolute path on another drive.
+
+    A link keeps its own name and folder.
+    """
+    here = path.parent.resolve() / path.name
     try:
-        return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+        return shown(Path(os.path.relpath(here, root.resolve())).as_posix())
     except ValueError:  # Windows: there is no way from one drive to another.
-        return path.resolve().as_posix()
+        return shown(here.as_posix())

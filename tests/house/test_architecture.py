@@ -38,7 +38,7 @@ CORE = {
     "places": "events",
     "progress": "",
     "retrieval": "batches errors events files jsonl locks network progress",
-    "documents": "errors events jsonl places retrieval.manifest",
+    "documents": "errors events jsonl places progress retrieval.manifest",
     "indexing": "documents errors events places progress retrieval",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",
     "checkpoint": "errors files forking transcript",
@@ -81,6 +81,8 @@ THIRD_PARTY = {
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
 ONLY_IN = {
+    "markitdown": {"documents.conversion"},
+    "pdfplumber": {"documents.pdf"},
     "faiss": {"retrieval.rows"},
     "semantic_text_splitter": {"documents.splitting", "transcript.passage_fit"},
 }

@@ -1,0 +1,191 @@
+"""Pages of a PDF as Markdown: headings by the size of their letters, tables by their lines."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onegen_model.documents.failures import FileProblem
+from onegen_model.documents.tables import markdown_table
+
+# Letters that are larger than those of the text by this factor make a heading, if it is short.
+_LARGER = 1.12
+_LONGEST_HEADING = 160
+_LEVELS = 4
+_BULLET = re.compile(r"^\s*(?:[•◦▪‣●○■\u2013*·-]|\(cid:127\))\s+")
+_NUMBERED = re.compile(r"^\s*(?:\d{1,3}|[a-z])[.)]\s+")
+# Lines of drawings, among which a search for tables would take minutes.
+_MOST_EDGES = 4000
+_HYPHENATED = re.compile(r"[^\W\d_][-\u00ad]\Z")
+_SPACES = re.compile(r"[ \t\u00a0]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of text and the size of its letters; `top` and `bottom` run downwards, in points."""
+
+    text: str
+    size: float
+    is_bold: bool
+    top: float
+    bottom: float
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that stands in the text at `top`."""
+
+    markdown: str
+    top: float
+
+
+Item = Line | Table
+
+
+def pdf_pages(path: Path) -> Iterator[str]:
+    """The Markdown of each page; raises FileProblem for a file that is encrypted or damaged."""
+    pages = _read(path)
+    if pages and not any(pages):
+        raise FileProblem("it holds no text, only pictures; read the text with OCR first")
+    styles = _Styles.of(item for page in pages for item in page if isinstance(item, Line))
+    return ("\n\n".join(_paragraphs(page, styles)) for page in pages)
+
+
+def _read(path: Path) -> list[list[Item]]:
+    import pdfplumber
+    from pdfminer.pdfdocument import PDFEncryptionError, PDFPasswordIncorrect
+    from pdfplumber.utils.exceptions import PdfminerException
+
+    pages = []
+    try:
+        with pdfplumber.open(path, laparams={"all_texts": True}) as document:
+            for page in document.pages:
+                pages.append(_items(page))
+                page.close()
+    except PdfminerException as error:
+        cause = error.args[0] if error.args else error
+        if isinstance(cause, PDFEncryptionError | PDFPasswordIncorrect):
+            raise FileProblem("it is encrypted") from error
+        raise FileProblem(f"it is damaged ({cause or type(cause).__name__})") from error
+    return pages
+
+
+def _items(page: Any) -> list[Item]:
+    """Lines in the order of reading, with each table where its first line would be."""
+    found = page.find_tables() if 0 < len(page.edges) < _MOST_EDGES else []
+    tables = [table for table in found if len(table.rows) > 1 and len(table.columns) > 1]
+    lines = [line for line in _lines(page.layout, page.height) if line.text]
+    items: list[Item] = []
+    placed = set()
+    for line in lines:
+        inside = next((n for n, table in enumerate(tables) if _holds(table, line)), None)
+        if inside is None:
+            items.append(line)
+        elif inside not in placed:
+            placed.add(inside)
+            table = tables[inside]
+            items.append(Table(markdown_table(table.extract()), table.bbox[1]))
+    return items
+
+
+def _holds(table: Any, line: Line) -> bool:
+    left, top, right, bottom = map(float, table.bbox)
+    return left - 2 <= line.left <= right and top - 2 <= (line.top + line.bottom) / 2 <= bottom + 2
+
+
+def _lines(layout: Any, height: float) -> Iterator[Line]:
+    from pdfminer.layout import LTChar, LTTextLine
+
+    for element in layout:
+        if isinstance(element, LTTextLine):
+            letters = [one for one in element if isinstance(one, LTChar)]
+            sizes = Counter(round(one.size * 2) / 2 for one in letters if one.get_text().strip())
+            if sizes:
+                bold = sum("bold" in one.fontname.lower() for one in letters) * 2 > len(letters)
+                text = _SPACES.sub(" ", element.get_text()).strip()
+                size = sizes.most_common(1)[0][0]
+                top, bottom = height - element.y1, height - element.y0
+                yield Line(text, size, bold, top, bottom, element.x0)
+        elif hasattr(element, "__iter__"):
+            yield from _lines(element, height)
+
+
+@dataclass(frozen=True, slots=True)
+class _Styles:
+    """How the text of a file is set: the size of its letters, larger sizes, and the leading."""
+
+    body: float
+    headings: tuple[float, ...]
+    leading: float
+
+    @classmethod
+    def of(cls, lines: Iterable[Line]) -> "_Styles":
+        letters: Counter[float] = Counter()
+        steps: Counter[float] = Counter()
+        before: Line | None = None
+        for line in lines:
+            letters[line.size] += len(line.text)
+            if before and before.size == line.size and 0 < line.top - before.top < 3 * line.size:
+                steps[round((line.top - before.top) / line.size, 1)] += 1
+            before = line
+        body = letters.most_common(1)[0][0] if letters else 0.0
+        larger = sorted((size for size in letters if size >= body * _LARGER), reverse=True)
+        leading = steps.most_common(1)[0][0] if steps else 1.2
+        return cls(body, tuple(larger), leading)
+
+    def level(self, line: Line) -> int | None:
+        """The level of a heading; None for text."""
+        if line.size in self.headings:
+            return min(self.headings.index(line.size) + 1, _LEVELS)
+        is_short = len(line.text) <= _LONGEST_HEADING // 2 and line.text[-1] not in ".,;:"
+        if line.is_bold and line.size >= self.body and is_short:
+            return min(len(self.headings) + 1, _LEVELS)
+        return None
+
+
+def _paragraphs(items: list[Item], styles: _Styles) -> Iterator[str]:
+    group: list[Line] = []
+    for item in items:
+        if group and (isinstance(item, Table) or _parts(group[-1], item, styles)):
+            yield _text(group, styles)
+            group = []
+        if isinstance(item, Table):
+            yield item.markdown
+        else:
+            group.append(item)
+    if group:
+        yield _text(group, styles)
+
+
+def _parts(before: Line, line: Line, styles: _Styles) -> bool:
+    """Whether a new paragraph begins with the line."""
+    if styles.level(before) != styles.level(line) or _is_item(line.text):
+        return True
+    step = line.top - before.top
+    if step < 0:  # The next column, or the next page: a sentence may go on there.
+        return before.text[-1] in '.!?:;"\u201d'
+    return step > styles.leading * line.size * 1.3
+
+
+def _is_item(text: str) -> bool:
+    return bool(_BULLET.match(text) or _NUMBERED.match(text))
+
+
+def _text(lines: list[Line], styles: _Styles) -> str:
+    text = ""
+    for line in lines:
+        text = _join(text, line.text) if text else line.text
+    level = styles.level(lines[0])
+    if level and len(text) <= _LONGEST_HEADING:
+        return f"{'#' * level} {text}"
+    return _BULLET.sub("- ", text)
+
+
+def _join(text: str, more: str) -> str:
+    if _HYPHENATED.search(text) and more[0].islower():
+        return text[:-1] + more
+    unspaced = text[-1] >= "\u2e80" and more[0] >= "\u2e80"  # Chinese and Japanese
+    return f"{text}{'' if unspaced else ' '}{more}"
