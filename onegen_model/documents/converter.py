@@ -19,11 +19,23 @@ from onegen_model.documents.options import ReadingOptions
 
 logger = logging.getLogger(__name__)
 
-_MODULE = "onegen_model.documents.converter_process"
+# Not `python -m`, which would look for modules in the folder that is read, and run what is there.
+# This package may have been found by a path that a new interpreter does not know.
+_CODE = """\
+import sys
+sys.path.append(sys.argv[1])
+from onegen_model.documents.converter_process import main
+main()
+"""
+_ROOT = str(Path(__file__).parents[2])
 _LENGTH = struct.Struct(">Q")
 # Numeric libraries start threads by the number of cores, each with memory of its own.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-_MISSING = 'its kind needs the extra "documents"; run pip install "onegen[documents]"'
+# Seconds in which a process that has closed its output should have ended.
+_GRACE = 5.0
+# It imports its libraries before it takes a file; a machine may be busy.
+_START_SECONDS = 120.0
+MISSING = 'its kind needs the extra "documents"; run pip install "onegen[documents]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +68,7 @@ class Converter:
     def convert(self, path: Path) -> Converted:
         """Raises FileProblem."""
         if find_spec("markitdown") is None:
-            raise FileProblem(_MISSING)
+            raise FileProblem(MISSING)
         request = {
             "path": os.path.abspath(path),
             "suffix": suffix_of(path),
@@ -81,8 +93,19 @@ class Converter:
                 _close(pipe)
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        process = self._process = self._process or _start()
-        seconds = self._options.convert_seconds
+        if self._process is None:
+            self._process = _start()
+            ready = self._answer(_START_SECONDS, "its converter did not start")
+            if "problem" in ready:
+                return ready
+        return self._answer(self._options.convert_seconds, "its conversion ended", request)
+
+    def _answer(
+        self, seconds: float, what: str, request: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The next answer; a problem where the process ends or takes longer."""
+        process = self._process
+        assert process is not None
         ran_out = threading.Event()
 
         def stop() -> None:
@@ -94,46 +117,50 @@ class Converter:
         timer.start()
         try:
             answer = _exchange(process, request)
-        except OSError:
+        except OSError:  # The process has ended.
             answer = None
         except BaseException:  # Ctrl-C, while the answer is under way.
             self.close()
             raise
         finally:
             timer.cancel()
-        if answer is not None:
-            return answer
-        status = process.wait()
-        self.close()
         if ran_out.is_set():
-            return {"problem": f"its conversion took longer than {seconds:g} s"}
-        return {"problem": f"its conversion ended without a result (status {status})"}
+            answer = answer or {"problem": f"{what} because it took longer than {seconds:g} s"}
+        elif answer is None:
+            answer = {"problem": f"{what} without a result ({_end_of(process)})"}
+        else:
+            return answer
+        self.close()
+        return answer
 
 
 def _start() -> "subprocess.Popen[bytes]":
-    # This package may have been found by a path that a new interpreter does not know.
-    root = str(Path(__file__).parents[2])
-    known = os.environ.get("PYTHONPATH")
-    environment = {
-        **os.environ,
-        **_ONE_THREAD,
-        "PYTHONPATH": os.pathsep.join(filter(None, (root, known))),
-    }
     return subprocess.Popen(
-        [sys.executable, "-m", _MODULE],
+        [sys.executable, "-P", "-c", _CODE, _ROOT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment,
+        env={**os.environ, **_ONE_THREAD},
         # Ctrl-C in a terminal is for the parent, which ends this process.
         start_new_session=True,
     )
 
 
-def _exchange(process: "subprocess.Popen[bytes]", request: dict[str, Any]) -> dict[str, Any] | None:
+def _end_of(process: "subprocess.Popen[bytes]") -> str:
+    try:
+        status = process.wait(_GRACE)
+    except subprocess.TimeoutExpired:  # It closed its output and hangs.
+        return "no answer"
+    return f"signal {-status}" if status < 0 else f"status {status}"
+
+
+def _exchange(
+    process: "subprocess.Popen[bytes]", request: dict[str, Any] | None
+) -> dict[str, Any] | None:
     assert process.stdin is not None
     assert process.stdout is not None
-    write_message(process.stdin, request)
+    if request is not None:
+        write_message(process.stdin, request)
     return read_message(process.stdout)
 
 

@@ -1,4 +1,4 @@
-"""The process that converts files: `python -m onegen_model.documents.converter_process`.
+"""The process that converts files, which a Converter starts.
 
 Reads requests from its standard input and writes answers to its standard output.
 """
@@ -7,9 +7,11 @@ import os
 import queue
 import sys
 import threading
+from contextlib import suppress
+from importlib import import_module
 from typing import IO, Any
 
-from onegen_model.documents.converter import read_message, write_message
+from onegen_model.documents.converter import MISSING, read_message, write_message
 
 # Address space of the process, where the system can limit it.
 _MEMORY = 4 << 30
@@ -23,6 +25,9 @@ def main() -> None:
     os.dup2(2, 1)
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(sys.stdin.buffer, requests), daemon=True).start()
+    with suppress(ImportError):  # Each file that needs it says so.
+        import_module("markitdown")
+    write_message(answers, {})
     while True:
         write_message(answers, _answer(requests.get()))
 
@@ -59,11 +64,11 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"problem": "its conversion needs too much memory"}
     except RecursionError:
         return {"problem": "it is nested too deeply"}
+    except ImportError:
+        return {"problem": MISSING}
     except Exception as error:
+        if type(error).__name__ == "MissingDependencyException":  # markitdown without an extra
+            return {"problem": MISSING}
         first = str(error).strip().partition("\n")[0][:200]
         what = first or type(error).__name__
         return {"problem": f"it is damaged, or not what its suffix says ({what})"}
-
-
-if __name__ == "__main__":
-    main()

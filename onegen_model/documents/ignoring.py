@@ -1,13 +1,13 @@
 """Which names of a folder are passed over: hidden ones, ignored ones, and those by pattern.
 
 The rules are those of ripgrep: a .gitignore counts inside a git repository, an .ignore everywhere
-and before it; the nearest file that knows a name decides.
+and before it; the nearest file that knows a name decides. A folder that is named itself is
+searched, whatever ignores it.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
@@ -18,23 +18,28 @@ _GIT = ".git"
 
 
 @dataclass(frozen=True, slots=True)
+class _Layer:
+    """An ignore file, and the way from its folder to the one that is asked about."""
+
+    spec: GitIgnoreSpec
+    way: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
-    """Decides for the names below one folder that is searched."""
+    """Decides for the names below one folder that is searched; all paths are absolute."""
 
     root: Path
     options: ReadingOptions
     include: GitIgnoreSpec
     exclude: GitIgnoreSpec
+    _layers: dict[Path, list[_Layer]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, root: Path, options: ReadingOptions) -> "Rules":
         """The rules for a folder that is searched."""
-        return cls(
-            root,
-            options,
-            GitIgnoreSpec.from_lines(options.include),
-            GitIgnoreSpec.from_lines(options.exclude),
-        )
+        include, exclude = map(GitIgnoreSpec.from_lines, (options.include, options.exclude))
+        return cls(root, options, include, exclude)
 
     def allow_folder(self, path: Path) -> bool:
         """Whether a folder is searched."""
@@ -51,63 +56,50 @@ class Rules:
             return True
         if self.exclude.match_file(_relative(path, self.root) + end):
             return True
-        return self.options.use_ignore_files and _is_ignored(path.parent, path.name + end)
+        return self.options.use_ignore_files and self._is_ignored(path.parent, path.name + end)
+
+    def _is_ignored(self, folder: Path, name: str) -> bool:
+        if folder not in self._layers:
+            layers = [*self._around(folder, ".ignore"), *self._around_in_git(folder)]
+            self._layers[folder] = layers
+        for layer in self._layers[folder]:
+            decided = layer.spec.check_file(layer.way + name).include
+            if decided is not None:
+                return decided
+        return False
+
+    def _around_in_git(self, folder: Path) -> Iterator[_Layer]:
+        """The .gitignore files up to the root of the repository, and its private one."""
+        around = (folder, *folder.parents)
+        top = next((one for one in around if os.path.lexists(one / _GIT)), None)
+        if top is not None:
+            yield from self._around(folder, ".gitignore", top)
+            yield from self._layer(folder, top, f"{_GIT}/info/exclude")
+
+    def _around(self, folder: Path, name: str, top: Path | None = None) -> Iterator[_Layer]:
+        for here in (folder, *folder.parents):
+            yield from self._layer(folder, here, name)
+            if here == top:
+                return
+
+    def _layer(self, folder: Path, here: Path, name: str) -> Iterator[_Layer]:
+        spec = _parse(here / name)
+        if spec is None:
+            return
+        is_above = here != self.root and here in self.root.parents
+        if is_above and spec.check_file(f"{_relative(self.root, here)}/").include:
+            return
+        way = "" if folder == here else f"{_relative(folder, here)}/"
+        yield _Layer(spec, way)
 
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _is_ignored(folder: Path, name: str) -> bool:
-    """Asks the files of the folder and of those around it, from the nearest outwards."""
-    for file_name in (".ignore", ".gitignore"):
-        decided = _decide(folder, name, file_name)
-        if decided is not None:
-            return decided
-    return False
-
-
-def _decide(folder: Path, name: str, file_name: str) -> bool | None:
-    inner = name
-    if file_name == ".gitignore" and not _is_in_repository(folder):
-        return None
-    for here in (folder, *folder.parents):
-        names = [file_name]
-        ends = file_name == ".gitignore" and _has_git(here)
-        if ends:
-            names.append(f"{_GIT}/info/exclude")
-        for one in names:
-            spec = _spec(here / one)
-            found = spec.check_file(inner).include if spec else None
-            if found is not None:
-                return found
-        if ends:
-            return None
-        inner = f"{here.name}/{inner}"
-    return None
-
-
-def _is_in_repository(folder: Path) -> bool:
-    return any(map(_has_git, (folder, *folder.parents)))
-
-
-@lru_cache(maxsize=4096)
-def _has_git(folder: Path) -> bool:
-    return os.path.lexists(folder / _GIT)
-
-
-def _spec(path: Path) -> GitIgnoreSpec | None:
+def _parse(path: Path) -> GitIgnoreSpec | None:
     try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return _parsed(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(path: Path, _changed: int, _size: int) -> GitIgnoreSpec | None:
-    try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         return GitIgnoreSpec.from_lines(lines)
     except (OSError, ValueError):
         return None

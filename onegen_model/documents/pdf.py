@@ -48,7 +48,9 @@ Item = Line | Table
 def pdf_pages(path: Path) -> Iterator[str]:
     """The Markdown of each page; raises FileProblem for a file that is encrypted or damaged."""
     pages = _read(path)
-    if pages and not any(pages):
+    if not pages:
+        raise FileProblem("it is damaged: it holds no pages")
+    if not any(pages):
         raise FileProblem("it holds no text, only pictures; read the text with OCR first")
     styles = _Styles.of(item for page in pages for item in page if isinstance(item, Line))
     return ("\n\n".join(_paragraphs(page, styles)) for page in pages)
