@@ -13,6 +13,7 @@ except ImportError as error:
 from onegen_integrations.langchain.chat_models import OneGenChatModel
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
 from onegen_integrations.langchain.llms import OneGenLLM
+from onegen_integrations.langchain.loaders import OneGenLoader
 from onegen_integrations.langchain.rag_prompt import onegen_rag_prompt
 from onegen_integrations.langchain.retrievers import OneGenRetriever
 from onegen_integrations.langchain.vectorstores import Search, open_search
@@ -21,6 +22,7 @@ __all__ = [
     "OneGenChatModel",
     "OneGenEmbeddings",
     "OneGenLLM",
+    "OneGenLoader",
     "OneGenRetriever",
     "Search",
     "onegen_rag_prompt",

@@ -15,6 +15,7 @@ from onegen_integrations.llama_index.embeddings import OneGenEmbedding
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.passage_parser import PassageParser
 from onegen_integrations.llama_index.query_engine import OneGenQueryEngine
+from onegen_integrations.llama_index.readers import OneGenReader
 from onegen_integrations.llama_index.retrievers import OneGenRetriever
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "OneGenEmbedding",
     "OneGenLLM",
     "OneGenQueryEngine",
+    "OneGenReader",
     "OneGenRetriever",
     "PassageParser",
 ]

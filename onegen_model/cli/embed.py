@@ -1,15 +1,22 @@
 """`onegen embed`: embeds a corpus into shards, with one process or several."""
 
 import json
+import logging
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
-from onegen_model.documents.finding import find_files, warn_of_skipped
-from onegen_model.indexing.job import read_passages, require_some, root_of
+from onegen_model.cli.reading_options import SkippedFiles, reading_options
+from onegen_model.documents.document import Document
+from onegen_model.documents.reading import distinct, read_documents
+from onegen_model.documents.splitting import split
+from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage
+from onegen_model.indexing.job import root_of
 from onegen_model.retrieval.corpus_building import (
     CorpusOptions,
     CorpusReport,
@@ -20,6 +27,7 @@ from onegen_model.retrieval.corpus_writer import begin
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
+    from onegen_model.model import OneGenModel
 
 
 def run_embed(options: Namespace, load_model: "LoadModel") -> int:
@@ -32,18 +40,24 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
     )
     worker, out = building.worker, Path(options.out)
     progress = None if worker.is_first else False
-    found = find_files(options.paths)
-    if worker.is_first:
-        warn_of_skipped(found)
+    if not worker.is_first:  # One process warns for all.
+        logging.getLogger("onegen_model.documents").setLevel(logging.ERROR)
+    skipped = SkippedFiles(options.skip_bad)
+    documents = read_documents(
+        options.paths,
+        root=root_of(out),
+        options=reading_options(options),
+        on_failure=skipped.on_failure,
+        progress=progress,
+    )
     _use_own_device()
     model = load_model(options.model, options.dtype)
     begin(out, building.spec(model))  # A folder that cannot be used is reported before reading.
-    reading = read_passages(model, found.files, root_of(out), progress=progress)
-    require_some(reading)
+    passages = _split(documents, model)
     with Interrupts() as interrupts:
         report = build_corpus(
             model,
-            reading.passages,
+            passages,
             out,
             options=building,
             progress=progress,
@@ -58,7 +72,20 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
         return INTERRUPTED
     if report.has_finished:
         _report(report, out, worker, as_json=options.json)
-    return 0
+    return skipped.report() if worker.is_first else 0
+
+
+def _split(documents: Iterable[Document], model: "OneGenModel") -> list[Passage]:
+    passages = [
+        passage
+        for document in distinct(documents)
+        for passage in split(document, model.count_tokens, model.max_passage_tokens)
+    ]
+    if not passages:
+        raise InvalidInputError(
+            "All documents are empty; expected some text; choose other files or folders"
+        )
+    return passages
 
 
 def _use_own_device() -> None:

@@ -16,6 +16,7 @@ from onegen_model.cli.options import (
     basic_options,
     model_options,
 )
+from onegen_model.cli.reading_options import add_reading_options
 from onegen_model.cli.where import add_where
 from onegen_model.retrieval.manifest import DEFAULT_SHARD_SIZE
 
@@ -73,9 +74,9 @@ def _add_embed(commands: Any) -> None:
     embed = commands.add_parser(
         "embed",
         parents=[model_options()],
-        description="Embed txt, md and jsonl files, shard by shard, for any index. Run the same "
-        "command again to follow changed files, or to continue after Ctrl-C. On several GPUs: "
-        "torchrun --nproc_per_node N -m onegen_model.cli embed …",
+        description="Embed the documents of files and folders, shard by shard, for any index. Run "
+        "the same command again to follow changed files, or to continue after Ctrl-C. On several "
+        "GPUs: torchrun --nproc_per_node N -m onegen_model.cli embed …",
     )
     embed.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
     embed.add_argument("--out", required=True, metavar="DIR", help="the corpus, new or existing")
@@ -87,6 +88,7 @@ def _add_embed(commands: Any) -> None:
         default="float32",
         help="dtype of the vectors on disk (default: float32)",
     )
+    add_reading_options(embed)
     embed.set_defaults(run=_deferred("embed", "run_embed"))
 
 

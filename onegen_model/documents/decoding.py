@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from charset_normalizer import CharsetMatch, from_bytes
 
 from onegen_model.documents.failures import FileProblem
-from onegen_model.documents.kinds import BYTE_ORDER_MARKS
+from onegen_model.documents.kinds import BYTE_ORDER_MARKS, PRINTABLE
 
 # So much of a long file is looked at to tell its encoding.
 _SAMPLE = 1 << 18
 _WESTERN = "cp1252"
+_UNKNOWN = "it is not text in an encoding that can be told; name it with --encoding if it is text"
+# Of files that are often named wrongly, and have no zero byte at first.
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"\x1f\x8b", b"PK\x03\x04", b"%PDF")
 # What cp1252 makes of other encodings: signs inside words, and letters that only texts of central
 # Europe, Turkey or Iceland use. Portuguese has both of the last two.
 _FOREIGN = re.compile(
@@ -63,13 +66,15 @@ def _strictly(data: bytes, encoding: str) -> str:
 
 
 def _detected(data: bytes) -> str:
+    if data.startswith(_SIGNATURES) or data[:_SAMPLE].translate(None, PRINTABLE):
+        raise FileProblem(_UNKNOWN)
     matches = list(from_bytes(data[:_SAMPLE]))
     for encoding in _likely(data, matches):
         try:
             return data.decode(encoding)
         except UnicodeError:
             continue
-    raise FileProblem("it is not text in an encoding that can be told; name it with --encoding")
+    raise FileProblem(_UNKNOWN)
 
 
 def _likely(data: bytes, matches: Sequence[CharsetMatch]) -> list[str]:

@@ -48,10 +48,12 @@ def shown(path: str | os.PathLike[str]) -> str:
 def _message(failures: tuple[FailedFile, ...]) -> str:
     if len(failures) == 1:
         return f"{failures[0]}; repair the file, leave it out, or skip files that cannot be read"
-    named = [f"\n  {failure}" for failure in failures[:_NAMED]]
+    named = list(map(str, failures[:_NAMED]))
     if len(failures) > _NAMED:
-        named.append(f"\n  and {len(failures) - _NAMED} more")
+        named.append(f"and {len(failures) - _NAMED} more")
+    # On one line, as the command line writes it, too.
+    lines = ";\n  ".join(named)
     return (
-        f"{len(failures)} files cannot be read:{''.join(named)}\nRepair them, leave them out, or "
-        "skip files that cannot be read"
+        f"{len(failures)} files cannot be read:\n  {lines};\nrepair them, leave them out, or skip "
+        "files that cannot be read"
     )

@@ -42,7 +42,8 @@ EXPECTED = (
     "another file of text"
 )
 _SAMPLE = 8192
-_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
+# The bytes of texts of one byte a character: all but most control characters.
+PRINTABLE = bytes(set(range(32, 256)) - {127} | set(b"\t\n\v\f\r\x1b"))
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
@@ -80,8 +81,4 @@ def _looks_like_text(path: Path) -> bool:
         sample = file.read(_SAMPLE)
     if sample.startswith(tuple(BYTE_ORDER_MARKS)):
         return True
-    return not sample.translate(None, delete=_printable())
-
-
-def _printable() -> bytes:
-    return bytes(set(range(256)) - set(_CONTROL))
+    return not sample.translate(None, PRINTABLE)

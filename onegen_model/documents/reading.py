@@ -100,6 +100,19 @@ def _read_all(
         raise UnreadableFilesError(failures)
 
 
+def distinct(documents: Iterable[Document]) -> Iterator[Document]:
+    """The same documents; raises InvalidInputError for two of one id."""
+    places: dict[str, str] = {}
+    for document in documents:
+        earlier = places.setdefault(document.id, document.place)
+        if earlier != document.place:
+            raise InvalidInputError(
+                f"{document.place} has the same id {document.id!r} as {earlier}; expected one of "
+                "each; rename one"
+            )
+        yield document
+
+
 def read_file(
     path: Path, root: Path | None = None, options: ReadingOptions | None = None
 ) -> Iterator[Document]:

@@ -89,9 +89,9 @@ def test_index_of_nothing(model: FakeModel, here: Path, capsys: pytest.CaptureFi
         "empty": "The folder empty holds no documents",
         "missing": "There is no file or folder missing",
         "image.png": "image.png is of an unknown kind",
-        "fake.txt": "fake.txt:1 is not text",
+        "fake.txt": "fake.txt: it is not text",
         "blank.txt": "All documents are empty",
-        "bad.jsonl": "bad.jsonl:2 is not JSON",
+        "bad.jsonl": "bad.jsonl: line 2 is not JSON",
     }
     for path, expected in cases.items():
         assert run(model, "index", path, "--out", "my.index") == 2

@@ -46,7 +46,7 @@ def test_a_stopped_job_continues(docs: Path) -> None:
 
 def test_files_that_cannot_be_read_leave_no_empty_index_behind(docs: Path) -> None:
     (docs / "bad.jsonl").write_text("nonsense")
-    with pytest.raises(InvalidInputError, match=r"bad\.jsonl:1 is not JSON"):
+    with pytest.raises(InvalidInputError, match=r"bad\.jsonl: line 1 is not JSON"):
         grow_index(FakeModel(), ["docs"], "new/my.index")
     assert not Path("new/my.index").exists()
 

@@ -185,3 +185,35 @@ def test_from_documents_to_an_answer_with_a_real_network(
     assert "Sources:" in capsys.readouterr().out
     assert main(["embed", *argv[:5]]) == 2
     assert "dtype bfloat16, not float32" in capsys.readouterr().err
+
+
+def test_only_what_the_options_choose_is_read(model: FakeModel, here: Path) -> None:
+    for name in ("a.md", "b.txt", "old/c.md", ".d.md", "e.md"):
+        (here / "own" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "own" / name).write_text(name)
+    (here / "own" / ".ignore").write_text("e.md\n")
+    options = ("--include", "*.md", "--exclude", "old/")
+    assert run(model, "embed", "own", "--out", "one", *options) == 0
+    assert ids("one") == ["own/a.md#0"]
+    assert run(model, "embed", "own", "--out", "two", *options, "--hidden", "--no-ignore") == 0
+    assert ids("two") == ["own/.d.md#0", "own/a.md#0", "own/e.md#0"]
+    (here / "own" / "a.md").write_bytes("Köln".encode("cp850"))
+    assert run(model, "embed", "own/a.md", "--out", "three", "--encoding", "cp850") == 0
+    [(passages, _)] = EmbeddedCorpus.open("three").batches()
+    assert [passage.text for passage in passages] == ["Köln"]
+
+
+def test_bad_files_stop_it_or_are_skipped_and_named(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bad1.txt", "bad2.txt"):
+        (docs / name).write_bytes(b"\0")
+    message = fails(capsys, model, "embed", "docs", "--out", "emb")
+    assert "2 files cannot be read" in message
+    assert "bad1.txt" in message
+    assert "bad2.txt" in message
+    assert run(model, "embed", "docs", "--out", "emb", "--skip-bad") == 3
+    assert (
+        "2 files could not be read and were skipped:\n  docs/bad1.txt: " in capsys.readouterr().err
+    )
+    assert ids()

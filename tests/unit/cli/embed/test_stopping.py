@@ -174,7 +174,7 @@ def test_a_bad_corpus_is_one_clear_error(
         "empty": "The folder empty holds no documents",
         "missing": "There is no file or folder missing",
         "blank.txt": "All documents are empty",
-        "bad.jsonl": "bad.jsonl:2 is not JSON",
+        "bad.jsonl": "bad.jsonl: line 2 is not JSON",
         "twice.jsonl": "twice.jsonl:2 has the same id '1' as twice.jsonl:1",
     }
     for path, expected in cases.items():

@@ -1,0 +1,43 @@
+"""Files and folders as documents of LlamaIndex."""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from llama_index.core.readers.base import BaseReader
+from llama_index.core.schema import Document
+
+from onegen_integrations.shared.framework_documents import FolderReading, Paths
+from onegen_model import FailedFile, ReadingOptions
+
+
+class OneGenReader(BaseReader):
+    """Reads files of any kind that `onegen index` reads, and folders of them.
+
+    The metadata of a document is flat: `source` (relative to `root`), `title`, the number of
+    `pages` of a file that has some, and the file's own (front matter, or that of a record). With
+    `by_page`, each page, slide or sheet is a document with its `page`. The id of a document stays
+    the same, as `refresh_ref_docs` needs it. Files that cannot be read are one
+    UnreadableFilesError after the others are read; with `skip_bad` they are left out and stand in
+    `failures`.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        options: ReadingOptions | None = None,
+        by_page: bool = False,
+        skip_bad: bool = False,
+    ) -> None:
+        self._reading = FolderReading(root, options, by_page, skip_bad)
+        self.failures: list[FailedFile] = []
+
+    def lazy_load_data(self, paths: Paths, **_: Any) -> Iterable[Document]:
+        """One document after another; a file is read when it is its turn."""
+        for one in self._reading.documents(paths, self.failures):
+            yield Document(id_=one.id, text=one.text, metadata=one.metadata)
+
+    def load_data(self, paths: Paths, **_: Any) -> list[Document]:
+        """All documents of files and folders."""
+        return list(self.lazy_load_data(paths))
