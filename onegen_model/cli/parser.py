@@ -3,6 +3,7 @@
 A subcommand imports torch only when it runs, so that help and wrong usage are shown at once.
 """
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -40,10 +41,17 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
             add(commands)
         else:
             commands.add_parser(name, help=summary)
-    options, unknown = parser.parse_known_args(argv)
+    options, unknown = parser.parse_known_args(list(map(_expanded, argv)))
     if unknown and chosen in commands.choices:  # The usage of the subcommand has its options.
         commands.choices[chosen].error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
+
+
+def _expanded(word: str) -> str:
+    """A shell expands "~" at the start of a word, but not in `--out=~/folder`."""
+    flag, sign, value = word.partition("=")
+    is_option = sign and flag.startswith("--") and (value == "~" or value.startswith("~/"))
+    return f"{flag}={os.path.expanduser(value)}" if is_option else word
 
 
 def _deferred(module: str, function: str) -> Run:

@@ -20,10 +20,12 @@ from onegen_model.documents.options import ReadingOptions
 logger = logging.getLogger(__name__)
 
 # Not `python -m`, which would look for modules in the folder that is read, and run what is there.
-# This package may have been found by a path that a new interpreter does not know.
+# This package may have been found by a path that a new interpreter does not know, or knows for
+# another release of it.
 _CODE = """\
 import sys
-sys.path.append(sys.argv[1])
+places = (at for at, path in enumerate(sys.path) if path.endswith("-packages"))
+sys.path.insert(next(places, len(sys.path)), sys.argv[1])
 from onegen_model.documents.converter_process import main
 main()
 """
@@ -98,7 +100,7 @@ class Converter:
             ready = self._answer(_START_SECONDS, "its converter did not start")
             if "problem" in ready:
                 return ready
-        return self._answer(self._options.convert_seconds, "its conversion ended", request)
+        return self._answer(self._options.convert_seconds, "its conversion gave no result", request)
 
     def _answer(
         self, seconds: float, what: str, request: dict[str, Any] | None = None
@@ -125,9 +127,9 @@ class Converter:
         finally:
             timer.cancel()
         if ran_out.is_set():
-            answer = answer or {"problem": f"{what} because it took longer than {seconds:g} s"}
+            answer = answer or {"problem": f"{what} in {seconds:g} s"}
         elif answer is None:
-            answer = {"problem": f"{what} without a result ({_end_of(process)})"}
+            answer = {"problem": f"{what} ({_end_of(process)})"}
         else:
             return answer
         self.close()

@@ -1,6 +1,7 @@
 """The block of YAML at the top of a Markdown text."""
 
 import datetime
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,15 +36,22 @@ def front_matter(text: str) -> FrontMatter:
         return FrontMatter()
     if not isinstance(plain, dict):
         return FrontMatter()
-    values = {str(name): _plain(value) for name, value in plain.items()}
+    values = {_sound(str(name)): _plain(value) for name, value in plain.items()}
     kept = {name: value for name, value in values.items() if value is not None}
     return FrontMatter(kept, found.end())
+
+
+def _sound(text: str) -> str:
+    """Without halves of surrogate pairs, which YAML can escape and JSON files cannot hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _plain(value: object) -> str | int | float | list[Any] | None:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
-    if isinstance(value, str | int | float):
+    if isinstance(value, str):
+        return _sound(value)
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list):
         items = [_plain(item) for item in value if not isinstance(item, list)]

@@ -217,3 +217,13 @@ def test_bad_files_stop_it_or_are_skipped_and_named(
         "2 files could not be read and were skipped:\n  docs/bad1.txt: " in capsys.readouterr().err
     )
     assert ids()
+
+
+def test_the_home_folder_is_expanded_in_an_option(
+    model: FakeModel, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(docs.parent / "home"))
+    (docs.parent / "home").mkdir()
+    assert run(model, "embed", "docs", "--out=~/emb") == 0
+    assert vectors(docs.parent / "home" / "emb")
+    assert not Path("~").exists()
