@@ -29,7 +29,7 @@ class ReadingOptions:
     use_ignore_files: bool = True
     max_file_bytes: int = 256 * _MIB
     max_text_characters: int = 50_000_000
-    convert_seconds: float = 120.0
+    convert_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         _require_encoding(self.encoding)
