@@ -1,18 +1,18 @@
 """`onegen embed`: embeds a corpus into shards, with one process or several."""
 
 import json
-import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.cli.reading_options import SkippedFiles, reading_options
 from onegen_model.documents.document import Document
-from onegen_model.documents.reading import distinct, read_documents
+from onegen_model.documents.finding import find_files, warn_of_skipped
+from onegen_model.documents.reading import distinct, read_found
 from onegen_model.documents.splitting import split
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
@@ -40,16 +40,8 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
     )
     worker, out = building.worker, Path(options.out)
     progress = None if worker.is_first else False
-    if not worker.is_first:  # One process warns for all.
-        logging.getLogger("onegen_model.documents").setLevel(logging.ERROR)
     skipped = SkippedFiles(options.skip_bad)
-    documents = read_documents(
-        options.paths,
-        root=root_of(out),
-        options=reading_options(options),
-        on_failure=skipped.on_failure,
-        progress=progress,
-    )
+    documents = _read(options, worker, skipped)
     _use_own_device()
     model = load_model(options.model, options.dtype)
     begin(out, building.spec(model))  # A folder that cannot be used is reported before reading.
@@ -73,6 +65,20 @@ def run_embed(options: Namespace, load_model: "LoadModel") -> int:
     if report.has_finished:
         _report(report, out, worker, as_json=options.json)
     return skipped.report() if worker.is_first else 0
+
+
+def _read(options: Namespace, worker: Worker, skipped: SkippedFiles) -> Iterator[Document]:
+    reading = reading_options(options)
+    found = find_files(options.paths, reading)
+    if worker.is_first:
+        warn_of_skipped(found)
+    return read_found(
+        found,
+        root=root_of(Path(options.out)),
+        options=reading,
+        on_failure=skipped.on_failure,
+        progress=None if worker.is_first else False,
+    )
 
 
 def _split(documents: Iterable[Document], model: "OneGenModel") -> list[Passage]:

@@ -140,6 +140,8 @@ def _xlsx(path: Path, _: str | None) -> Pages:
 
 
 def _sheet(sheet: Any) -> str:
+    # One stray cell far away would make every row as wide as that.
+    sheet.reset_dimensions()
     table = markdown_table(_plain(row) for row in sheet.iter_rows(values_only=True))
     return f"## {sheet.title}\n\n{table}" if table else ""
 

@@ -53,11 +53,28 @@ def read_documents(
     read, and then UnreadableFilesError names them all. Raises InvalidInputError for paths that
     cannot be used, and for two files of one source. `progress` None: a bar in a terminal only.
     """
-    options = options or ReadingOptions()
     found = find_files(paths, options)
-    sources = sources_of(found, Path(root) if root is not None else None)
     warn_of_skipped(found)
-    return _read_all(found, sources, options, on_failure, is_hidden(progress))
+    return read_found(
+        found,
+        root=None if root is None else Path(root),
+        options=options,
+        on_failure=on_failure,
+        progress=progress,
+    )
+
+
+def read_found(
+    found: FoundFiles,
+    *,
+    root: Path | None = None,
+    options: ReadingOptions | None = None,
+    on_failure: OnFailure | None = None,
+    progress: bool | None = False,
+) -> Iterator[Document]:
+    """As `read_documents`, of files that are found already."""
+    sources = sources_of(found, root)
+    return _read_all(found, sources, FileReader(options), on_failure, is_hidden(progress))
 
 
 def sources_of(found: FoundFiles, root: Path | None = None) -> list[str]:
@@ -77,7 +94,7 @@ def sources_of(found: FoundFiles, root: Path | None = None) -> list[str]:
 def _read_all(
     found: FoundFiles,
     sources: list[str],
-    options: ReadingOptions,
+    reader: "FileReader",
     on_failure: OnFailure | None,
     hidden: bool | None,
 ) -> Iterator[Document]:
@@ -86,7 +103,7 @@ def _read_all(
     for failure in found.failures:
         report(failure)
     files = zip(found.files, sources, strict=True)
-    with FileReader(options) as reader:
+    with reader:
         bar = tqdm(
             files, total=len(sources), desc="Reading", unit="file", disable=hidden, leave=False
         )
@@ -126,7 +143,7 @@ def read_file(
 
 
 class FileReader:
-    """Reads files one by one; the process that converts them is started when it is needed."""
+    """Reads files one by one, in one thread; starts the process that converts them when needed."""
 
     def __init__(self, options: ReadingOptions | None = None) -> None:
         self.options = options or ReadingOptions()
@@ -149,16 +166,15 @@ class FileReader:
         Raises UnreadableFilesError.
         """
         try:
-            documents = self._read(path, source)
+            for document in self._read(path, source):
+                if document.text.strip():
+                    yield document
+                else:
+                    logger.warning("%s is empty and was skipped", document.place)
         except OSError as error:
             raise UnreadableFilesError([FailedFile(path, reason_of(error))]) from error
         except FileProblem as problem:
             raise UnreadableFilesError([FailedFile(path, str(problem))]) from problem
-        for document in documents:
-            if document.text.strip():
-                yield document
-            else:
-                logger.warning("%s is empty and was skipped", document.place)
 
     def _read(self, path: Path, source: str) -> Iterable[Document]:
         kind = kind_of(path)

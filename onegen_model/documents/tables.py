@@ -32,19 +32,21 @@ def _delimiter(text: str) -> str:
 
 
 def markdown_table(rows: Iterable[Sequence[object]]) -> str:
-    """A table; rows without content are left out, short rows are filled."""
+    """A table; rows and columns without content are left out, short rows are filled."""
     filled = [cells for cells in map(_cells, rows) if any(cells)]
     if not filled:
         return ""
-    width = max(map(len, filled))
-    return "\n".join(_lines(filled, width))
+    # One stray cell, far to the right, makes no wide table of a narrow one.
+    used = sorted({column for row in filled for column, cell in enumerate(row) if cell})
+    return "\n".join(_lines(filled, used))
 
 
-def _lines(rows: list[list[str]], width: int) -> Iterator[str]:
+def _lines(rows: list[list[str]], used: list[int]) -> Iterator[str]:
     for number, row in enumerate(rows):
-        yield f"| {' | '.join([*row, *[''] * (width - len(row))])} |"
+        cells = (row[column] if column < len(row) else "" for column in used)
+        yield f"| {' | '.join(cells)} |"
         if number == 0:
-            yield f"|{' --- |' * width}"
+            yield f"|{' --- |' * len(used)}"
 
 
 def _cells(row: Sequence[object]) -> list[str]:

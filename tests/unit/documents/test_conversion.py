@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import openpyxl
 import pytest
 
 from onegen_model import Document
@@ -89,6 +90,19 @@ def test_each_sheet_is_a_page_with_a_table(reader: FileReader, tmp_path: Path) -
     assert empty == ""
     assert crew == "## Crew\n\n| Who | Age |\n| --- | --- |\n| Ilse | 41 |"
     assert document.title == "fleet"
+
+
+def test_stray_cells_make_no_wide_table(reader: FileReader, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    sheet.append(("a", "b"))
+    sheet.append((1, 2))
+    sheet.cell(5, 16384, "wide")
+    sheet.cell(1_048_576, 1, "far")
+    book.save(str(tmp_path / "a.xlsx"))
+    assert read(reader, tmp_path / "a.xlsx").text == (
+        "## Sheet\n\n| a | b |  |\n| --- | --- | --- |\n| 1 | 2 |  |\n|  |  | wide |\n| far |  |  |"
+    )
 
 
 def test_html_is_its_content(reader: FileReader, tmp_path: Path) -> None:
