@@ -100,7 +100,7 @@ def test_a_crash_or_a_hang_fails_that_file_alone(
         "crash.html": "os.kill(os.getpid(), 11)",
         "end.html": "os._exit(3)",
         "hang.html": "time.sleep(600)",
-        "large.html": "bytearray(1 << 40)",
+        "large.html": "bytearray(5 << 30)",
         "noise.html": "print('noise', flush=True); os.write(1, b'noise')",
     }
     monkeypatch.setattr(converters, "_CODE", code_with(deeds))
