@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onegen_model.checkpoint.options import LoadOptions, Quantization
+    from onegen_model.documents.document import Document
+    from onegen_model.documents.splitting import PassageSplitter
     from onegen_model.errors import OneGenError
     from onegen_model.events import (
         Event,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from onegen_model.model import OneGenModel
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
+    from onegen_model.places import PassagePlace, place_of
     from onegen_model.retrieval.corpus import EmbeddedCorpus
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 # Module -> the names of `__all__` that it defines.
 _MODULES = {
     "checkpoint.options": "LoadOptions Quantization",
+    "documents.document": "Document",
+    "documents.splitting": "PassageSplitter",
     "errors": "OneGenError",
     "events": "Event Finished Passage PassagesInserted Query RetrievalRequested ScoredPassage "
     "Token Usage",
@@ -53,6 +58,7 @@ _MODULES = {
     "model": "OneGenModel",
     "options": "Options",
     "params": "RetrievalParams SamplingParams",
+    "places": "PassagePlace place_of",
     "retrieval.corpus": "EmbeddedCorpus",
     "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
@@ -77,6 +83,7 @@ __all__ = [
     "Conversation",
     "CorpusOptions",
     "CorpusReport",
+    "Document",
     "EmbeddedCorpus",
     "Event",
     "Finished",
@@ -93,6 +100,8 @@ __all__ = [
     "PartStream",
     "Passage",
     "PassageIndex",
+    "PassagePlace",
+    "PassageSplitter",
     "PassagesInserted",
     "Quantization",
     "Query",
@@ -114,6 +123,7 @@ __all__ = [
     "build_corpus",
     "grow_index",
     "matches_filter",
+    "place_of",
     "render_tool_call",
     "retrieving",
 ]
