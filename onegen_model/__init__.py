@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from onegen_model.documents.failures import FailedFile, UnreadableFilesError
     from onegen_model.documents.options import ReadingOptions
     from onegen_model.documents.reading import read_documents
+    from onegen_model.documents.splitting import PassageSplitter
     from onegen_model.errors import OneGenError
     from onegen_model.events import (
         Event,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from onegen_model.model import OneGenModel
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
+    from onegen_model.places import PassagePlace, place_of
     from onegen_model.retrieval.corpus import EmbeddedCorpus
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
@@ -56,6 +58,7 @@ _MODULES = {
     "documents.failures": "FailedFile UnreadableFilesError",
     "documents.options": "ReadingOptions",
     "documents.reading": "read_documents",
+    "documents.splitting": "PassageSplitter",
     "errors": "OneGenError",
     "events": "Event Finished Passage PassagesInserted Query RetrievalRequested ScoredPassage "
     "Token Usage",
@@ -63,6 +66,7 @@ _MODULES = {
     "model": "OneGenModel",
     "options": "Options",
     "params": "RetrievalParams SamplingParams",
+    "places": "PassagePlace place_of",
     "retrieval.corpus": "EmbeddedCorpus",
     "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
@@ -105,6 +109,8 @@ __all__ = [
     "PartStream",
     "Passage",
     "PassageIndex",
+    "PassagePlace",
+    "PassageSplitter",
     "PassagesInserted",
     "Quantization",
     "Query",
@@ -129,6 +135,7 @@ __all__ = [
     "digest_of",
     "grow_index",
     "matches_filter",
+    "place_of",
     "read_documents",
     "render_tool_call",
     "retrieving",

@@ -1,5 +1,7 @@
 """OneGen in LangChain; needs the extra `onegen[langchain]`."""
 
+from typing import TYPE_CHECKING
+
 from onegen_model.errors import MissingExtraError
 
 try:
@@ -18,15 +20,28 @@ from onegen_integrations.langchain.rag_prompt import onegen_rag_prompt
 from onegen_integrations.langchain.retrievers import OneGenRetriever
 from onegen_integrations.langchain.vectorstores import Search, open_search
 
+if TYPE_CHECKING:
+    from onegen_integrations.langchain.text_splitters import OneGenTextSplitter
+
 __all__ = [
     "OneGenChatModel",
     "OneGenEmbeddings",
     "OneGenLLM",
     "OneGenLoader",
     "OneGenRetriever",
+    "OneGenTextSplitter",
     "Search",
     "onegen_rag_prompt",
     "open_search",
     "to_document",
     "to_passage",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name != "OneGenTextSplitter":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Its package is needed by nothing else here.
+    from onegen_integrations.langchain.text_splitters import OneGenTextSplitter
+
+    return OneGenTextSplitter

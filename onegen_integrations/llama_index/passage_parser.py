@@ -1,37 +1,46 @@
 """Documents to nodes that the model embeds and reads as in training: `"title\\ntext"`."""
 
 import asyncio
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llama_index.core import Settings
-from llama_index.core.bridge.pydantic import BaseModel
-from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.node_parser import TextSplitter
+from llama_index.core.node_parser.node_utils import build_nodes_from_splits
 from llama_index.core.schema import BaseNode, Document, MetadataMode, TextNode
+from llama_index.core.utils import get_tqdm_iterable
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
-from onegen_integrations.llama_index.model_fields import ModelTokenizer
+from onegen_integrations.shared.document_splitting import (
+    Syntax,
+    flat_place,
+    known_place,
+    require_length,
+    split_document,
+)
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.known_names import require_known_names
 from onegen_integrations.shared.usable_passages import shorten_title
-from onegen_model import Passage
-from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model import Passage, PassageSplitter
 
 TITLE = "title"
-# The tokenizer is the model's.
-_OPTIONS = {*inspect.signature(SentenceSplitter.__init__).parameters} - {"self", "tokenizer"}
+_OPTIONS = {*TextSplitter.model_fields, "chunk_size", "syntax"}
 
 
-class PassageParser(SentenceSplitter):
+class PassageParser(TextSplitter):
     """Splits documents into passages of `embed_model`, none longer than its model takes.
 
-    Without one: that of `Settings`, or the default checkpoint's. Of the metadata only a `title` is
-    embedded and read; the rest stays metadata. A title of more than half a passage is shortened in
-    the nodes, with a warning that names the document. `options` are those of SentenceSplitter.
+    Without one: that of `Settings`, or the default checkpoint's. `chunk_size` is the longest
+    passage in tokens of the model. `syntax` is "text", "markdown" or "code"; without one, documents
+    from `.md` files are Markdown and others text. The `title` of a node is that of its document
+    and the headings that lead to it; it is embedded and read, and the rest stays metadata, to which
+    `headings` and `lines` are added. A title of more than a third of a passage is shortened in the
+    nodes, with a warning that names the document. Other `options` are those of every NodeParser.
     """
 
     embed_model: OneGenEmbedding | None = None
+    chunk_size: int = 0
+    syntax: Syntax | None = None
 
     def __init__(
         self,
@@ -42,73 +51,70 @@ class PassageParser(SentenceSplitter):
         if isinstance(embed_model, Mapping):
             embed_model = OneGenEmbedding.from_dict(dict(embed_model))
         embeddings = embed_model or _default()
-        longest = embeddings.max_passage_tokens
-        chosen = {"chunk_size": longest, "chunk_overlap": 0, **options}
-        if chosen["chunk_size"] > longest:
-            raise InvalidInputError(
-                f"chunk_size={chosen['chunk_size']}; expected at most {longest}, the longest "
-                "passage of the model; lower it"
-            )
+        length = require_length(options.get("chunk_size"), embeddings.max_passage_tokens)
+        chosen = {**options, "chunk_size": length}
         id_func = chosen.get("id_func")
         if isinstance(id_func, Mapping) and id_func.get("id_func_name") == "default_id_func":
-            del chosen["id_func"]  # `to_dict` writes it so, and SentenceSplitter cannot read it.
-        super().__init__(tokenizer=ModelTokenizer(embeddings.shared), **chosen)
+            del chosen["id_func"]  # `to_dict` writes it so, and TextSplitter cannot read it.
+        super().__init__(**chosen)
         self.embed_model = embeddings
 
     @classmethod
     def class_name(cls) -> str:
         return "PassageParser"
 
-    def __getstate__(self) -> dict[Any, Any]:
-        # The private attributes, for example the tokenizer, are made again.
-        return {**BaseModel.__getstate__(self), "__pydantic_private__": None}
-
-    def split_text_metadata_aware(self, text: str, metadata_str: str) -> list[str]:
-        """Raises PassageTooLongError for a `metadata_str` that leaves no room for text."""
-        # Tokens of pieces do not add up to those of the whole: split finer until all fit.
-        room = self.chunk_size
-        while room > 0:
-            chunks: list[str] = self._split_text(text, chunk_size=room)
-            wholes = ("\n".join(filter(None, (metadata_str, chunk))) for chunk in chunks)
-            excess = max((len(self._tokenizer(whole)) for whole in wholes), default=0)
-            if excess <= self.chunk_size:
-                return chunks
-            room -= excess - self.chunk_size
-        raise PassageTooLongError(
-            f"The title {metadata_str[:60]!r} leaves no room in a passage of {self.chunk_size} "
-            "tokens; expected a shorter one; shorten it, or leave it out of the metadata"
-        )
-
-    def get_nodes_from_documents(
-        self, documents: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
-    ) -> list[BaseNode]:
-        prepared: list[Any] = [self._prepare(one) for one in documents]
-        nodes: list[BaseNode] = super().get_nodes_from_documents(prepared, show_progress, **kwargs)
-        return nodes
+    def split_text(self, text: str) -> list[str]:
+        """The passages of a text without a title, each with the headings that lead to it."""
+        embeddings = self.embed_model or _default()
+        splitter = PassageSplitter.for_model(embeddings.shared.model, self.chunk_size)
+        found = split_document(splitter, text, {}, self.syntax)
+        return [passage.titled_text for passage in found]
 
     async def aget_nodes_from_documents(
         self, documents: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
     ) -> list[BaseNode]:
-        return await asyncio.to_thread(
-            self.get_nodes_from_documents, documents, show_progress, **kwargs
+        given: list[Any] = [*documents]
+        nodes: list[BaseNode] = await asyncio.to_thread(
+            self.get_nodes_from_documents, given, show_progress, **kwargs
         )
+        return nodes
 
-    def _prepare(self, document: BaseNode) -> BaseNode:
-        """A copy in the format of training, whose title leaves room for text."""
-        node = _format(document.model_copy())
+    def _parse_nodes(
+        self, nodes: Sequence[BaseNode], show_progress: bool = False, **kwargs: Any
+    ) -> list[BaseNode]:
+        embeddings = self.embed_model or _default()
+        splitter = PassageSplitter.for_model(embeddings.shared.model, self.chunk_size)
+        shown = get_tqdm_iterable(nodes, show_progress, "Parsing nodes")
+        return [part for node in shown for part in self._split(node, splitter, embeddings)]
+
+    def _split(
+        self, node: BaseNode, splitter: PassageSplitter, embeddings: OneGenEmbedding
+    ) -> list[TextNode]:
         title = json_title(node.metadata)
-        if title and self.embed_model is not None:
-            model = self.embed_model.shared.model
-            short = shorten_title(title, node.node_id, model)
-            if short != title:
-                node.metadata = {**node.metadata, TITLE: short}
-        return node
+        short = shorten_title(title, node.node_id, embeddings.shared.model) if title else title
+        metadata = {**node.metadata, TITLE: short}
+        text = node.get_content(metadata_mode=MetadataMode.NONE)
+        passages = split_document(splitter, text, metadata, self.syntax, node.node_id)
+        texts = [passage.text for passage in passages]
+        parts: list[TextNode] = build_nodes_from_splits(texts, node, id_func=self.id_func)
+        for part, passage in zip(parts, passages, strict=True):
+            part.metadata = flat_place(passage)
+            if passage.title:
+                part.metadata[TITLE] = passage.title
+            part.start_char_idx, part.end_char_idx = known_place(passage).span or (None, None)
+        return parts
 
     def _postprocess_parsed_nodes(
         self, nodes: list[BaseNode], parent_doc_map: dict[str, Document]
     ) -> list[BaseNode]:
-        # A node inherits the metadata of its document only here.
-        return [_format(node) for node in super()._postprocess_parsed_nodes(nodes, parent_doc_map)]
+        # A node inherits the metadata of its document only here, and is searched for in its text,
+        # which may hold it more than once.
+        texts = [node for node in nodes if isinstance(node, TextNode)]
+        spans = [(node.start_char_idx, node.end_char_idx) for node in texts]
+        done = super()._postprocess_parsed_nodes(nodes, parent_doc_map)
+        for node, span in zip(texts, spans, strict=True):
+            node.start_char_idx, node.end_char_idx = span
+        return [_format(node) for node in done]
 
 
 def _default() -> OneGenEmbedding:

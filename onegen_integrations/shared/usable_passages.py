@@ -30,8 +30,8 @@ def usable_passages(hits: Sequence[ScoredPassage]) -> list[ScoredPassage]:
 
 
 def shorten_title(title: str, document_id: str, model: OneGenModel) -> str:
-    """`title`, cut to half of `max_passage_tokens`; a warning names the document."""
-    longest = model.max_passage_tokens // 2
+    """`title`, cut to a third of `max_passage_tokens`; a warning names the document."""
+    longest = model.max_passage_tokens // 3
     if model.count_tokens(title) <= longest:
         return title
     logger.warning(

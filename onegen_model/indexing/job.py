@@ -15,7 +15,7 @@ from tqdm import tqdm
 from onegen_model.documents.document import Document
 from onegen_model.documents.finding import FoundFiles, find_files, warn_of_skipped
 from onegen_model.documents.reading import read_file, source_of
-from onegen_model.documents.splitting import split
+from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.places import place_of
@@ -116,14 +116,14 @@ def read_passages(
     model: DocumentModel, files: Sequence[Path], root: Path, *, progress: bool | None = False
 ) -> Reading:
     """Raises InvalidInputError for a file that cannot be read, or two documents of one id."""
-    reading = Reading(root)
+    reading, splitter = Reading(root), PassageSplitter.for_model(model)
     places: dict[str, str] = {}
     hidden = is_hidden(progress)
     for file in tqdm(files, desc="Reading", unit="file", disable=hidden, leave=False):
         reading.sources.add(source_of(file, root))
         for document in read_file(file, root):
             _require_new_id(document, places)
-            reading.passages.extend(split(document, model.count_tokens, model.max_passage_tokens))
+            reading.passages.extend(splitter.split(document))
     return reading
 
 

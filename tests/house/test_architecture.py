@@ -85,6 +85,7 @@ ONLY_IN = {
     "pdfplumber": {"documents.pdf"},
     "faiss": {"retrieval.rows"},
     "semantic_text_splitter": {"documents.splitting", "transcript.passage_fit"},
+    "markdown_it": {"documents.splitting"},
 }
 NEVER_IN_CORE = (
     "benchmarks", "chromadb", "examples", "langchain", "llama_index", "onegen_integrations",

@@ -8,7 +8,7 @@ from pathlib import Path
 from onegen_model.documents.document import Document
 from onegen_model.documents.finding import find_files
 from onegen_model.documents.reading import read_file
-from onegen_model.documents.splitting import split
+from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.questions import GoldQuestion
 from onegen_model.evaluation.ask.ranking import PARAGRAPH, paragraph_of
@@ -46,10 +46,11 @@ def pieces(model: OneGenModel, paragraphs: Iterable[Document]) -> list[Passage]:
 
     Raises InvalidInputError for two different paragraphs with one id.
     """
+    splitter = PassageSplitter.for_model(model)
     found = (
         Passage(piece.id, piece.text, piece.title, {PARAGRAPH: paragraph.id})
         for paragraph in paragraphs
-        for piece in split(paragraph, model.count_tokens, model.max_passage_tokens)
+        for piece in splitter.split(paragraph)
     )
     return list(by_id(found).values())
 

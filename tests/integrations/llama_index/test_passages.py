@@ -1,6 +1,7 @@
 """PassageParser and OneGenEmbedding: the text of a document that is embedded and read."""
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_without_a_title_a_passage_is_the_text_alone(embedding: OneGenEmbedding)
 
 
 @pytest.mark.parametrize("title", ["", "Alba", "The mill that stands where the Zürich river turns"])
-@pytest.mark.parametrize("options", [{}, {"chunk_size": 40}, {"chunk_overlap": 10}])
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 40}])
 def test_no_node_is_longer_than_a_passage_and_nothing_is_lost(
     title: str, options: dict[str, Any], embedding: OneGenEmbedding, capsys: Any
 ) -> None:
@@ -60,8 +61,7 @@ def test_no_node_is_longer_than_a_passage_and_nothing_is_lost(
     wholes = [node.get_content(MetadataMode.EMBED) for node in nodes]
     longest = max(map(embedding.count_tokens, wholes))
     assert longest <= options.get("chunk_size", embedding.max_passage_tokens)
-    if "chunk_overlap" not in options:
-        assert "".join("".join(node.text.split()) for node in nodes) == "".join(TEXT.split())
+    assert "".join("".join(node.text.split()) for node in nodes) == "".join(TEXT.split())
     assert len(embedding.get_text_embedding_batch(wholes)) == len(nodes)
     assert document.model_dump() == before
     assert capsys.readouterr().out == ""
@@ -77,13 +77,13 @@ def test_a_long_title_is_shortened_and_the_document_named(
     assert all(
         node.metadata["title"] and title.startswith(node.metadata["title"]) for node in nodes
     )
-    assert all(embedding.count_tokens(node.metadata["title"]) <= 32 for node in nodes)
+    assert all(embedding.count_tokens(node.metadata["title"]) <= 21 for node in nodes)
     untitled = nodes_of(embedding, Document(text=TEXT))
     assert len(nodes) <= 3 * len(untitled)
     assert "".join("".join(node.text.split()) for node in nodes) == "".join(TEXT.split())
     assert document.metadata["title"] == title, "the document keeps its own"
     [warning] = caplog.messages
-    assert "title of document 'doc-7' is longer than 32 tokens" in warning
+    assert "title of document 'doc-7' is longer than 21 tokens" in warning
 
 
 async def test_nodes_made_asynchronously_have_short_titles_too(embedding: OneGenEmbedding) -> None:
@@ -115,8 +115,31 @@ def test_an_unknown_option_is_refused_with_the_nearest_name(embedding: OneGenEmb
 
 
 def test_a_chunk_longer_than_a_passage_is_refused(embedding: OneGenEmbedding) -> None:
-    with pytest.raises(InvalidInputError, match="chunk_size=65; expected at most 64"):
-        PassageParser(embedding, chunk_size=65)
+    for wrong in (0, 65):
+        with pytest.raises(InvalidInputError, match=f"chunk_size={wrong}; expected at most 64"):
+            PassageParser(embedding, chunk_size=wrong)
+
+
+def test_markdown_keeps_headings_lines_and_neighbours(embedding: OneGenEmbedding) -> None:
+    text = f"# A\n\n## Leave\n\n{TEXT}\n\n## Rooms\n\n{TEXT}\n"
+    metadata = {"file_name": "handbook.md", "page": 2}
+    nodes = nodes_of(embedding, Document(text=text, metadata=metadata))
+    assert [node.metadata["headings"] for node in nodes[:1] + nodes[-1:]] == [
+        "A > Leave",
+        "A > Rooms",
+    ]
+    assert nodes[0].metadata["lines"] == "5-5"
+    assert all(node.metadata["page"] == 2 for node in nodes)
+    for node in nodes:
+        assert node.get_content(MetadataMode.EMBED) == f"{node.metadata['headings']}\n{node.text}"
+        assert text[node.start_char_idx : node.end_char_idx] == node.text
+    for one, following in pairwise(nodes):
+        assert one.relationships[NodeRelationship.NEXT].node_id == following.node_id
+        assert following.relationships[NodeRelationship.PREVIOUS].node_id == one.node_id
+    plain = nodes_of(embedding, Document(text=text, metadata={"file_name": "handbook.txt"}))
+    assert "headings" not in plain[0].metadata
+    chosen = nodes_of(embedding, Document(text=text), syntax="markdown")
+    assert [node.text for node in chosen] == [node.text for node in nodes]
 
 
 def test_the_parser_takes_the_embeddings_that_are_set(embedding: OneGenEmbedding) -> None:
