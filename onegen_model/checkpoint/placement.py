@@ -51,15 +51,15 @@ def arguments_for_base(settings: LoadSettings) -> dict[str, Any]:
 
 def place(network: "PreTrainedModel", settings: LoadSettings) -> None:
     """Move a network that is on the CPU to the devices and into the dtype of `settings`."""
-    _convert(network, settings.dtype)
+    convert(network, settings.dtype)
     if settings.device_map is None:
         torch.nn.Module.to(network, device=settings.main_device)
     else:
         _dispatch(network, settings)
 
 
-def _convert(network: "PreTrainedModel", dtype: torch.dtype) -> None:
-    """Convert the network, but not its rotary frequencies, as transformers does.
+def convert(network: "PreTrainedModel", dtype: torch.dtype) -> None:
+    """Bring the network into a dtype, but not its rotary frequencies, as transformers does.
 
     In half precision they would be off by radians at long distances.
     """
