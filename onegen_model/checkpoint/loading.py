@@ -29,9 +29,14 @@ from onegen_model.checkpoint.options import (
     require_device,
     settings_of,
 )
-from onegen_model.checkpoint.placement import arguments_for_whole, place, require_one_device
+from onegen_model.checkpoint.placement import (
+    arguments_for_whole,
+    place,
+    require_one_device,
+    require_whole_base,
+)
 from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
-from onegen_model.checkpoint.weights import load_tokenizer, load_weights
+from onegen_model.checkpoint.weights import find_base, load_tokenizer, load_weights
 from onegen_model.errors import InvalidInputError
 from onegen_model.forking import mark_computing, require_own_threads
 
@@ -133,10 +138,12 @@ def _load_own(
     folder: Path, config: CheckpointConfig, settings: LoadSettings
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", Path]:
     """Network, tokenizer and the folder of the weights."""
-    if config.base is not None:
-        return load_adapted(folder, config, settings)
-    network, tokenizer = load_weights(folder, model_kwargs=arguments_for_whole(settings))
-    return network, tokenizer, folder
+    if config.base is None:
+        network, tokenizer = load_weights(folder, model_kwargs=arguments_for_whole(settings))
+        return network, tokenizer, folder
+    require_whole_base(settings)
+    weights = find_base(config.base)
+    return *load_adapted(folder, weights, config, settings), weights
 
 
 def _origin(

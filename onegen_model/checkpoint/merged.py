@@ -23,10 +23,9 @@ import torch
 from onegen_model.checkpoint.config import ADAPTER_CONFIG, ADAPTER_FILE, CheckpointConfig
 from onegen_model.checkpoint.default_base import cache_dir, file_sha256, remember_sha256
 from onegen_model.checkpoint.options import LoadSettings
-from onegen_model.checkpoint.placement import arguments_for_base, convert
+from onegen_model.checkpoint.placement import convert
 from onegen_model.checkpoint.weights import (
     apply_adapter,
-    find_base,
     load_network,
     load_weights,
     prepare_tokenizer,
@@ -51,22 +50,23 @@ _STALE_SECONDS = 3600.0
 
 
 def load_adapted(
-    folder: Path, config: CheckpointConfig, settings: LoadSettings
-) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase", Path]:
-    """Network on the CPU in the dtype of `settings`, tokenizer, and the folder of the base."""
-    arguments = arguments_for_base(settings)
-    assert config.base is not None  # noqa: S101
-    weights = find_base(config.base)
+    folder: Path, weights: Path, config: CheckpointConfig, settings: LoadSettings
+) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
+    """Network, on the CPU in the dtype of `settings`, and tokenizer of an adapter.
+
+    `weights` is the folder of its base. Raises CheckpointError.
+    """
+    arguments = settings.further
     cached = _find_cached(folder, weights, config, settings)
     network = cached.load(arguments) if cached else None
     if network is not None:
-        return network, prepare_tokenizer(weights, config.template), weights
+        return network, prepare_tokenizer(weights, config.template)
     network, tokenizer = load_weights(weights, model_kwargs=arguments)
     network = apply_adapter(network, tokenizer, folder, config)
     convert(network, settings.dtype)
     if cached:
         cached.store(network, arguments)
-    return network, tokenizer, weights
+    return network, tokenizer
 
 
 def _find_cached(

@@ -35,18 +35,14 @@ def arguments_for_whole(settings: LoadSettings) -> dict[str, Any]:
     return arguments
 
 
-def arguments_for_base(settings: LoadSettings) -> dict[str, Any]:
-    """Arguments for transformers to read a base into which an adapter is merged.
-
-    Raises InvalidInputError where that would have to happen after quantising.
-    """
+def require_whole_base(settings: LoadSettings) -> None:
+    """Raise InvalidInputError where an adapter would have to be merged after quantising."""
     if settings.quantization is not None:
         raise InvalidInputError(
             f"quantization={settings.quantization!r} for an adapter, which is merged into its base "
             "before weights are quantised; expected whole weights; write them once with "
             "`OneGenModel.from_pretrained(…).save_pretrained(folder)` and load that folder"
         )
-    return settings.further
 
 
 def place(network: "PreTrainedModel", settings: LoadSettings) -> None:
