@@ -4,6 +4,7 @@
 each folder is read back and compared before it is used, and its name covers all that went into it.
 """
 
+import copy
 import hashlib
 import json
 import logging
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 import torch
+from safetensors.torch import save_file
 
 from onegen_model.checkpoint.config import ADAPTER_CONFIG, ADAPTER_FILE, CheckpointConfig
 from onegen_model.checkpoint.default_base import cache_dir, file_sha256, remember_sha256
@@ -30,6 +32,7 @@ from onegen_model.checkpoint.weights import (
     load_weights,
     prepare_tokenizer,
 )
+from onegen_model.engine.probe import mark_passed, probe
 from onegen_model.errors import CheckpointError
 from onegen_model.files import sha256_of
 
@@ -60,6 +63,7 @@ def load_adapted(
     cached = _find_cached(folder, weights, config, settings)
     network = cached.load(arguments) if cached else None
     if network is not None:
+        mark_passed(network)
         return network, prepare_tokenizer(weights, config.template)
     network, tokenizer = load_weights(weights, model_kwargs=arguments)
     network = apply_adapter(network, tokenizer, folder, config)
@@ -81,7 +85,7 @@ def _find_cached(
     files += sorted({file for pattern in _BASE_FILES for file in weights.glob(pattern)})
     parts = [
         _FORMAT,
-        *(version(package) for package in ("torch", "transformers", "peft")),
+        *(version(package) for package in ("onegen", "torch", "transformers", "peft")),
         str(settings.dtype),
         config.template.tokens.to_dict(),
         *((file.name, file_sha256(file)) for file in files if file.is_file()),
@@ -141,8 +145,10 @@ class _CachedWeights:
         temporary = self.folder.with_name(f".merging-{self.folder.name}")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            network.save_pretrained(temporary)
-            if not _are_same(network, load_network(temporary, arguments)):
+            _save(network, temporary)
+            loaded = load_network(temporary, arguments)
+            probe(loaded)  # A network that is kept need not be probed at every start.
+            if not _are_same(network, loaded):
                 logger.info("Merged weights change when they are saved, and are not kept")
                 return False
             digests = {file.name: sha256_of(file) for file in sorted(temporary.iterdir())}
@@ -153,6 +159,23 @@ class _CachedWeights:
         for name, digest in digests.items():
             remember_sha256(self.folder / name, digest)
         return True
+
+
+def _save(network: "PreTrainedModel", folder: Path) -> None:
+    """As `save_pretrained` does, which would import every framework that may wrap a network."""
+    folder.mkdir()
+    tensors: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in network.state_dict().items():
+        tensors.setdefault(tensor.data_ptr(), (name, tensor.contiguous()))  # tied ones once
+    save_file(dict(tensors.values()), folder / "model.safetensors", metadata={"format": "pt"})
+    config = copy.deepcopy(network.config)
+    config.dtype = network.dtype
+    config.save_pretrained(folder)
+    if network.generation_config is not None:
+        network.generation_config.save_pretrained(folder)
+    for file in folder.iterdir():
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
 
 
 def _num_bytes(network: "PreTrainedModel") -> int:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from onegen_model.checkpoint import merged, weights
 from onegen_model.checkpoint.config import ADAPTER_FILE, Base, CheckpointConfig
 from onegen_model.checkpoint.fingerprint import weights_sha256
+from onegen_model.errors import CheckpointError
 from onegen_model.finetune.run.trainable import AdapterSettings, add_adapter, save_trained
 from onegen_model.model import OneGenModel
 from onegen_model.transcript.tokens import ControlTokens
@@ -99,6 +100,26 @@ def test_cached_weights_are_the_merged_ones_to_the_bit(
     assert_same(plain, second)
     answer = [model.generate("Who?", retrieval="never").ids for model in (plain, second)]
     assert answer[0] == answer[1]
+
+
+def test_a_cached_network_is_probed_once_for_all(
+    adapter: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("cannot be read")
+
+    monkeypatch.setattr("onegen_model.engine.probe._read_in_steps", refuse)
+    OneGenModel.from_pretrained(adapter)
+    assert kept(cache) == []  # what does not pass is not kept
+    monkeypatch.undo()
+    monkeypatch.setattr(merged, "_LEAST_BYTES", 0)
+    monkeypatch.setenv("ONEGEN_CACHE", str(cache.parent))
+    OneGenModel.from_pretrained(adapter)
+    monkeypatch.setattr("onegen_model.engine.probe._read_in_steps", refuse)
+    assert OneGenModel.from_pretrained(adapter).generate("Who?", retrieval="never").ids
+    monkeypatch.setenv("ONEGEN_MERGED", "0")
+    with pytest.raises(CheckpointError, match="cannot be read in pieces"):
+        OneGenModel.from_pretrained(adapter).generate("Who?", retrieval="never")
 
 
 def test_each_dtype_and_each_adapter_has_its_own_weights(adapter: Path, cache: Path) -> None:
