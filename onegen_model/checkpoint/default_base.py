@@ -48,10 +48,7 @@ def default_base_file() -> Path:
 
 def file_sha256(path: Path) -> str:
     """The digest of a file, kept in the cache folder until the file's size or time changes."""
-    path = path.resolve()
-    stat = path.stat()
-    key = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
-    memo = cache_dir() / "digests" / key
+    memo = _digest_file(path)
     try:
         remembered = memo.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
@@ -59,12 +56,25 @@ def file_sha256(path: Path) -> str:
     if len(remembered) == 64:
         return remembered
     digest = sha256_of(path)
+    remember_sha256(path, digest)
+    return digest
+
+
+def remember_sha256(path: Path, digest: str) -> None:
+    """Keep the digest of a file that was computed elsewhere."""
+    memo = _digest_file(path)
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(memo, digest)
     except OSError:
         logger.debug("The digest of %s could not be remembered", path, exc_info=True)
-    return digest
+
+
+def _digest_file(path: Path) -> Path:
+    path = path.resolve()
+    stat = path.stat()
+    key = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+    return cache_dir() / "digests" / key
 
 
 def prepare_base(path: Path | None = None, *, progress: bool = True) -> Path:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
+from onegen_model.checkpoint.collector import paused_collector
 from onegen_model.checkpoint.config import (
     ADAPTER_CONFIG,
     CONFIG_FILE,
@@ -21,6 +22,7 @@ from onegen_model.checkpoint.config import (
 from onegen_model.checkpoint.fingerprint import fingerprint_of, identity_of
 from onegen_model.checkpoint.hub import find_folder
 from onegen_model.checkpoint.load_errors import refuse_foreign_code
+from onegen_model.checkpoint.merged import load_adapted
 from onegen_model.checkpoint.options import (
     LoadOptions,
     LoadSettings,
@@ -28,13 +30,13 @@ from onegen_model.checkpoint.options import (
     settings_of,
 )
 from onegen_model.checkpoint.placement import (
-    arguments_for_base,
     arguments_for_whole,
     place,
     require_one_device,
+    require_whole_base,
 )
 from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
-from onegen_model.checkpoint.weights import apply_adapter, find_base, load_tokenizer, load_weights
+from onegen_model.checkpoint.weights import find_base, load_tokenizer, load_weights
 from onegen_model.errors import InvalidInputError
 from onegen_model.forking import mark_computing, require_own_threads
 
@@ -66,6 +68,7 @@ class Checkpoint:
     origin: Origin | None = None
 
 
+@paused_collector()
 def load_checkpoint(
     path_or_id: str | Path | None,
     dtype: str | torch.dtype = "float32",
@@ -138,10 +141,9 @@ def _load_own(
     if config.base is None:
         network, tokenizer = load_weights(folder, model_kwargs=arguments_for_whole(settings))
         return network, tokenizer, folder
-    arguments = arguments_for_base(settings)
+    require_whole_base(settings)
     weights = find_base(config.base)
-    network, tokenizer = load_weights(weights, model_kwargs=arguments)
-    return apply_adapter(network, tokenizer, folder, config), tokenizer, weights
+    return *load_adapted(folder, weights, config, settings), weights
 
 
 def _origin(

@@ -35,31 +35,27 @@ def arguments_for_whole(settings: LoadSettings) -> dict[str, Any]:
     return arguments
 
 
-def arguments_for_base(settings: LoadSettings) -> dict[str, Any]:
-    """Arguments for transformers to read a base into which an adapter is merged.
-
-    Raises InvalidInputError where that would have to happen after quantising.
-    """
+def require_whole_base(settings: LoadSettings) -> None:
+    """Raise InvalidInputError where an adapter would have to be merged after quantising."""
     if settings.quantization is not None:
         raise InvalidInputError(
             f"quantization={settings.quantization!r} for an adapter, which is merged into its base "
             "before weights are quantised; expected whole weights; write them once with "
             "`OneGenModel.from_pretrained(…).save_pretrained(folder)` and load that folder"
         )
-    return settings.further
 
 
 def place(network: "PreTrainedModel", settings: LoadSettings) -> None:
     """Move a network that is on the CPU to the devices and into the dtype of `settings`."""
-    _convert(network, settings.dtype)
+    convert(network, settings.dtype)
     if settings.device_map is None:
         torch.nn.Module.to(network, device=settings.main_device)
     else:
         _dispatch(network, settings)
 
 
-def _convert(network: "PreTrainedModel", dtype: torch.dtype) -> None:
-    """Convert the network, but not its rotary frequencies, as transformers does.
+def convert(network: "PreTrainedModel", dtype: torch.dtype) -> None:
+    """Bring the network into a dtype, but not its rotary frequencies, as transformers does.
 
     In half precision they would be off by radians at long distances.
     """

@@ -50,11 +50,17 @@ def load_weights(
     The network is on the CPU and in the dtype of its file, unless `model_kwargs` say otherwise.
     Code in the folder is never run.
     """
+    tokenizer = load_tokenizer(folder, tokenizer_options)
+    return load_network(folder, model_kwargs), tokenizer
+
+
+def load_network(folder: Path, model_kwargs: Mapping[str, Any] = _NONE) -> "PreTrainedModel":
+    """The network of `load_weights`."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    tokenizer = load_tokenizer(folder, tokenizer_options)
+    refuse_foreign_code(folder)
     refuse_pickles(folder)
     arguments = {"dtype": "auto", **model_kwargs, "trust_remote_code": False}
     try:
@@ -63,6 +69,7 @@ def load_weights(
         )
     except Exception as error:  # Damage shows in a dozen kinds of errors, some of them bare.
         raise unloadable(folder, error, _WHOLE) from error
+    network: PreTrainedModel
     network, info = loaded
     if missing := sorted(info["missing_keys"]):
         raise CheckpointError(
@@ -70,7 +77,7 @@ def load_weights(
             "expected all of them, because missing ones would be random; download the whole "
             "checkpoint"
         )
-    return network, tokenizer
+    return network
 
 
 def load_tokenizer(folder: Path, options: Mapping[str, bool] = _NONE) -> "PreTrainedTokenizerBase":
@@ -121,3 +128,10 @@ def prepare_tokens(
     """Give a base the control tokens of a template, with their first rows."""
     if add_control_tokens(tokenizer, template.tokens):
         initialise_rows(network, tokenizer, template.tokens)
+
+
+def prepare_tokenizer(folder: Path, template: Template) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a base, with the control tokens of a template."""
+    tokenizer = load_tokenizer(folder)
+    add_control_tokens(tokenizer, template.tokens)
+    return tokenizer

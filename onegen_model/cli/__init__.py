@@ -1,5 +1,6 @@
 """The command line: `onegen index`, `embed`, `ask`, `chat`, `train` and the rest."""
 
+import gc
 import logging
 import os
 import sys
@@ -7,8 +8,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from onegen_model.checkpoint.collector import paused_collector
 from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.cli.options import require_device_name
 from onegen_model.cli.parser import parse_arguments
+from onegen_model.cli.system_errors import explain_os_error
 from onegen_model.errors import InvalidInputError, OneGenError, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -23,19 +27,19 @@ def main(argv: Sequence[str] | None = None, load_model: LoadModel | None = None)
     """The exit status: 0, 2 after an error, 130 after Ctrl-C; wrong usage raises SystemExit(2)."""
     try:
         options = parse_arguments(sys.argv[1:] if argv is None else argv)
-        return _run(options, load_model or _load_model)
+        return _run(options, load_model)
     except KeyboardInterrupt:
         return _fail("stopped", INTERRUPTED)
 
 
-def _run(options: Namespace, load_model: LoadModel) -> int:
+def _run(options: Namespace, load_model: LoadModel | None) -> int:
     logging.basicConfig(format="onegen: %(message)s", level=logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
         _set_threads(options.threads)
-        return int(options.run(options, load_model))
+        return int(options.run(options, load_model or _loader(options)))
     except BrokenPipeError:
         # The reader has left (`onegen ask … | head`): keep Python from writing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +58,7 @@ def _explain(error: Exception, options: Namespace) -> str | None:
     if is_out_of_memory(error):
         return f"Out of memory; expected it to fit; {_less_memory(options)}"
     if isinstance(error, OSError):
-        return _explain_os_error(error)
+        return explain_os_error(error)
     return None
 
 
@@ -64,28 +68,25 @@ def _less_memory(options: Namespace) -> str:
     return "choose a smaller model, or free some memory"
 
 
-def _explain_os_error(error: OSError) -> str:
-    """The text of an error of the file system, in the form of all errors."""
-    reason = error.strerror or str(error)
-    if error.filename is None:
-        return f"The system reports: {reason}; expected no such error; solve it and try again"
-    what = f"{os.fsdecode(error.filename)} cannot be used ({reason})"
-    if isinstance(error, PermissionError):
-        return f"{what}; expected permission for it; change its permissions or choose another path"
-    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
-        return f"{what}; expected an existing file or folder of the right kind; check the path"
-    return f"{what}; expected a path that can be read and written; check the path and its disk"
-
-
 def _fail(message: str, status: int) -> int:
     sys.stderr.write(f"onegen: {' '.join(message.split())}\n")
     return status
 
 
-def _load_model(path_or_id: str | None, dtype: str) -> "OneGenModel":
-    from onegen_model.model import OneGenModel
+def _loader(options: Namespace) -> LoadModel:
+    """Loads onto the device of the options, whose name is checked here."""
+    device: str | None = getattr(options, "device", None)
+    require_device_name(device)
 
-    return OneGenModel.from_pretrained(path_or_id, dtype=dtype)
+    def load(path_or_id: str | None, dtype: str) -> "OneGenModel":
+        with paused_collector():
+            from onegen_model.model import OneGenModel
+
+            model = OneGenModel.from_pretrained(path_or_id, dtype=dtype, device=device)
+            gc.freeze()  # What is here now stays until the end.
+        return model
+
+    return load
 
 
 def _set_threads(threads: int | None) -> None:
@@ -93,6 +94,7 @@ def _set_threads(threads: int | None) -> None:
         return
     if threads < 1:
         raise InvalidInputError(f"threads={threads}; expected at least 1; change --threads")
-    import torch
-
-    torch.set_num_threads(threads)
+    # Read by torch and faiss when they are imported, which takes seconds and may not be needed.
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)

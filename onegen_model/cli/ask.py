@@ -1,10 +1,9 @@
-"""`onegen ask` and `onegen chat`."""
+"""`onegen ask`, and the session that all answering subcommands share."""
 
 import contextlib
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.cli.where import parse_where, require_known_names
-from onegen_model.errors import InvalidInputError, OneGenError
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import Finished
 from onegen_model.params import RetrievalParams, SamplingParams
 
@@ -36,6 +35,7 @@ class Session:
     def answer(self, question: str, history: "Answer | None" = None) -> "Answer | None":
         """Show the answer while it is written; None after Ctrl-C."""
         started = time.perf_counter()
+        self.display.begin(searches=self.index is not None)
         stream = self.model.stream(
             question,
             retriever=self.index,
@@ -53,67 +53,29 @@ class Session:
 
 
 def run_ask(options: Namespace, load_model: "LoadModel") -> int:
-    if not options.question.strip():
-        raise InvalidInputError("The question is empty; expected some text; write one")
-    session = _open_session(options, load_model)
-    if session.answer(options.question) is None:
+    question = _read_question(options.question)
+    session = open_session(options, load_model)
+    if session.answer(question) is None:
         sys.stderr.write("\nonegen: cancelled\n")
         return INTERRUPTED
     return 0
 
 
-def run_chat(options: Namespace, load_model: "LoadModel") -> int:
-    session = _open_session(options, load_model)
-    history: Answer | None = None
-    for question in _read_questions():
-        if question == "/new":
-            history = None
-            continue
-        try:
-            history = _answer_or_report(session, question, history)
-        except OneGenError as error:
-            if options.debug:
-                raise
-            sys.stderr.write(f"onegen: error: {error}\n")
-    return 0
+def _read_question(given: str) -> str:
+    """The argument, or standard input for "-"; raises InvalidInputError without any text."""
+    try:
+        question = sys.stdin.read() if given == "-" else given
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            "Standard input is not UTF-8; expected a question in text; convert it"
+        ) from error
+    if not question.strip():
+        raise InvalidInputError("The question is empty; expected some text; write one")
+    return question.strip() if given == "-" else question
 
 
-def _answer_or_report(session: Session, question: str, history: "Answer | None") -> "Answer | None":
-    answer = session.answer(question, history)
-    if answer is None:
-        sys.stderr.write("\nonegen: cancelled; the conversation continues without this question\n")
-        return history
-    return answer
-
-
-def _read_questions() -> Iterator[str]:
-    """Lines until /quit or the end of input."""
-    is_terminal = sys.stdin.isatty()
-    if is_terminal:
-        with contextlib.suppress(ImportError):
-            import readline  # noqa: F401 (gives `input` editing and a history)
-        sys.stderr.write("Ask a question; /new begins a new conversation, /quit or Ctrl-D leaves\n")
-    while True:
-        try:
-            line = input("> " if is_terminal else "").strip()
-        except EOFError:
-            if is_terminal:
-                sys.stderr.write("\n")
-            return
-        except KeyboardInterrupt:
-            sys.stderr.write("\n/quit or Ctrl-D leaves\n")
-            continue
-        except UnicodeDecodeError:
-            sys.stderr.write("onegen: error: The line is not UTF-8; expected text; try again\n")
-            continue
-        if line == "/quit":
-            return
-        if line:
-            yield line
-
-
-def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
-    from onegen_model.retrieval.index import PassageIndex
+def open_session(options: Namespace, load_model: "LoadModel") -> Session:
+    """The model and the index that the options name; raises OneGenError for wrong options first."""
     from onegen_model.retrieval.manifest import read_manifest
 
     sampling = SamplingParams(
@@ -134,7 +96,11 @@ def _open_session(options: Namespace, load_model: "LoadModel") -> Session:
     if options.index is not None:
         read_manifest(Path(options.index))  # A wrong path is reported before the model is loaded.
     model = load_model(options.model, options.dtype)
-    index = None if options.index is None else PassageIndex.load(model, options.index)
-    if index is not None:
+    index = None
+    if options.index is not None:
+        from onegen_model.retrieval.index import PassageIndex
+
+        index = PassageIndex.load(model, options.index)
         require_known_names(retrieval.filter, index.passages)
-    return Session(model, index, open_display(as_json=options.json), sampling, retrieval)
+    display = open_display(as_json=options.json, template=model.template)
+    return Session(model, index, display, sampling, retrieval)

@@ -30,7 +30,7 @@ def run_demo(options: Namespace, load_model: "LoadModel") -> int:
     if index is None:
         sys.stderr.write("onegen: stopped; run the same command again to continue\n")
         return INTERRUPTED
-    session = Session(model, index, open_display(as_json=options.json))
+    session = Session(model, index, open_display(as_json=options.json, template=model.template))
     for question in questions:
         session.display.question(question["question"], question.get("answer", ""))
         if session.answer(question["question"]) is None:

@@ -19,6 +19,8 @@ from onegen_model.events import (
     Usage,
     event_to_dict,
 )
+from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
+from onegen_model.transcript.template import Template
 
 if TYPE_CHECKING:
     from onegen_model.transcript.answer import Answer
@@ -34,7 +36,9 @@ _ENDINGS = {
 
 
 class Display(Protocol):
-    """Shows a conversation."""
+    """Shows a conversation: `begin`, events, `answer`, and so on."""
+
+    def begin(self, *, searches: bool) -> None: ...
 
     def question(self, text: str, expected: str = "") -> None: ...
 
@@ -42,13 +46,15 @@ class Display(Protocol):
 
     def answer(self, answer: "Answer", seconds: float) -> None: ...
 
+    def sources(self, found: Sequence[ScoredPassage]) -> None: ...
 
-def open_display(*, as_json: bool) -> Display:
-    """A display on the standard output."""
+
+def open_display(*, as_json: bool, template: Template) -> Display:
+    """A display on the standard output of what a model with this template writes."""
     if as_json:
         return JsonDisplay(sys.stdout)
     width = shutil.get_terminal_size().columns
-    return TextDisplay(sys.stdout, use_colour(sys.stdout), min(width, 120))
+    return TextDisplay(sys.stdout, template, use_colour(sys.stdout), min(width, 120))
 
 
 def use_colour(stream: TextIO) -> bool:
@@ -62,6 +68,9 @@ class JsonDisplay:
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
+    def begin(self, *, searches: bool) -> None:
+        pass
+
     def question(self, text: str, expected: str = "") -> None:
         self._write({"question": text} | ({"expected": expected} if expected else {}))
 
@@ -71,19 +80,36 @@ class JsonDisplay:
     def answer(self, answer: "Answer", seconds: float) -> None:
         self._write({"answer": {**answer_to_dict(answer), "seconds": round(seconds, 3)}})
 
+    def sources(self, found: Sequence[ScoredPassage]) -> None:
+        self._write({"sources": [asdict(scored) for scored in found]})
+
     def _write(self, value: dict[str, Any]) -> None:
         self._out.write(json.dumps(value, ensure_ascii=False) + "\n")
         self._out.flush()
 
 
 class TextDisplay:
-    """Prints text as it is written, each retrieval as it happens, then answer and sources."""
+    """Prints steps, retrievals and the answer as they happen, each once, then the sources."""
 
-    def __init__(self, out: TextIO, colour: bool = False, width: int = 80) -> None:
+    def __init__(
+        self,
+        out: TextIO,
+        template: Template | None = None,
+        colour: bool = False,
+        width: int = 80,
+    ) -> None:
         self._out = out
+        self._template = template or Template()
         self._colour = colour
         self._width = width
-        self._inside_line = False
+        self._line_text = ""
+        self.begin(searches=True)
+
+    def begin(self, *, searches: bool) -> None:
+        """A new answer. Without searches, written text is shown like an answer from the start."""
+        self._parts = PartStream(self._template)
+        self._searches = searches
+        self._steps = self._answer = ""
 
     def question(self, text: str, expected: str = "") -> None:
         self._line(f"Question: {text}", "bold")
@@ -92,23 +118,52 @@ class TextDisplay:
 
     def event(self, event: Event) -> None:
         if isinstance(event, Token):
-            self._write(event.text, "dim")
+            self._show(self._parts.feed(event.text))
         elif isinstance(event, RetrievalRequested):
-            self._line(f"  hop {event.hop} searched: {event.text}", "blue")
+            self._show(self._parts.end_span())
+            # The line that the model searches with is usually on the screen already.
+            is_shown = self._line_text.strip() == event.text.strip()
+            self._line(f"  hop {event.hop} searched{'' if is_shown else f': {event.text}'}", "blue")
         elif isinstance(event, PassagesInserted):
             for line in format_passages(event, self._width):
-                self._line(line)
+                self._line(line, "dim")
         elif isinstance(event, Finished):
+            self._show(self._parts.end_span())
             if event.reason in _ENDINGS:
                 self._line(f"({_ENDINGS[event.reason]})")
             self._end_line()
 
     def answer(self, answer: "Answer", seconds: float) -> None:
         self._end_line()
-        self._line(f"Answer: {answer.text or '(none)'}", "bold")
+        shown = self._answer if self._answer or self._searches else self._steps
+        if not answer.text or shown.strip() != answer.text.strip():
+            self._line(f"Answer: {answer.text or '(none)'}", "bold")
         found = [scored for item in answer.retrievals for scored in item.passages]
         for line in (*format_sources(found), format_usage(answer.usage, seconds), ""):
             self._line(line)
+
+    def sources(self, found: Sequence[ScoredPassage]) -> None:
+        for line in format_whole(found):
+            self._line(line)
+
+    def _show(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            if isinstance(part, AnswerText):
+                if not self._answer:
+                    self._end_line()
+                    self._write("Answer: ", "bold")
+                self._answer += part.text
+                self._write(part.text, "bold")
+            elif isinstance(part, StepText):
+                self._show_step(part.text)
+
+    def _show_step(self, text: str) -> None:
+        if self._line_text.startswith("Answer: "):
+            self._end_line()
+        # Text behind a passage begins with a space.
+        text = text if self._line_text else text.lstrip()
+        self._steps += text
+        self._write(text, "dim" if self._searches else "")
 
     def _line(self, text: str, style: str = "") -> None:
         self._end_line()
@@ -116,14 +171,14 @@ class TextDisplay:
         self._write("\n")
 
     def _end_line(self) -> None:
-        if self._inside_line:
+        if self._line_text:
             self._write("\n")
 
     def _write(self, text: str, style: str = "") -> None:
         text = _CONTROL.sub("", text)
         if not text:
             return
-        self._inside_line = not text.endswith("\n")
+        self._line_text = (self._line_text + text).rpartition("\n")[2]
         if self._colour and style:
             text = f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
         self._out.write(text)
@@ -150,6 +205,17 @@ def format_sources(found: Sequence[ScoredPassage]) -> list[str]:
         return ["Sources: none, nothing was retrieved"]
     names = (f"{passage.title} " if passage.title else "" for passage in passages.values())
     return ["Sources:", *(f"  {name}[{key}]" for key, name in zip(passages, names, strict=True))]
+
+
+def format_whole(found: Sequence[ScoredPassage]) -> list[str]:
+    """Each passage once, with all of its text."""
+    passages = {scored.passage.id: scored.passage for scored in found}
+    if not passages:
+        return ["Nothing was retrieved"]
+    lines = []
+    for key, passage in passages.items():
+        lines += [f"[{key}] {passage.title}".rstrip(), *passage.text.splitlines(), ""]
+    return lines
 
 
 def format_usage(usage: Usage, seconds: float) -> str:

@@ -173,7 +173,7 @@ def _evaluate(
 
     def load() -> "OneGenModel":
         if settings.zero_shot:
-            return load_base(options.model, options.dtype)
+            return load_base(options.model, options.dtype, options.device)
         return load_model(options.model, options.dtype)
 
     evaluation = prepare_evaluation(settings, questions, load)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED
-from onegen_model.cli.options import add_number
+from onegen_model.cli.options import add_device, add_number
 from onegen_model.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentPars
     mine.add_argument(
         "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
     )
+    add_device(mine)
     mine.add_argument(
         "--vectors",
         metavar="DIR",
@@ -111,6 +112,8 @@ def _add_limits(mine: ArgumentParser) -> None:
 
 
 def run_mine(options: Namespace, load_model: "LoadModel") -> int:
+    for name in filter(None, (options.file, options.passages)):
+        Path(name).open("rb").close()  # A wrong path is reported before seconds of imports.
     # Imported here: other commands should not need the seconds that the import takes.
     from onegen_model.finetune.data.datasets import open_data
     from onegen_model.finetune.mining.mine import MiningSources, mine, require_out

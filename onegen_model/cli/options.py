@@ -1,14 +1,49 @@
 """Options that several subcommands share; each help text ends with the default."""
 
-from argparse import ArgumentParser
-from typing import get_args
+import os
+import re
+from argparse import Action, ArgumentParser
+from difflib import get_close_matches
+from typing import Any, get_args
 
+from onegen_model.errors import InvalidInputError
 from onegen_model.params import RetrievalMode
+
+# Words of a metavar that name something on the disk.
+_PATHS = {"CHECKPOINT", "CONFIG", "DIR", "FILE", "FOLDER", "MINED", "PATH", "TRAIN"}
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
+class Parser(ArgumentParser):
+    """Replaces `~` in every path, by the metavar: a shell leaves it alone in `--out=~/x`."""
+
+    def add_argument(self, *names: Any, **settings: Any) -> Action:
+        if not _PATHS.isdisjoint(re.findall(r"[A-Z]+", str(settings.get("metavar")))):
+            settings.setdefault("type", os.path.expanduser)
+        return super().add_argument(*names, **settings)
+
+
+def did_you_mean(given: str, known: list[str]) -> str:
+    """The end of a message on an unknown name; empty where none is similar."""
+    similar = get_close_matches(given, known, n=1, cutoff=0.6)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
+def require_device_name(device: str | None) -> None:
+    """Raise InvalidInputError for a device that torch cannot have, without importing it."""
+    if device is None:
+        return
+    name, _, number = device.partition(":")
+    if name not in _DEVICES or (":" in device and not number.isdecimal()):
+        raise InvalidInputError(
+            f"device {device!r}; expected {', '.join(_DEVICES)}, or one of several as in cuda:1; "
+            "change --device"
+        )
 
 
 def basic_options() -> ArgumentParser:
     """The options of every subcommand."""
-    basic = ArgumentParser(add_help=False)
+    basic = Parser(add_help=False)
     add_number(basic, "--threads", None, "CPU threads (default: chosen by torch)")
     basic.add_argument("--json", action="store_true", help="write JSON lines instead of text")
     basic.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -26,7 +61,15 @@ def model_options() -> ArgumentParser:
     options.add_argument(
         "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
     )
+    add_device(options)
     return options
+
+
+def add_device(parser: ArgumentParser) -> None:
+    """Add the option of the device that computes."""
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, cuda:1 or mps (default: cuda if there is one)"
+    )
 
 
 def add_answer_options(parser: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 A subcommand imports torch only when it runs, so that help and wrong usage are shown at once.
 """
 
-import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from onegen_model.batches import BATCH_TOKENS
 from onegen_model.cli.options import (
+    Parser,
     add_answer_options,
     add_number,
     basic_options,
+    did_you_mean,
     model_options,
 )
 from onegen_model.cli.reading_options import add_reading_options
@@ -24,12 +26,14 @@ from onegen_model.retrieval.manifest import DEFAULT_SHARD_SIZE
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
 
+_FLAGS = ("-h", "--help", "--version")  # those of `onegen` itself
+
 Run = Callable[[Namespace, "LoadModel"], int]
 
 
 def parse_arguments(argv: Sequence[str]) -> Namespace:
     """The options, with the subcommand's function as `run`; wrong usage raises SystemExit(2)."""
-    parser = ArgumentParser(
+    parser = Parser(
         prog="onegen",
         description="Answer questions with one language model that searches documents itself.",
     )
@@ -41,17 +45,22 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
             add(commands)
         else:
             commands.add_parser(name, help=summary)
-    options, unknown = parser.parse_known_args(list(map(_expanded, argv)))
-    if unknown and chosen in commands.choices:  # The usage of the subcommand has its options.
-        commands.choices[chosen].error(f"unrecognized arguments: {' '.join(unknown)}")
+    if chosen is None and argv and not any(flag.startswith(argv[0]) for flag in _FLAGS):
+        _refuse(parser, argv)
+    if chosen and chosen not in _COMMANDS and argv[0] == chosen:
+        similar = did_you_mean(chosen, [*_COMMANDS]) or "; `onegen --help` lists the commands"
+        parser.error(f"unknown command {chosen}{similar}")
+    options, unknown = parser.parse_known_args(argv)
+    if unknown:  # The usage of the subcommand has its options.
+        _refuse(commands.choices[chosen] if chosen else parser, unknown)
     return options
 
 
-def _expanded(word: str) -> str:
-    """A shell expands "~" at the start of a word, but not in `--out=~/folder`."""
-    flag, sign, value = word.partition("=")
-    is_option = sign and flag.startswith("--") and (value == "~" or value.startswith("~/"))
-    return f"{flag}={os.path.expanduser(value)}" if is_option else word
+def _refuse(parser: ArgumentParser, unknown: Sequence[str]) -> None:
+    known = ["--help", *re.findall(r"--[a-z][a-z-]*", parser.format_usage())]
+    flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    similar = next(filter(None, (did_you_mean(flag, known) for flag in flags)), "")
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{similar}")
 
 
 def _deferred(module: str, function: str) -> Run:
@@ -106,13 +115,13 @@ def _add_ask(commands: Any) -> None:
         parents=[model_options(), _asking_options()],
         description="Answer one question from an index, and show each retrieval as it happens.",
     )
-    ask.add_argument("question", help="the question, as one argument")
+    ask.add_argument("question", help="the question, as one argument; - reads standard input")
     ask.set_defaults(run=_deferred("ask", "run_ask"))
 
 
 def _asking_options() -> ArgumentParser:
     """The options of subcommands that answer questions."""
-    asking = ArgumentParser(add_help=False)
+    asking = Parser(add_help=False)
     asking.add_argument(
         "--index", metavar="DIR", help="what `onegen index` or `onegen embed` has written"
     )
@@ -129,10 +138,11 @@ def _add_chat(commands: Any) -> None:
     chat = commands.add_parser(
         "chat",
         parents=[model_options(), _asking_options()],
-        description="Answer question after question. /new begins a new conversation, /quit or "
+        description="Answer question after question. /help lists the commands of a chat, /quit or "
         "Ctrl-D leaves, Ctrl-C cancels an answer.",
     )
-    chat.set_defaults(run=_deferred("ask", "run_chat"))
+    chat.add_argument("--resume", metavar="FILE", help="continue a chat that /save has written")
+    chat.set_defaults(run=_deferred("chat", "run_chat"))
 
 
 def _add_demo(commands: Any) -> None:

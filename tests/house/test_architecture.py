@@ -41,7 +41,7 @@ CORE = {
     "documents": "errors events jsonl places progress retrieval.manifest",
     "indexing": "documents errors events places progress retrieval",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",
-    "checkpoint": "errors files forking transcript",
+    "checkpoint": "engine.probe errors files forking transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors forking generation locks transcript",
     "model": "batches checkpoint engine.base events generation options params retrieval runtime "

@@ -2,12 +2,15 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from onegen_model.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,6 +57,22 @@ def test_the_python_of_a_page_runs(
         assert found, page
         for code in found:
             exec(compile(code, page, "exec"), namespace)
+
+
+@pytest.mark.weights
+def test_the_first_answer_is_shown_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    commands = next(code for code in blocks("get-started.md", "sh") if code.startswith("echo"))
+    for line in commands.splitlines():
+        program, *words = shlex.split(line)
+        if program == "echo":
+            Path(words[2]).write_text(f"{words[0]}\n")
+        else:
+            assert main(words) == 0
+    shown = re.sub(r"[\d.]+ s\n", "1.2 s\n", capsys.readouterr().out).rstrip("\n") + "\n"
+    assert [shown] == blocks("get-started.md", "text")
 
 
 def test_each_page_of_the_documentation_is_in_the_navigation() -> None:

@@ -21,6 +21,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
+from onegen_model.transcript.template import Template
 from tests.support.fake_embedder import FakeEmbedder, unit
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,8 @@ class FakeStream:
 
 
 class FakeModel(FakeEmbedder):
+    template = Template()
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.streams: list[FakeStream] = []

@@ -12,6 +12,7 @@ from onegen_model.checkpoint.config import CONFIG_FILE, CheckpointConfig
 from onegen_model.checkpoint.dtypes import find_dtype
 from onegen_model.checkpoint.fingerprint import fingerprint_of
 from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, Checkpoint
+from onegen_model.checkpoint.options import require_device
 from onegen_model.checkpoint.weights import find_base, load_weights, prepare_tokens
 from onegen_model.errors import CheckpointError
 from onegen_model.evaluation.ask.harness import Submission
@@ -30,12 +31,13 @@ PROMPT = (
 )
 
 
-def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
+def load_base(checkpoint: str | None, dtype: str, device: str | None = None) -> OneGenModel:
     """The untrained base of a checkpoint, or the plain model in a folder.
 
     The prompt has no system text. Raises CheckpointError.
     """
     torch_dtype = find_dtype(dtype)
+    require_device(device)
     folder = DEFAULT_CHECKPOINT if checkpoint is None else Path(checkpoint)
     if not folder.is_dir():
         raise CheckpointError(f"No model {folder}; expected a folder; download the model first")
@@ -51,7 +53,7 @@ def load_base(checkpoint: str | None, dtype: str) -> OneGenModel:
     # The engine requires control tokens in the tokenizer; it masks them, so none is written.
     prepare_tokens(network, tokenizer, config.template)
     fingerprint = fingerprint_of(network, tokenizer, weights, weights, config)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     torch.nn.Module.to(network, device=device, dtype=torch_dtype).eval()
     return OneGenModel(Checkpoint(network.requires_grad_(False), tokenizer, config, fingerprint))
 

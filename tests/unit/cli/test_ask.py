@@ -1,5 +1,6 @@
 """`onegen ask`, and index, ask and chat with a tiny model."""
 
+import gc
 import io
 import json
 import signal
@@ -11,13 +12,14 @@ import pytest
 
 from onegen_model.cli import main
 from onegen_model.errors import CheckpointError, RetrievalError
+from onegen_model.model import OneGenModel
 from tests.support.fake_model import FakeModel, fails, run
 
 
 def test_ask(model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(model, "ask", "title 5text 5", "--index", "my.index", "--model", "a/b") == 0
     out = capsys.readouterr().out
-    assert out.startswith("Who is it?\n  hop 0 searched: Who is it?\n    1.000  title 5: text 5\n")
+    assert out.startswith("Who is it?\n  hop 0 searched\n    1.000  title 5: text 5\n")
     assert "It is text 5.\nAnswer: text 5\nSources:\n  title 5 [r5#0]\n" in out
     assert "Tokens: 20 read once, 0 reused (10 prompt, 4 written, 0 inserted); 1 retrieval" in out
     assert "\x1b" not in out
@@ -84,6 +86,45 @@ def test_bad_questions(
 def test_wrong_usage(model: FakeModel, argv: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         run(model, *argv)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "CPU", "", "meta", "cpu 1"])
+def test_a_wrong_device_is_an_error_before_anything_is_loaded(
+    device: str, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ask", "who?", "--index", "my.index", "--device", device]) == 2
+    assert f"onegen: error: device {device!r}; expected cpu, cuda" in capsys.readouterr().err
+
+
+def test_a_model_is_loaded_onto_the_device(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_: object, **options: Any) -> FakeModel:
+        seen.update(options)
+        assert not gc.isenabled()
+        return model
+
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(
+        OneGenModel, "from_pretrained", classmethod(lambda _, *a, **o: load(*a, **o))
+    )
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    assert main(["ask", "who?", "--retrieval", "never", "--device", "cuda:1"]) == 0
+    assert seen == {"dtype": "float32", "device": "cuda:1"}
+    assert gc.isenabled()
+
+
+def test_a_question_from_standard_input(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Who keeps\nthe café?\n"))
+    assert run(model, "ask", "-", "--retrieval", "never") == 0
+    assert model.streams[0].answer.question == "Who keeps\nthe café?"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))
+    assert "The question is empty" in fails(capsys, model, "ask", "-", "--retrieval", "never")
+    bytes_in = io.TextIOWrapper(io.BytesIO(b"caf\xe9 \xff"), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", bytes_in)
+    assert "is not UTF-8" in fails(capsys, model, "ask", "-", "--retrieval", "never")
 
 
 def test_an_unknown_model(capsys: pytest.CaptureFixture[str], index: Path) -> None:

@@ -1,6 +1,7 @@
 """`onegen chat`: its turns, errors and interrupts, and a real terminal."""
 
 import io
+import json
 import os
 import pty
 import select
@@ -55,6 +56,39 @@ def test_chat_survives_errors_and_ctrl_c(
     assert "onegen: error: Too long; expected less; shorten it\n" in err
     assert "onegen: cancelled" in err
     assert model.streams[-1].options["history"] is model.streams[0].answer
+
+
+def test_commands_of_a_chat(
+    model: FakeModel,
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    typed = (
+        "/sources\n/save a.json\ntitle 5text 5\n/sources\n/sorces\n/x\n/help\n/save\n/etc/hosts?"
+    )
+    assert chat(model, monkeypatch, typed) == 0
+    assert [stream.answer.question for stream in model.streams] == ["title 5text 5", "/etc/hosts?"]
+    out, err = capsys.readouterr()
+    assert out.count("[r5#0] title 5\ntext 5\n") == 1
+    assert "There is no answer yet" in err
+    assert "error: There is no turn to save; expected one" in err
+    assert "There is no command /sorces; did you mean /sources?" in err
+    assert "There is no command /x; /help lists the commands" in err
+    assert "error: No file is given; expected one; write /save FILE" in err
+    assert "/save FILE  writes" in err
+    assert not list(Path().glob("*.json"))
+
+
+def test_sources_in_json(
+    model: FakeModel,
+    index: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert chat(model, monkeypatch, "title 5text 5\n/sources", "--json") == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["sources"][0]["passage"]["text"] == "text 5"
 
 
 def test_chat_in_a_terminal(index: Path) -> None:

@@ -1,8 +1,10 @@
 """What all subcommands share: help and version, bad paths, and imports that are not needed."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,14 @@ import pytest
 
 import onegen_model
 from onegen_model.cli import main
+from onegen_model.cli.parser import parse_arguments
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
 COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate")
-HEAVY = ("torch", "transformers", "sentence_transformers", "peft")
+HEAVY = (
+    *("torch", "transformers", "sentence_transformers", "peft", "numpy", "faiss"),
+    *("semantic_text_splitter", "llguidance", "pydantic"),
+)
 SCRIPT = f"""
 import json, sys
 from onegen_model.cli import main
@@ -36,6 +42,9 @@ except SystemExit as end:
         (["data", "check", "--help"], 0),
         (["ask"], 2),
         (["evaluate"], 2),
+        (["aks"], 2),
+        (["--verison"], 2),
+        (["ask", "q", "--topk", "2"], 2),
     ],
     ids=str,
 )
@@ -48,6 +57,95 @@ def test_help_version_and_wrong_usage_do_not_wait_for_torch(argv: list[str], sta
         env={"PYTHONPATH": str(ROOT)},
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [status, []]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["ask", " "],
+        ["ask", "q"],
+        ["ask", "q", "--index", "absent"],
+        ["ask", "q", "--index", "absent", "--threads", "1"],
+        ["ask", "q", "--index", "absent", "--top-k", "0"],
+        ["ask", "q", "--retrieval", "never", "--device", "gpu"],
+        ["chat", "--index", "absent"],
+        ["chat", "--retrieval", "never", "--resume", "absent"],
+        ["mine", "absent.jsonl", "--out", "new"],
+    ],
+    ids=" ".join,
+)
+def test_an_error_that_needs_no_model_does_not_wait_for_torch(
+    argv: list[str], tmp_path: Path
+) -> None:
+    script = SCRIPT.replace("    main(", "    raise SystemExit(main(").replace("]))\n", "])))\n", 1)
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(argv)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == [2, []]
+    assert done.stderr.startswith("onegen: error: ")
+    assert time.perf_counter() - begun < 5  # torch alone takes 1 to 2 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["aks", "q"], "unknown command aks; did you mean ask?"),
+        (["xyzzy"], "unknown command xyzzy; `onegen --help` lists the commands"),
+        (["--verison"], "unrecognized arguments: --verison; did you mean --version?"),
+        (["ask", "q", "--topk=2"], "unrecognized arguments: --topk=2; did you mean --top-k?"),
+        (["index", "d", "--out", "o", "--baatch", "2"], "did you mean --batch?"),
+        (["ask", "q", "--xyzzy"], "unrecognized arguments: --xyzzy\n"),
+        ([], "the following arguments are required: COMMAND"),
+    ],
+    ids=str,
+)
+def test_wrong_names_are_answered_with_the_nearest(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(argv)
+    assert said in capsys.readouterr().err
+
+
+# One line for each subcommand with all of its paths.
+PATHS = {
+    "index": "index ~/p --out=~/x --model=~/x",
+    "embed": "embed ~/p --out=~/x --model=~/x",
+    "ask": "ask ~/question --index=~/x --model=~/x",
+    "chat": "chat --index=~/x --resume=~/x --model=~/x",
+    "demo": "demo --model=~/x",
+    "train": "train ~/x",
+    "data": "data check ~/x --passages=~/x --model=~/x",
+    "mine": "mine ~/x --out=~/x --passages=~/x --with=~/x --vectors=~/x",
+    "evaluate": "evaluate --questions=~/x --out=~/x --score ~/x --train ~/x --corpus=~/x "
+    "--index=~/x --encoder=~/x --model=~/x",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_home_folder_is_found_in_every_path(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    options = vars(parse_arguments(PATHS[command].split()))
+    assert options.pop("question", "~/question") == "~/question"
+    assert "~" not in str(options)
+    assert "/home/ada" in str(options)
+
+
+def test_threads_are_set_wherever_torch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    seen = []
+    monkeypatch.setattr("torch.set_num_threads", seen.append)
+    assert run(FakeModel(), "ask", "q", "--retrieval", "never", "--threads", "3") == 0
+    assert seen == [3]
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
