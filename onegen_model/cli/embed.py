@@ -13,10 +13,10 @@ from onegen_model.cli.reading_options import SkippedFiles, reading_options
 from onegen_model.documents.document import Document
 from onegen_model.documents.finding import find_files, warn_of_skipped
 from onegen_model.documents.reading import distinct, read_found
-from onegen_model.documents.splitting import split
+from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.indexing.job import root_of
+from onegen_model.indexing.held import root_of
 from onegen_model.retrieval.corpus_building import (
     CorpusOptions,
     CorpusReport,
@@ -82,11 +82,8 @@ def _read(options: Namespace, worker: Worker, skipped: SkippedFiles) -> Iterator
 
 
 def _split(documents: Iterable[Document], model: "OneGenModel") -> list[Passage]:
-    passages = [
-        passage
-        for document in distinct(documents)
-        for passage in split(document, model.count_tokens, model.max_passage_tokens)
-    ]
+    splitter = PassageSplitter.for_model(model)
+    passages = [passage for document in distinct(documents) for passage in splitter.split(document)]
     if not passages:
         raise InvalidInputError(
             "All documents are empty; expected some text; choose other files or folders"
