@@ -88,10 +88,11 @@ def _sync(options: Namespace, load_model: "LoadModel", out: Path) -> int:
         report_scan(scan_files(model, selection, out, options=indexing), as_json=options.json)
         return 0
     # Held before the model is loaded, which takes seconds: a second run ends at once.
-    with hold_for_writing(out), Interrupts() as interrupts:
-        syncing = _Syncing(options, out, indexing, interrupts, None)
-        syncing.model = load_model(options.model, options.dtype)
-        status = syncing.sync(selection)
+    with hold_for_writing(out):
+        model = load_model(options.model, options.dtype)
+        with Interrupts() as interrupts:
+            syncing = _Syncing(options, out, indexing, interrupts, model)
+            status = syncing.sync(selection)
     if options.watch and status in (0, FILES_WERE_SKIPPED):
         with Interrupts() as syncing.interrupts:
             return syncing.watch()

@@ -1,6 +1,7 @@
 """What an index holds, file by file."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 from onegen_model.documents.reading import source_of
 from onegen_model.events import Passage
 from onegen_model.places import PassagePlace, place_of
+
+# A byte of a name that is no UTF-8, as sources have it.
+_ESCAPED = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,14 @@ def _digest(places: Sequence[PassagePlace]) -> str:
 
 def is_gone(source: str, root: Path) -> bool:
     """Whether a file does not exist; not if that cannot be known, in a folder that is closed."""
+    raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), source.encode())
+    names = {source, os.fsdecode(raw)}
+    return all(_is_missing(root / name) for name in names)
+
+
+def _is_missing(path: Path) -> bool:
     try:
-        os.stat(root / source)
+        os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):

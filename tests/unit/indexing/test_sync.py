@@ -284,3 +284,15 @@ def test_records_keep_their_ids_when_their_file_is_renamed(model: FakeModel, doc
     assert model.embedded == []
     assert "docs/rows.jsonl" not in sources(model)
     assert "r4#0" in PassageIndex.load(model, "my.index")
+
+
+def test_a_name_in_another_encoding_is_not_taken_for_gone(model: FakeModel, indexed: Path) -> None:
+    name = indexed / os.fsdecode(b"caf\xe9.txt")
+    name.write_text("coffee")
+    sync(model)
+    assert "docs/caf\\xe9.txt" in sources(model)
+    Path("other").mkdir()
+    Path("other/a.txt").write_text("a")
+    assert sync(model, "other", prune=True).files == FileCounts(added=1)
+    name.unlink()
+    assert sync(model).files == FileCounts(removed=1, unchanged=20)
