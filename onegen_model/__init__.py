@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     )
     from onegen_model.generation.handle import RequestHandle
     from onegen_model.generation.handle import RequestHandle as Ticket
-    from onegen_model.indexing.job import IndexingOptions, IndexReport, grow_index
+    from onegen_model.indexing.options import IndexingOptions
+    from onegen_model.indexing.reports import FileCounts, IndexReport
+    from onegen_model.indexing.scan import KindCount, Scan
+    from onegen_model.indexing.sync import grow_index, scan_files
     from onegen_model.model import OneGenModel
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
     from onegen_model.retrieval.protocol import AsyncRetriever, Retriever, retrieving
+    from onegen_model.retrieval.updates import RemovalReport, UpdateReport
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
     from onegen_model.transcript.conversation import Conversation, Message
@@ -71,7 +75,11 @@ _MODULES = {
     "retrieval.corpus_building": "CorpusOptions CorpusReport build_corpus",
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
-    "indexing.job": "IndexReport IndexingOptions grow_index",
+    "retrieval.updates": "RemovalReport UpdateReport",
+    "indexing.options": "IndexingOptions",
+    "indexing.reports": "FileCounts IndexReport",
+    "indexing.scan": "KindCount Scan",
+    "indexing.sync": "grow_index scan_files",
     "retrieval.protocol": "AsyncRetriever Retriever retrieving",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
@@ -95,11 +103,13 @@ __all__ = [
     "EmbeddedCorpus",
     "Event",
     "FailedFile",
+    "FileCounts",
     "Finished",
     "Grammar",
     "IndexReport",
     "IndexingOptions",
     "InvalidToolCall",
+    "KindCount",
     "LoadOptions",
     "Message",
     "OneGenError",
@@ -115,12 +125,14 @@ __all__ = [
     "Quantization",
     "Query",
     "ReadingOptions",
+    "RemovalReport",
     "RequestHandle",
     "Retrieval",
     "RetrievalParams",
     "RetrievalRequested",
     "Retriever",
     "SamplingParams",
+    "Scan",
     "ScoredPassage",
     "Segment",
     "StepText",
@@ -130,6 +142,7 @@ __all__ = [
     "ToolCall",
     "ToolCallParser",
     "UnreadableFilesError",
+    "UpdateReport",
     "Usage",
     "build_corpus",
     "digest_of",
@@ -139,6 +152,7 @@ __all__ = [
     "read_documents",
     "render_tool_call",
     "retrieving",
+    "scan_files",
 ]
 
 

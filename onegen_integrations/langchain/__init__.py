@@ -14,6 +14,7 @@ except ImportError as error:
 
 from onegen_integrations.langchain.chat_models import OneGenChatModel
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
+from onegen_integrations.langchain.index_store import OneGenVectorStore
 from onegen_integrations.langchain.llms import OneGenLLM
 from onegen_integrations.langchain.loaders import OneGenLoader
 from onegen_integrations.langchain.rag_prompt import onegen_rag_prompt
@@ -30,6 +31,7 @@ __all__ = [
     "OneGenLoader",
     "OneGenRetriever",
     "OneGenTextSplitter",
+    "OneGenVectorStore",
     "Search",
     "onegen_rag_prompt",
     "open_search",

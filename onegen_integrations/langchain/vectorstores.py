@@ -265,6 +265,11 @@ def _fetch_all(store: Any, arguments: dict[str, Any]) -> None:
 
 
 _STORES = {
+    ("onegen_integrations", "OneGenVectorStore"): _Known(
+        lambda store: float,
+        lambda store: store.index.dimension if len(store.index) else 0,
+        lambda wanted: wanted,
+    ),
     ("langchain_chroma", "Chroma"): _Known(
         lambda store: chroma_cosine(store._collection), _chroma_dimension, for_chroma
     ),

@@ -12,6 +12,7 @@ except ImportError as error:
 
 from onegen_integrations.llama_index.chat_engine import OneGenChatEngine
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
+from onegen_integrations.llama_index.index_store import OneGenVectorStore
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.passage_parser import PassageParser
 from onegen_integrations.llama_index.query_engine import OneGenQueryEngine
@@ -25,5 +26,6 @@ __all__ = [
     "OneGenQueryEngine",
     "OneGenReader",
     "OneGenRetriever",
+    "OneGenVectorStore",
     "PassageParser",
 ]

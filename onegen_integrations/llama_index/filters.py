@@ -18,6 +18,7 @@ from onegen_integrations.shared.filter_terms import (
     misses_names,
     to_tree,
 )
+from onegen_model.errors import InvalidInputError
 
 _OPERATORS = {
     "$eq": FilterOperator.EQ,
@@ -30,6 +31,9 @@ _OPERATORS = {
     "$nin": FilterOperator.NIN,
     "$contains": FilterOperator.CONTAINS,
 }
+
+
+_CORE_OPERATORS = {theirs: ours for ours, theirs in _OPERATORS.items()}
 
 
 def to_metadata_filters(filter: Mapping[str, Any], store: object) -> MetadataFilters:
@@ -58,3 +62,28 @@ def _to_filter(term: Term, store: str) -> MetadataFilter:
         raise term.refuse(store, why)
     operator = OPPOSITES[term.operator] if term.is_negated else term.operator
     return MetadataFilter(key=term.name, value=term.value, operator=_OPERATORS[operator])
+
+
+def to_core_filter(filters: MetadataFilters | None) -> dict[str, Any]:
+    """The filter of the core that these filters are; raises InvalidInputError if there is none."""
+    if filters is None or not filters.filters:
+        return {}
+    members = [
+        to_core_filter(one) if isinstance(one, MetadataFilters) else _to_core_condition(one)
+        for one in filters.filters
+    ]
+    if filters.condition == FilterCondition.OR:
+        return {"$or": members}
+    if filters.condition == FilterCondition.NOT:
+        return {"$not": {"$or": members}}
+    return {"$and": members}
+
+
+def _to_core_condition(one: MetadataFilter) -> dict[str, Any]:
+    operator = _CORE_OPERATORS.get(one.operator or FilterOperator.EQ)
+    if operator is None:
+        raise InvalidInputError(
+            f"The filter operator {one.operator.value!r} of {one.key!r}; expected one of "
+            f"{', '.join(known.value for known in _CORE_OPERATORS)}; rewrite the filter"
+        )
+    return {one.key: {operator: one.value}}

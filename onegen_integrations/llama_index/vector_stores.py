@@ -117,6 +117,13 @@ def _refused_by_simple(filters: MetadataFilters) -> str | None:
     return "filters inside of filters" if nested else None
 
 
+def _own_sample(store: Any) -> StoredVector | None:
+    for passages, rows in store.client.batches(1):
+        vector = rows[0].tolist()
+        return StoredVector(len(vector), vector, metadata_dict_to_node(passages[0].metadata))
+    return None
+
+
 _FAISS = StoreProfile(_faiss_cosine, _faiss_sample)
 _PROFILES = {
     "ChromaVectorStore": StoreProfile(
@@ -128,6 +135,7 @@ _PROFILES = {
     ),
     "FaissVectorStore": _FAISS,
     "FaissMapVectorStore": _FAISS,
+    "OneGenVectorStore": StoreProfile(lambda _: float, _own_sample, ("filters",)),
     "SimpleVectorStore": StoreProfile(
         lambda _: lambda score: score,
         _simple_sample,

@@ -10,7 +10,8 @@ from onegen_model.cli.display import open_display
 from onegen_model.cli.index import grow
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.errors import OneGenError, PassageIndexError
-from onegen_model.indexing.job import Reading, open_or_create, read_passages
+from onegen_model.indexing.reading import Reading, read_passages
+from onegen_model.indexing.sync import open_or_create
 from onegen_model.jsonl import JsonLines
 from onegen_model.retrieval.index import PassageIndex
 

@@ -16,7 +16,7 @@ from onegen_model.documents.reading import distinct, read_found
 from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.indexing.job import root_of
+from onegen_model.indexing.held import root_of
 from onegen_model.retrieval.corpus_building import (
     CorpusOptions,
     CorpusReport,

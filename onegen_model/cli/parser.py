@@ -75,16 +75,9 @@ def _deferred(module: str, function: str) -> Run:
 
 
 def _add_index(commands: Any) -> None:
-    index = commands.add_parser(
-        "index",
-        parents=[model_options()],
-        description="Read txt, md and jsonl files (title, text) into an index. Run the same "
-        "command again to add documents, to follow changed files, or to continue after Ctrl-C.",
-    )
-    index.add_argument("paths", nargs="+", metavar="PATH", help="files and folders")
-    index.add_argument("--out", required=True, metavar="DIR", help="the index, new or existing")
-    add_number(index, "--batch", 32, "passages per step")
-    index.set_defaults(run=_deferred("index", "run_index"))
+    from onegen_model.cli.index_options import add_index
+
+    add_index(commands, model_options())
 
 
 def _add_embed(commands: Any) -> None:

@@ -80,6 +80,14 @@ class EmbeddedCorpus:
     def __len__(self) -> int:
         return sum(shard.count for shard in self.manifest.shards or ())
 
+    def passages(self) -> Iterator[Passage]:
+        """All passages, without their vectors; raises PassageIndexError at a damaged shard."""
+        for shard in self.manifest.shards or ():
+            try:
+                yield from (passage for passage, _ in read_passages(self.path / shard.passages))
+            except (OSError, TypeError, ValueError) as error:
+                raise damaged(self.path, f"cannot be read ({error})") from error
+
     def batches(self, size: int = 1000) -> Iterator[Batch]:
         """At most `size` float32 unit vectors (n, dimension) at a time with their passages, in the
         order of the corpus. A passage with several vectors is repeated, and never split over two
@@ -89,6 +97,17 @@ class EmbeddedCorpus:
             raise InvalidInputError(f"size={size}; expected at least 1; change size")
         for shard in self.manifest.shards or ():
             yield from split_rows(*_read_shard(self.path, self.manifest.made, shard), size)
+
+
+def open_corpus(path: Path, fingerprint: str, dimension: int) -> EmbeddedCorpus:
+    """Open a corpus of the model with this fingerprint and dimension; raises PassageIndexError."""
+    corpus = EmbeddedCorpus.open(path, fingerprint=fingerprint)
+    if corpus.dimension != dimension:
+        raise PassageIndexError(
+            f"{path} holds vectors of dimension {corpus.dimension}; expected {dimension}, as this "
+            "model writes them; use its own model, or embed the documents again"
+        )
+    return corpus
 
 
 def split_rows(passages: list[Passage], vectors: NDArray[np.float32], size: int) -> Iterator[Batch]:

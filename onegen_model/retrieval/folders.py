@@ -36,18 +36,30 @@ def hold_for_writing(path: Path, *, wait: float = 0.0) -> Iterator[None]:
 
 
 def require_free_or_ours(path: Path) -> None:
-    """Raise PassageIndexError if a folder holds anything but an index."""
+    """Raise PassageIndexError if a folder holds anything but an index, or lies in an index."""
+    _require_outside(path)
     # Listed before the manifest is read: another process may be writing the first one.
-    try:
-        is_free = all(is_own_file(file.name) for file in path.iterdir())
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        is_free = not path.exists()  # The file is a parent: writing reports it.
+    with writing(path):
+        try:
+            is_free = all(is_own_file(file.name) for file in path.iterdir())
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            is_free = not path.exists()  # The file is a parent: writing reports it.
     if not is_free and not is_embedded(path):
         raise PassageIndexError(
             f"{path} is not an index; expected a new or empty folder, or one that PassageIndex.save"
             ", `onegen index` or `onegen embed` wrote; choose another folder"
+        )
+
+
+def _require_outside(path: Path) -> None:
+    with writing(path):
+        around = next((folder for folder in path.resolve().parents if is_embedded(folder)), None)
+    if around is not None:
+        raise PassageIndexError(
+            f"{path} lies in the index {around}; expected a folder outside of it; choose another "
+            "folder"
         )
 
 

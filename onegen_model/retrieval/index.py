@@ -14,7 +14,6 @@ from collections.abc import (
     Sequence,
     Sized,
 )
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,34 +25,28 @@ from tqdm import tqdm
 from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.locks import ProcessLock
-from onegen_model.retrieval.checks import by_id, require_text, same_content, unit_rows
-from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, split_rows
+from onegen_model.retrieval.checks import by_id, require_text, unit_rows
+from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, open_corpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
 from onegen_model.retrieval.filters import filter_key
-from onegen_model.retrieval.manifest import (
-    DEFAULT_SHARD_SIZE,
-    EmbeddingSpec,
-    Manifest,
-    read_manifest,
-)
+from onegen_model.retrieval.manifest import Maker, Manifest, index_spec, read_manifest
 from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
+from onegen_model.retrieval.updates import (
+    RemovalReport,
+    Reuse,
+    UpdateReport,
+    find_for_removal,
+    renew_known,
+    reuse_vectors,
+)
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128
 
 
-class Embedder(Protocol):
+class Embedder(Maker, Protocol):
     """The part of a model that an index uses."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def dimension(self) -> int: ...
-
-    @property
-    def max_passage_tokens(self) -> int: ...
 
     def embed_passages(
         self, passages: Sequence[Passage], *, progress: bool = False
@@ -108,6 +101,12 @@ class PassageIndex:
     def __contains__(self, passage_id: object) -> bool:
         return self._rows.find(passage_id) is not None
 
+    def get(self, passage_id: str) -> Passage | None:
+        """The passage with an id, if there is one."""
+        state = self._rows
+        at = state.find(passage_id)
+        return None if at is None else state.listed[at]
+
     def batches(self, size: int = 1000) -> Iterator[Batch]:
         """Passages with their unit vectors, as `EmbeddedCorpus.batches` yields them."""
         if size < 1:
@@ -127,29 +126,36 @@ class PassageIndex:
         """
         given = by_id(passages)
         require_text(given.values())
-        pending = self._update_known(given)
+        with self._lock:
+            self._rows, pending = renew_known(self._rows, given)
+        self._embed(pending, progress=progress)
+        return len(pending)
+
+    def update(self, passages: Iterable[Passage], *, progress: bool = False) -> UpdateReport:
+        """Add passages as `add` does, and embed only content that the index does not hold.
+
+        A passage with the title and text of any passage in the index, whatever its id, takes the
+        vectors of that one.
+        """
+        reuse = self.reuse(passages)
+        self._embed(reuse.pending, progress=progress)
+        return reuse.report()
+
+    def reuse(self, passages: Iterable[Passage]) -> Reuse:
+        """The first half of `update`: nothing is embedded, and what is left is `pending`."""
+        given = by_id(passages)
+        require_text(given.values())
+        with self._lock:
+            self._rows, reuse = reuse_vectors(self._rows, given)
+        return reuse
+
+    def _embed(self, pending: Sequence[Passage], *, progress: bool) -> None:
         bar = tqdm(total=len(pending), desc="Embedding", unit="passage", disable=not progress)
         with bar:
             for start in range(0, len(pending), _BATCH):
                 batch = pending[start : start + _BATCH]
                 self.add_embedded(batch, self._embedder.embed_passages(batch))
                 bar.update(len(batch))
-        return len(pending)
-
-    def _update_known(self, given: Mapping[str, Passage]) -> list[Passage]:
-        """Replace the metadata of known passages; returns the passages to be embedded."""
-        pending: list[Passage] = []
-        known: dict[int, Passage] = {}
-        with self._lock:
-            for passage in given.values():
-                at = self._rows.find(passage.id)
-                if at is None or not same_content(self._rows.listed[at], passage):
-                    pending.append(passage)
-                elif self._rows.listed[at] != passage:
-                    known[at] = passage
-            if known:
-                self._rows = self._rows.with_replaced(known)
-        return pending
 
     def add_embedded(self, passages: Sequence[Passage], vectors: ArrayLike) -> None:
         """`vectors` (n, dimension) are unit rows, one for each of the n passages.
@@ -177,13 +183,24 @@ class PassageIndex:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Remove passages; returns the number of ids that were found."""
-        if isinstance(ids, str):
-            raise InvalidInputError(f"ids={ids!r}; expected a list of passage ids; write [{ids!r}]")
+        return self.remove(ids).passages
+
+    def remove(
+        self,
+        ids: Iterable[str] = (),
+        *,
+        sources: Iterable[str] = (),
+        documents: Iterable[str] = (),
+    ) -> RemovalReport:
+        """Remove passages by their ids, by the files, and by the documents that they come from.
+
+        Sources and documents are those of `place_of`.
+        """
         with self._lock:
-            gone = {at for at in map(self._rows.find, ids) if at is not None}
+            gone, report = find_for_removal(self._rows, ids, sources, documents)
             if gone:
                 self._rows = self._rows.without(gone)
-        return len(gone)
+        return report
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         """Queries with the same filter are answered by one search."""
@@ -235,20 +252,8 @@ class PassageIndex:
             def on_replaced(manifest: Manifest) -> None:
                 self._folder, self._manifest, self._saved = folder, manifest, state
 
-            save_corpus(folder, self._spec(expected), content, expected, on_replaced)
-
-    def _spec(self, expected: Manifest | None) -> EmbeddingSpec:
-        made = EmbeddingSpec(
-            self._embedder.fingerprint,
-            self._embedder.dimension,
-            self._embedder.max_passage_tokens,
-            None,
-            "float32",
-            DEFAULT_SHARD_SIZE,
-        )
-        if expected is None:
-            return made
-        return replace(made, stored_as=expected.made.stored_as, shard_size=expected.made.shard_size)
+            made = index_spec(self._embedder, expected)
+            save_corpus(folder, made, content, expected, on_replaced)
 
     @classmethod
     def load(cls, embedder: Embedder, path: str | PathLike[str]) -> "PassageIndex":
@@ -258,7 +263,7 @@ class PassageIndex:
         """
         folder = Path(path)
         while True:
-            corpus = _open(embedder, folder)
+            corpus = open_corpus(folder, embedder.fingerprint, embedder.dimension)
             try:
                 return cls._read(embedder, corpus)
             except PassageIndexError:
@@ -285,13 +290,3 @@ class PassageIndex:
             )
         require_small_pickle(self._embedder)
         return PassageIndex.load, (self._embedder, str(self._folder))
-
-
-def _open(embedder: Embedder, path: Path) -> EmbeddedCorpus:
-    corpus = EmbeddedCorpus.open(path, fingerprint=embedder.fingerprint)
-    if corpus.dimension != embedder.dimension:
-        raise PassageIndexError(
-            f"{path} holds vectors of dimension {corpus.dimension}; expected {embedder.dimension}, "
-            "as this model writes them; use its own model, or embed the documents again"
-        )
-    return corpus

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onegen_model.errors import PassageIndexError
 from onegen_model.files import is_staged
@@ -34,6 +34,19 @@ class EmbeddingSpec:
     dtype: str | None
     stored_as: str
     shard_size: int
+
+
+class Maker(Protocol):
+    """The part of an embedder that a manifest records."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def max_passage_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,19 @@ class Manifest:
             and [{name: getattr(shard, name) for name in names} for shard in shards],
         }
         return json.dumps(plain, indent=1).encode()
+
+
+def index_spec(maker: Maker, replaced: Manifest | None) -> EmbeddingSpec:
+    """The spec of an index that a save writes; the files stay as they were in the one replaced."""
+    old = None if replaced is None else replaced.made
+    return EmbeddingSpec(
+        maker.fingerprint,
+        maker.dimension,
+        maker.max_passage_tokens,
+        None,
+        "float32" if old is None else old.stored_as,
+        DEFAULT_SHARD_SIZE if old is None else old.shard_size,
+    )
 
 
 def is_embedded(path: Path) -> bool:
@@ -128,6 +154,16 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _read_plain(path: Path) -> dict[str, Any]:
+    try:
+        return _read_json(path)
+    except OSError as error:
+        raise PassageIndexError(
+            f"{path} cannot be read ({error}); expected an index that may be read; change its "
+            "permissions, or choose another"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise PassageIndexError(
             f"There is no index at {path}; expected a folder that {_WRITERS} wrote; check the "

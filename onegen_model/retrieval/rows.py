@@ -5,7 +5,7 @@ while the next state is made. A later state shares the arrays of an earlier one 
 behind its end; states are made one after another, each from the latest.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,6 +85,21 @@ class Rows:
         return next(
             (n for n in places if self.listed[n].id == passage_id and n not in self.dead), None
         )
+
+    def positions(self) -> Iterator[int]:
+        """The positions of all passages, without deleted ones."""
+        return (at for at in range(self.count) if at not in self.dead)
+
+    def gather(self, positions: Iterable[int]) -> tuple[Floats, list[int]]:
+        """A copy of the vectors of passages, one passage after the other, and for each vector the
+        number of its passage in `positions`.
+        """
+        wanted = np.fromiter(positions, dtype=np.int64)
+        owners = self.owners[: self.size]
+        starts, ends = (np.searchsorted(owners, wanted, side) for side in ("left", "right"))
+        ranks = np.repeat(np.arange(len(wanted)), ends - starts)
+        first = np.repeat(starts - np.cumsum(ends - starts) + (ends - starts), ends - starts)
+        return self.buffer[first + np.arange(len(ranks))], ranks.tolist()
 
     def fragments(self) -> list[int]:
         """How many vectors each passage has, deleted ones included."""

@@ -37,7 +37,7 @@ CORE = {
     "engine": "errors events inputs network params request transcript",
     "places": "events",
     "progress": "",
-    "retrieval": "batches errors events files jsonl locks network progress",
+    "retrieval": "batches errors events files jsonl locks network places progress",
     "documents": "errors events jsonl places progress retrieval.manifest",
     "indexing": "documents errors events places progress retrieval",
     "generation": "engine.base errors events inputs params request retrieval.protocol transcript",

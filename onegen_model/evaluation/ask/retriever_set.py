@@ -10,7 +10,9 @@ from onegen_model.evaluation.ask.retrievers import Bm25Retriever, EncoderRetriev
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.ask.settings import RetrieverName
 from onegen_model.events import Passage
-from onegen_model.indexing.job import IndexingJob, IndexingOptions, Reading
+from onegen_model.indexing.job import IndexingJob
+from onegen_model.indexing.options import IndexingOptions
+from onegen_model.indexing.reading import Reading
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.index import Embedder, PassageIndex
 from onegen_model.retrieval.protocol import Retriever

@@ -29,7 +29,10 @@ def test_one_passage_is_singular(
 def test_index(model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (docs / "long.md").write_text("# Long\n\n" + "word " * 100)
     assert run(model, "index", "docs", "--out", "my.index", "--batch", "7") == 0
-    assert "104 passages (104 embedded now, 0 unchanged, 0 removed)" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "(104 embedded now, 0 removed; files: 3 new)" in captured.out
+    assert "Scan: 3 files (1 jsonl, 1 md, 1 txt), " in captured.err
+    assert "3 new or changed, 0 unchanged: about 104 passages; the index will take" in captured.err
     index = PassageIndex.load(model, "my.index")
     assert {"docs/short.txt#0", "r0#0", "docs/long.md#0", "docs/long.md#2"} <= {
         passage.id for passage in index.passages
@@ -45,12 +48,16 @@ def test_index_adds_follows_changes_and_keeps_the_rest(
     (docs / "rows.jsonl").write_text("\n".join(rows[:90]))
     assert run(model, "index", "docs", "--out", "my.index", "--json") == 0
     assert model.embedded == ["docs/new.txt#0", "docs/short.txt#0"]
-    assert json.loads(capsys.readouterr().out) == {
+    scan, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert scan["scan"]["files"] == 3
+    assert report == {
         "index": "my.index",
         "passages": 92,
         "embedded": 2,
-        "unchanged": 90,
+        "reused": 0,
         "removed": 10,
+        "files": {"added": 1, "changed": 2, "moved": 0, "removed": 0, "unchanged": 0},
+        "failed": [],
     }
     (docs.parent / "other.txt").write_text("other")
     assert run(model, "index", "other.txt", "--out", "my.index") == 0
@@ -70,10 +77,11 @@ def test_two_files_never_share_an_id(
 ) -> None:
     more = docs.parent / "more.jsonl"
     more.write_text(json.dumps({"id": "r1", "text": "something else"}))
-    line = fails(capsys, model, "index", "docs", "more.jsonl", "--out", "my.index")
+    line = fails(capsys, model, "index", "docs", "more.jsonl", "--out", "new.index")
     assert "more.jsonl:1 has the same id 'r1' as docs/rows.jsonl:2; expected one" in line
-    line = fails(capsys, model, "index", "more.jsonl", "--out", "my.index")
-    assert "already holds another passage with the id 'r1#0', from" in line
+    for paths in (["docs", "more.jsonl"], ["more.jsonl"]):
+        line = fails(capsys, model, "index", *paths, "--out", "my.index")
+        assert "my.index already holds another passage with the id 'r1#0', from docs/rows" in line
     assert PassageIndex.load(model, index).retrieve(
         [Query(array("f", unit("title 1text 1")), "", 1)]
     )[0][0].score == pytest.approx(1.0, abs=1e-6)
@@ -82,7 +90,7 @@ def test_two_files_never_share_an_id(
 def test_index_of_nothing(model: FakeModel, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "empty").mkdir()
     (here / "image.png").write_bytes(b"\x89PNG")
-    (here / "fake.txt").write_bytes(b"\x89PNG\xff")
+    (here / "fake.txt").write_bytes(b"\x89PNG\xff\x00\x01")
     (here / "blank.txt").write_text("\n")
     (here / "bad.jsonl").write_text('{"text": "a"}\nnonsense')
     cases = {
@@ -211,3 +219,61 @@ def test_after_a_kill_indexing_continues_from_the_last_save(docs: Path) -> None:
     assert len(PassageIndex.load(model, "my.index")) == 60
     assert run(model, "index", "docs", "--out", "my.index") == 0
     assert len(model.embedded) == 41
+
+
+def test_a_scan_writes_nothing(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"text {n}", "title": f"title {n}"} for n in range(3000)]
+    (docs / "more.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for flag in ("--scan", "--dry-run"):
+        assert run(model, "index", "docs", "--out", "my.index", flag) == 0
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "3 new or changed, 0 unchanged: about 3101 passages, " in captured.err
+        assert " of embedding; the index will take " in captured.err
+    assert run(model, "index", "docs", "--out", "my.index", "--scan", "--json") == 0
+    scan = json.loads(capsys.readouterr().out)["scan"]
+    assert scan["kinds"]["jsonl"]["files"] == 2
+    assert (scan["passages"], scan["unchanged"], scan["gone"]) == (3101, 0, 0)
+    assert scan["seconds"] > 0
+    assert len(set(model.embedded)) <= 16, "a short measurement"
+    assert not Path("my.index").exists()
+
+
+def test_a_scan_says_what_is_in_step(
+    model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(model, "index", "docs", "--out", "my.index") == 0
+    captured = capsys.readouterr()
+    assert "All of them are in the index\n" in captured.err
+    assert "101 passages (0 embedded now, 0 removed; files: 2 unchanged)" in captured.out
+    (docs / "short.txt").unlink()
+    assert run(model, "index", "docs", "--out", "my.index") == 0
+    assert "All of them are in the index, and 1 file to remove\n" in capsys.readouterr().err
+
+
+def test_bad_files_are_named_and_left_out_when_asked(
+    model: FakeModel, docs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        (docs / f"{name}.jsonl").write_text("nonsense")
+    line = fails(capsys, model, "index", "docs", "--out", "my.index")
+    assert "2 files cannot be read: docs/a.jsonl: " in line
+    assert "docs/b.jsonl: " in line
+    assert not Path("my.index").exists()
+    assert run(model, "index", "docs", "--out", "my.index", "--skip-bad") == 3
+    captured = capsys.readouterr()
+    assert "101 passages (101 embedded now" in captured.out
+    assert "onegen: 2 files could not be read and were skipped:\n  docs/a.jsonl: " in captured.err
+    assert run(model, "index", "docs", "--out", "my.index", "--skip-bad", "--json") == 3
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [failure["file"] for failure in report["failed"]] == ["docs/a.jsonl", "docs/b.jsonl"]
+
+
+def test_an_index_in_an_index_is_refused(
+    model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, model, "index", "docs", "--out", "my.index/sub")
+    assert "my.index/sub lies in the index" in line
+    assert not (index / "sub").exists()
