@@ -57,7 +57,7 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
 
 
 def _refuse(parser: ArgumentParser, unknown: Sequence[str]) -> None:
-    known = ["--help", *re.findall(r"--[a-z][a-z-]*", parser.format_usage())]
+    known = ["--help", *re.findall(r"--[a-z][a-z-]*", parser.format_help())]
     flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
     similar = next(filter(None, (did_you_mean(flag, known) for flag in flags)), "")
     parser.error(f"unrecognized arguments: {' '.join(unknown)}{similar}")
