@@ -102,7 +102,9 @@ class Driver:
             sampling=sampling,
             retrieval=retrieval,
         )
-        stream = EventStream(request, retriever, self._renderer)
+        stream = EventStream(
+            request, retriever, self._renderer, self._not_found_ids(retrieval, opening)
+        )
         handle = RequestHandle(stream, self._renderer, tuple(opening))
         weakref.finalize(handle, self._delivery.end, [stream]).atexit = False
         self._engine.submit(request, partial(self._delivery.take, stream))
@@ -111,6 +113,15 @@ class Driver:
             self._delivery.end([stream], "failed", self._closed)
             raise self._closed
         return handle
+
+    def _not_found_ids(
+        self, retrieval: RetrievalParams, opening: Sequence[Span]
+    ) -> tuple[int, ...]:
+        frame_state = self._renderer.template.frame_state
+        has_answer = any(frame_state(span.text) != "none" for span in opening)
+        if retrieval.mode == "never" or retrieval.not_found is None or has_answer:
+            return ()
+        return self._renderer.answer_ids(retrieval.not_found)
 
     def _require_ids(self, ids: Sequence[int]) -> None:
         size = self._engine.vocabulary_size

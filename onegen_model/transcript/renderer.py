@@ -218,6 +218,21 @@ class Renderer:
             ids = self._around(self.template.embedded, "{passage}", text)
         return [*self._bos, *ids, self.passage_id]
 
+    def answer_ids(self, answer: str) -> tuple[int, ...]:
+        """Ids of a whole answer: plain text in the answer frame, and the end token.
+
+        Raises InvalidInputError for text that holds markup of the frame.
+        """
+        template = self.template
+        for mark in filter(None, (template.answer_start, template.answer_end)):
+            if mark in answer:
+                raise InvalidInputError(
+                    f"The text of an answer holds {mark!r}; expected text without the markup of "
+                    "the answer; remove it"
+                )
+        text = template.framed(f" {answer.strip()}") if template.answer_start else answer.strip()
+        return (*self.text_ids(text), self.end_id)
+
     def query_ids(self, question: str) -> list[int]:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
         return [*self.question_ids(question), *self.forced_query]
