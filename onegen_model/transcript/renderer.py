@@ -223,15 +223,12 @@ class Renderer:
 
         Raises InvalidInputError for text that holds markup of the frame.
         """
-        template = self.template
-        for mark in filter(None, (template.answer_start, template.answer_end)):
-            if mark in answer:
-                raise InvalidInputError(
-                    f"The text of an answer holds {mark!r}; expected text without the markup of "
-                    "the answer; remove it"
-                )
-        text = template.framed(f" {answer.strip()}") if template.answer_start else answer.strip()
-        return (*self.text_ids(text), self.end_id)
+        start, end, text = self.template.answer_start, self.template.answer_end, answer.strip()
+        if found := [mark for mark in (start, end) if mark and mark in text]:
+            raise InvalidInputError(
+                f"An answer holds {found[0]!r}; expected text without markup; remove it"
+            )
+        return (*self.text_ids(f"{start} {text}{end}" if start else text), self.end_id)
 
     def query_ids(self, question: str) -> list[int]:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
