@@ -40,7 +40,12 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
-    from onegen_model.retrieval.protocol import AsyncRetriever, Retriever, retrieving
+    from onegen_model.retrieval.protocol import (
+        AsyncRetriever,
+        FailedSearch,
+        Retriever,
+        retrieving,
+    )
     from onegen_model.retrieval.updates import RemovalReport, UpdateReport
     from onegen_model.transcript.answer import Answer, Retrieval
     from onegen_model.transcript.answer_parts import AnswerText, Part, PartStream, StepText
@@ -80,7 +85,7 @@ _MODULES = {
     "indexing.reports": "FileCounts IndexReport",
     "indexing.scan": "KindCount Scan",
     "indexing.sync": "grow_index scan_files",
-    "retrieval.protocol": "AsyncRetriever Retriever retrieving",
+    "retrieval.protocol": "AsyncRetriever FailedSearch Retriever retrieving",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
     "transcript.conversation": "Conversation Message",
@@ -103,6 +108,7 @@ __all__ = [
     "EmbeddedCorpus",
     "Event",
     "FailedFile",
+    "FailedSearch",
     "FileCounts",
     "Finished",
     "Grammar",

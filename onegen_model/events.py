@@ -60,6 +60,7 @@ class Usage:
     """Counters of one request, in tokens; `forwarded` are real positions the network computed.
 
     `forwarded + reused` is the number of ids read; `padded` positions carry no token.
+    `empty_retrievals` are those of the `retrievals` that found nothing or failed.
     """
 
     prompt: int = 0
@@ -70,6 +71,7 @@ class Usage:
     padded: int = 0
     retrievals: int = 0
     dropped_passages: int = 0
+    empty_retrievals: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,17 @@ class RetrievalRequested:
 
 @dataclass(frozen=True, slots=True)
 class PassagesInserted:
-    """Passages were inserted, in this order; `num_tokens` includes their frames."""
+    """Passages were inserted, in this order; `num_tokens` includes their frames.
+
+    `reason` says in a sentence why nothing was found; it is empty for any other insertion.
+    """
 
     request_id: int
     hop: int
     passages: tuple[ScoredPassage, ...]
     num_tokens: int
     dropped: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

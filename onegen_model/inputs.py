@@ -1,9 +1,11 @@
-"""Inputs of a request: control ids, its prompt, and passages to insert."""
+"""Inputs of a request: control ids, its prompt, passages to insert, and what follows none."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from onegen_model.errors import InvalidInputError
 from onegen_model.events import ScoredPassage
+from onegen_model.params import RetrievalParams, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,43 @@ class Candidate:
 
     scored: ScoredPassage
     ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmptySearch:
+    """What follows a search that brings no passage.
+
+    `reason` says why nothing was found; it is empty where the context holds everything that the
+    search finds. `ends`: the answer searches no more. `ids` are written next, in place of whatever
+    else is forced.
+    """
+
+    reason: str = ""
+    ends: bool = True
+    ids: tuple[int, ...] = ()
+
+
+def fitting(candidates: Sequence[Candidate], room: int) -> list[Candidate]:
+    """The candidates within `room` ids, in order; the lowest scores are left out."""
+    keep = list(candidates)
+    while keep and sum(len(item.ids) for item in keep) > room:
+        # Of equal scores the last goes: foreign retrievers may know an order and no scores.
+        worst = min(reversed(range(len(keep))), key=lambda i: keep[i].scored.score)
+        del keep[worst]
+    return keep
+
+
+def require_budget(prompt: Prompt, sampling: SamplingParams, retrieval: RetrievalParams) -> None:
+    """Raise InvalidInputError where the query token forced in `prompt` could not be answered."""
+    least = len(prompt.forced) + 1
+    if retrieval.max_retrievals <= prompt.retrievals or sampling.max_new_tokens < least:
+        raise InvalidInputError(
+            f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
+            f"max_new_tokens={sampling.max_new_tokens}; expected at least {prompt.retrievals + 1} "
+            f"and {least}; raise them"
+        )
+    if sampling.grammar is not None:
+        raise InvalidInputError(
+            'Retrieval "always" under a grammar; expected "auto" or "never", because a grammar '
+            "has no place for passages; retrieve first, or leave the grammar out"
+        )

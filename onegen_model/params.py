@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite
 from typing import Any, Literal, get_args
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.transcript.grammar import Grammar
 
 RetrievalMode = Literal["auto", "always", "never"]
+
+NOT_FOUND = "I found nothing about this in the documents."
 
 # Values beyond these limits become 0 or infinite in the computation of logits.
 _LEAST, _MOST = 1e-30, 1e30
@@ -59,18 +61,33 @@ class RetrievalParams:
 
     "auto": the model decides. "always": a query token is forced right after the prompt, then the
     model decides. "never": the query token is masked.
+
+    Hits with a score below `min_score` are not inserted; the scores of a foreign retriever are
+    compared as they are. A search that finds nothing ends all searching of the answer, and
+    `not_found` is written as the answer; with None the model writes on.
     """
 
     mode: RetrievalMode = "auto"
     top_k: int = 2
     max_retrievals: int = 6
     filter: Mapping[str, Any] | None = field(default=None, hash=False)
+    min_score: float | None = None
+    not_found: str | None = NOT_FOUND
 
     def __post_init__(self) -> None:
         checks = {
             "mode": (self.mode in get_args(RetrievalMode), '"auto", "always" or "never"'),
             "top_k": (_is_int(self.top_k, 1), "at least 1"),
             "max_retrievals": (_is_int(self.max_retrievals, 0), "a whole number, 0 or more"),
+            "min_score": (
+                self.min_score is None
+                or (_is_number(self.min_score, -inf) and isfinite(self.min_score)),
+                "a finite number, or None",
+            ),
+            "not_found": (
+                self.not_found is None or _is_text(self.not_found),
+                "text that is not empty, or None",
+            ),
         }
         _require(self, checks)
 
@@ -79,10 +96,20 @@ def _is_int(value: object, least: int, most: float = inf) -> bool:
     return isinstance(value, int) and _is_number(value, least, most)
 
 
-def _is_number(value: object, least: float, most: float) -> bool:
+def _is_number(value: object, least: float, most: float = inf) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return least <= value <= most  # not so for NaN
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # Half a surrogate pair.
+        return False
+    return True
 
 
 def _are_texts(values: object) -> bool:

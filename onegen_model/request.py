@@ -26,7 +26,14 @@ from onegen_model.events import (
     Token,
     Usage,
 )
-from onegen_model.inputs import Candidate, ControlIds, Prompt
+from onegen_model.inputs import (
+    Candidate,
+    ControlIds,
+    EmptySearch,
+    Prompt,
+    fitting,
+    require_budget,
+)
 from onegen_model.params import RetrievalParams, SamplingParams
 
 E = TypeVar("E", bound=Event)
@@ -75,7 +82,7 @@ class Request:
         if not prompt.ids:
             raise InvalidInputError("The prompt has no tokens; expected at least one; write one")
         if control.query in prompt.forced:
-            _require_retrieval(prompt, sampling, retrieval)
+            require_budget(prompt, sampling, retrieval)
         self.id = request_id
         self.prompt = prompt
         self.sampling = sampling
@@ -89,6 +96,7 @@ class Request:
         self._control = control
         self._masked_with_query = control.masked | {control.query}
         self._query_position = -1
+        self._has_ended_search = False
         self._forced = deque(prompt.forced)
         self._require_room()
 
@@ -130,7 +138,8 @@ class Request:
 
     def _may_retrieve(self) -> bool:
         room = self.max_context - len(self.ids) - 1 - len(self._control.empty_frame)
-        return self._can_retrieve() and self.hop < self.retrieval.max_retrievals and room >= 1
+        has_budget = self.hop < self.retrieval.max_retrievals and room >= 1
+        return self._can_retrieve() and has_budget and not self._has_ended_search
 
     def start(self) -> list[Event]:
         """Write what is forced right after the prompt. Call once, before anything is read."""
@@ -140,7 +149,7 @@ class Request:
         """Have `ids` written next: behind the next event, and behind the passages of a query.
 
         Forced tokens count against `max_new_tokens`, and end the request as sampled ones do; so
-        does a query token for which a budget has nothing left. Ignored when it has finished.
+        does a query token that may no longer be written. Ignored when it has finished.
         """
         if self._control.query in ids and not self._can_retrieve():
             raise InvalidInputError(
@@ -226,20 +235,19 @@ class Request:
                 "none; forward them first"
             )
 
-    def insert(self, candidates: Sequence[Candidate]) -> list[Event]:
+    def insert(
+        self, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> list[Event]:
         """Put passages behind the query token, in this order, whole or not at all.
 
         What does not fit is dropped, lowest score first. With no candidate left an empty frame
-        takes their place, because the prediction made at the query token is discarded.
+        takes their place, because the prediction made at the query token is discarded. `empty` says
+        what follows where the search itself brought nothing.
         """
-        budget = self.max_context - len(self.ids)
         left = self.sampling.max_new_tokens - self.usage.written
         reserve = min(left, ANSWER_RESERVE)
-        keep = list(candidates)
-        while keep and sum(len(item.ids) for item in keep) > budget - reserve:
-            # Of equal scores the last goes: foreign retrievers may know an order and no scores.
-            worst = min(reversed(range(len(keep))), key=lambda i: keep[i].scored.score)
-            del keep[worst]
+        keep = fitting(candidates, self.max_context - len(self.ids) - reserve)
+        empty = empty if empty and not candidates else EmptySearch(ends=False)
         inserted = [i for item in keep for i in item.ids] or list(self._control.empty_frame)
         event = PassagesInserted(
             self.id,
@@ -247,6 +255,7 @@ class Request:
             tuple(item.scored for item in keep),
             len(inserted),
             len(candidates) - len(keep),
+            empty.reason,
         )
         self._emit(event)
         self.ids += inserted
@@ -254,7 +263,11 @@ class Request:
             self.usage,
             inserted=self.usage.inserted + len(inserted),
             dropped_passages=self.usage.dropped_passages + event.dropped,
+            empty_retrievals=self.usage.empty_retrievals + bool(empty.reason),
         )
+        self._has_ended_search = self._has_ended_search or empty.ends
+        if empty.ids:
+            self._forced = deque(empty.ids)
         return [event, *self._write_forced()]
 
     def finish(self, reason: FinishReason) -> Finished:
@@ -281,20 +294,3 @@ class Request:
             )
         self.state = after
         return event
-
-
-def _require_retrieval(
-    prompt: Prompt, sampling: SamplingParams, retrieval: RetrievalParams
-) -> None:
-    least = len(prompt.forced) + 1
-    if retrieval.max_retrievals <= prompt.retrievals or sampling.max_new_tokens < least:
-        raise InvalidInputError(
-            f'Retrieval "always" with max_retrievals={retrieval.max_retrievals} and '
-            f"max_new_tokens={sampling.max_new_tokens}; expected at least {prompt.retrievals + 1} "
-            f"and {least}; raise them"
-        )
-    if sampling.grammar is not None:
-        raise InvalidInputError(
-            'Retrieval "always" under a grammar; expected "auto" or "never", because a grammar '
-            "has no place for passages; retrieve first, or leave the grammar out"
-        )

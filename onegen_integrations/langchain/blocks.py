@@ -146,6 +146,8 @@ class MessageStream:
                 "model_name": model_name,
                 "model_provider": PROVIDER,
                 "finish_reason": "stop" if answer.finish_reason == "end" else answer.finish_reason,
+                "found": answer.found,
+                "reason": answer.reason,
                 "onegen": {**replay, "usage": _counters(answer.usage)},
             },
             chunk_position="last",
@@ -292,4 +294,5 @@ def usage_metadata(usage: Usage) -> UsageMetadata:
 
 
 def _counters(usage: Usage) -> dict[str, int]:
-    return {"forwarded": usage.forwarded, "reused": usage.reused, "retrievals": usage.retrievals}
+    names = ("forwarded", "reused", "retrievals", "empty_retrievals")
+    return {name: getattr(usage, name) for name in names}

@@ -14,7 +14,11 @@ _identities: dict[int, str] = {}
 _called: ContextVar[Mapping[str, Any] | None] = ContextVar("onegen_called", default=None)
 
 TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
-_ALIASES = {"max_completion_tokens": "max_tokens", "max_output_tokens": "max_tokens"}
+_ALIASES = {
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "score_threshold": "min_score",
+}
 # Options of other models, with the values that change nothing here.
 _NEUTRAL: Mapping[str, Collection[object]] = {
     "n": (1,),

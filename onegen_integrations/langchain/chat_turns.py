@@ -25,6 +25,7 @@ from onegen_model import (
     Message,
     Options,
     PassagesInserted,
+    RetrievalParams,
     SamplingParams,
     Segment,
     Template,
@@ -102,6 +103,7 @@ class ChatTurn:
     sampling: SamplingParams
     is_open: bool = True
     _requests: list[Usage] = field(default_factory=list)
+    _reason: str = ""
     _num_inserted: int = 0
     _segments: list[Segment] = field(default_factory=list)
     _span: str = ""
@@ -134,6 +136,9 @@ class ChatTurn:
             opening=open_text(conversation, template),
         )
         if tools.response:
+            retrieval = requested.get("retrieval")
+            if isinstance(retrieval, RetrievalParams):  # A schema has no place for a sentence.
+                requested["retrieval"] = replace(retrieval, not_found=None)
             requested["sampling"] = replace(
                 sampling,
                 stop=(*sampling.stop, template.answer_start),
@@ -159,6 +164,7 @@ class ChatTurn:
         chunks = self.messages.end_span()
         is_first = not self._requests
         self._requests.append(answer.usage)
+        self._reason = self._reason or answer.reason
         if is_first and self.lookup is not None and self.tools.response:
             self._continue_with_the_answer(self.tools.response)
             return chunks
@@ -166,7 +172,7 @@ class ChatTurn:
             self._continue_without_the_call()
             return chunks
         self.is_open = False
-        whole = replace(answer, usage=_add_usage(self._requests))
+        whole = replace(answer, usage=_add_usage(self._requests), reason=self._reason)
         return chunks + self.messages.close(whole, model_name)
 
     def _continue_without_the_call(self) -> None:

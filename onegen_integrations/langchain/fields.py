@@ -25,6 +25,7 @@ RetrievalMode = Literal["auto", "always", "never"]
 
 CONFIG = ModelFields.model_config
 
+NOT_FOUND = RetrievalParams().not_found
 # A retriever that is asked by text decides itself how much it returns.
 _ALL = 2**31
 _ATTACHED = {"vectorstore", "retriever"}
@@ -43,8 +44,9 @@ class RetrievalFields(BaseModel):
 
     `vectorstore` is searched with the query embedding that the model computes while it writes,
     `retriever` with the text before it (a VectorStoreRetriever: with the embedding, like its
-    store). `filter` and `search_kwargs` are in the store's own language; `score_threshold` is a
-    cosine. If the store raises, "continue" answers without passages.
+    store). `filter` and `search_kwargs` are in the store's own language. `min_score` is a cosine;
+    `score_threshold` is another name for it. `not_found` is written where a search finds nothing;
+    with None the model writes on. If the store raises, "continue" answers without passages.
     """
 
     model_config = CONFIG
@@ -53,7 +55,8 @@ class RetrievalFields(BaseModel):
     retriever: BaseRetriever | None = Field(default=None, exclude=True, repr=False)
     k: int | None = None
     filter: Any = None
-    score_threshold: float | None = None
+    min_score: float | None = None
+    not_found: str | None = NOT_FOUND
     search_kwargs: dict[str, Any] = Field(default_factory=dict)
     retrieval: RetrievalMode = "auto"
     max_retrievals: int = 6
@@ -68,6 +71,16 @@ class RetrievalFields(BaseModel):
     @classmethod
     def _in_range(cls, max_retrievals: int) -> int:
         return RetrievalParams(max_retrievals=max_retrievals).max_retrievals
+
+    @field_validator("min_score")
+    @classmethod
+    def _be_finite(cls, min_score: float | None) -> float | None:
+        return RetrievalParams(min_score=min_score).min_score
+
+    @field_validator("not_found")
+    @classmethod
+    def _say_something(cls, not_found: str | None) -> str | None:
+        return RetrievalParams(not_found=not_found).not_found
 
     @model_validator(mode="after")
     def _search_one(self) -> "RetrievalFields":
@@ -105,7 +118,7 @@ class RetrievalFields(BaseModel):
             self.source,
             model=model,
             k=_require_k(called.get("k", self.k)),
-            score_threshold=called.get("score_threshold", self.score_threshold),
+            score_threshold=called.get("min_score", self.min_score),
             search_kwargs={**self.search_kwargs, **called.get("search_kwargs", {})},
         )
         lookup = Lookup(
@@ -119,6 +132,8 @@ class RetrievalFields(BaseModel):
             top_k=_top_k(search),
             max_retrievals=called.get("max_retrievals", self.max_retrievals),
             filter=lookup,
+            min_score=search.score_threshold,
+            not_found=called.get("not_found", self.not_found),
         )
         return lookup, {"retriever": lookup.retriever, "retrieval": retrieval}
 

@@ -85,9 +85,9 @@ def open_search(
     search = Search(source, method, asked_by, options, model, own_k if k is None else k, least)
     if least is not None and search.to_cosine is None:
         raise InvalidInputError(
-            f"score_threshold={least} for {_name(source)} ({search_type}), whose scores are not "
-            "known as cosines; expected Chroma, FAISS or InMemoryVectorStore, without mmr; leave "
-            "the threshold out"
+            f"min_score={least} for {_name(source)} ({search_type}), whose scores are not known as "
+            "cosines; expected Chroma, FAISS or InMemoryVectorStore, without mmr; leave min_score "
+            "(or score_threshold) out"
         )
     return search
 

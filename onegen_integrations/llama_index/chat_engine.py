@@ -28,6 +28,7 @@ from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.messages import count_tokens
 from onegen_integrations.llama_index.model_fields import ModelTokenizer
 from onegen_integrations.llama_index.node_retriever import RetrievedNodes
+from onegen_integrations.llama_index.response_builder import outcome
 
 
 class TranscriptMemory(ChatMemoryBuffer):
@@ -220,10 +221,9 @@ def _to_sources(retrieved: RetrievedNodes) -> list[ToolOutput]:
 
 
 def _to_response(reply: ChatResponse, retrieved: RetrievedNodes) -> AgentChatResponse:
-    steps = reply.message.additional_kwargs["steps"]
     return AgentChatResponse(
         response=reply.message.content or "",
         sources=_to_sources(retrieved),
         source_nodes=retrieved.nodes,
-        metadata={"hops": retrieved.hops, "steps": steps, "usage": reply.raw},
+        metadata={"hops": retrieved.hops, **outcome(reply), "usage": reply.raw},
     )

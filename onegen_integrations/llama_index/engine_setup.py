@@ -45,8 +45,10 @@ class SearchOptions(TypedDict, total=False):
 class EngineOptions(SearchOptions, total=False):
     """`similarity_top_k` nodes for each retrieval, on which `node_postprocessors` then act.
 
-    A retriever without `similarity_top_k` gives as many as it finds.
-    Where a store raises, "continue" answers without passages.
+    A retriever without `similarity_top_k` gives as many as it finds. `min_score` is compared with
+    the scores of the nodes behind the postprocessors, which are cosines over the stores whose
+    scores are known. `not_found` is written where a search finds nothing; with None the model
+    writes on. Where a store raises, "continue" answers without passages.
     """
 
     similarity_top_k: int
@@ -54,6 +56,8 @@ class EngineOptions(SearchOptions, total=False):
     retrieval: Mode
     max_retrievals: int
     on_retrieval_error: OnError
+    min_score: float | None
+    not_found: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ class EngineSetup:
             given["filters"] = to_metadata_filters(filters, store) if filters else None
         source = NodeSource(searched, model.shared, postprocessors, given)
         source.require_searchable()
+        if retrieval.min_score is not None:
+            source.require_known_scores(retrieval.min_score)
         usual = count or _usual_count(searched)
         return cls(model, source, retrieval, usual, skips)
 
@@ -145,13 +151,13 @@ def _postprocessors(given: dict[str, Any]) -> tuple[BaseNodePostprocessor, ...]:
 
 def _retrieval(given: dict[str, Any], count: int | None, *, bounded: bool) -> RetrievalParams:
     """Removes its options from `given`."""
-    chosen = {"mode": given.pop("retrieval", "auto")}
+    chosen: dict[str, Any] = {"mode": given.pop("retrieval", "auto")}
     if chosen["mode"] not in (modes := get_args(Mode)):
         raise InvalidInputError(
             f"retrieval={chosen['mode']!r}; expected one of {', '.join(modes)}; change retrieval"
         )
-    if "max_retrievals" in given:
-        chosen["max_retrievals"] = given.pop("max_retrievals")
+    for name in {"max_retrievals", "min_score", "not_found"} & given.keys():
+        chosen[name] = given.pop(name)
     if count is not None or not bounded:
         chosen["top_k"] = sys.maxsize if count is None else count
     return RetrievalParams(**chosen)

@@ -23,6 +23,7 @@ from onegen_integrations.llama_index.vector_stores import (
 )
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
+from onegen_integrations.shared.stores import ToCosine
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import PassagesInserted, Query, RetrievalRequested, ScoredPassage
 from onegen_model.errors import InvalidInputError
@@ -60,6 +61,28 @@ class NodeSource:
             require_applied(self.searched.vector_store, self.options)
             require_own_vectors(self.searched, self.model)
 
+    def require_known_scores(self, least: float) -> None:
+        """Raises InvalidInputError for a store whose scores may be anything, distances too."""
+        if self.store is not None and self._to_cosine is None:
+            mode = str(getattr(self._mode, "value", self._mode or "default"))
+            raise InvalidInputError(
+                f"min_score={least} for {type(self.store).__name__} ({mode}), "
+                "whose scores are not known as cosines; expected ChromaVectorStore, "
+                "FaissVectorStore or SimpleVectorStore in the mode 'default'; leave min_score out, "
+                "or use a node postprocessor"
+            )
+
+    @property
+    def _mode(self) -> str | None:
+        if isinstance(self.searched, VectorIndexRetriever):
+            mode: str = self.searched._vector_store_query_mode
+            return mode
+        return self.options.get("vector_store_query_mode")
+
+    @property
+    def _to_cosine(self) -> ToCosine | None:
+        return None if self.store is None else cosine_of(self.store, self._mode)
+
     def __reduce__(self) -> tuple[Any, ...]:
         _require_picklable(self.searched)
         return NodeSource, (self.searched, self.model, self.postprocessors, self.options)
@@ -90,11 +113,7 @@ class NodeSource:
 
     def select(self, found: Sequence[NodeWithScore], query: Query) -> list[NodeWithScore]:
         """Nodes that the context does not hold yet, with cosines where they are known."""
-        mode = self.options.get("vector_store_query_mode")
-        if isinstance(self.searched, VectorIndexRetriever):
-            mode = self.searched._vector_store_query_mode
-        to_cosine = None if self.store is None else cosine_of(self.store, mode)
-        nodes = with_cosines(found, to_cosine)
+        nodes = with_cosines(found, self._to_cosine)
         return [one for one in nodes if one.node.node_id not in query.exclude][: query.top_k]
 
 
@@ -157,6 +176,8 @@ class RetrievedNodes(RequestScope):
         if isinstance(event, RetrievalRequested):
             self.hops.append({"query": event.text, "node_ids": []})
             return
+        if event.reason:
+            self.hops[-1]["reason"] = event.reason
         if error := self.errors[len(self.hops) - 1]:
             self.hops[-1]["error"] = error
         nodes = [one.node for one in event.passages if isinstance(one, NodeHit)]

@@ -21,6 +21,7 @@ from onegen_integrations.llama_index.engine_setup import EngineOptions, EngineSe
 from onegen_integrations.llama_index.input_checks import checks, require_query
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.node_retriever import RetrievedNodes
+from onegen_integrations.llama_index.response_builder import outcome
 from onegen_integrations.llama_index.retrievers import OneGenRetriever
 
 
@@ -28,7 +29,8 @@ class OneGenQueryEngine(BaseQueryEngine):
     """One chat of the model per query; its query embeddings search the index.
 
     `source_nodes` are in the order in which they entered the context; `metadata` holds the hops
-    (query and node ids), the steps, and the usage. While an answer streams, both fill.
+    (query and node ids), the steps, the usage, and whether all was found (`found`, `reason`). While
+    an answer streams, both fill.
     """
 
     def __init__(
@@ -132,8 +134,7 @@ def _text(reply: ChatResponse) -> str:
 
 
 def _metadata(reply: ChatResponse, retrieved: RetrievedNodes) -> dict[str, Any]:
-    steps = reply.message.additional_kwargs["steps"]
-    return {"hops": retrieved.hops, "steps": steps, "usage": reply.raw}
+    return {"hops": retrieved.hops, **outcome(reply), "usage": reply.raw}
 
 
 def _stream(

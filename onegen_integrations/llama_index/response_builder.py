@@ -115,15 +115,17 @@ class ResponseBuilder:
             Segment(text, at < len(self._passages), found, ids)
             for at, (text, found, ids) in enumerate(spans)
         ]
-        steps = {"steps": list(answer.steps)}
+        outcome = {"found": answer.found, "reason": answer.reason}
         message = ChatMessage(
-            role=MessageRole.ASSISTANT, blocks=self._blocks(), additional_kwargs=steps
+            role=MessageRole.ASSISTANT,
+            blocks=self._blocks(),
+            additional_kwargs={"steps": list(answer.steps), **outcome},
         )
         remember(message, segments, finished=answer.finish_reason == "end")
         usage = asdict(answer.usage)
         for name, count in asdict(earlier or Usage()).items():
             usage[name] += count
-        raw = {**usage, "finish_reason": answer.finish_reason}
+        raw = {**usage, "finish_reason": answer.finish_reason, **outcome}
         return ChatResponse(message=message, delta="", raw=raw)
 
     def _own_ids(self, answer: Answer) -> list[tuple[int, ...] | None]:
@@ -142,6 +144,12 @@ def part_stream(
     """The parser of an answer that begins with `opening`; under a grammar without a template."""
     begun = "".join(segment.text for segment in opening)
     return PartStream(template, begun, with_tools=with_tools)
+
+
+def outcome(reply: ChatResponse) -> dict[str, Any]:
+    """The steps of a whole answer, and whether all was found; for the metadata of engines."""
+    known = reply.message.additional_kwargs
+    return {name: known[name] for name in ("steps", "found", "reason")}
 
 
 def _to_block(call: ToolCall | InvalidToolCall) -> ToolCallBlock:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import Any
 
-from onegen_model import Query, ScoredPassage, retrieving
+from onegen_model import FailedSearch, Query, ScoredPassage, retrieving
 
 
 class RequestScope(Mapping[str, Any]):
@@ -49,14 +49,21 @@ class RequestScope(Mapping[str, Any]):
 
     def accept(self, query: Query, found: list[ScoredPassage]) -> None:
         """Keep what was found for `query`."""
-        self._query, self._outcome = query, found
-        self.errors.append("")
+        self._note(query, "")
+        self._outcome = found
 
     def fail(self, query: Query, error: Exception) -> None:
         """Keep the error of the search for `query`."""
+        reason = f"{type(error).__name__}: {error}"
+        self._note(query, reason)
+        self._outcome = FailedSearch(reason) if self._skips_errors else self.blame(error)
+
+    def _note(self, query: Query, error: str) -> None:
+        # The core may ask once more for the same query, without what it excludes.
+        if self.errors and self._query and self._query.embedding is query.embedding:
+            error = self.errors.pop() or error
         self._query = query
-        self._outcome = [] if self._skips_errors else self.blame(error)
-        self.errors.append(f"{type(error).__name__}: {error}")
+        self.errors.append(error)
 
     def blame(self, error: Exception) -> Exception:
         """The error that ends the request."""

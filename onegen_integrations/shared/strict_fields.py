@@ -22,6 +22,7 @@ _USUAL_NAMES = {
     **dict.fromkeys(MODEL_NAMES, "model"),
     "max_new_tokens": "max_tokens",
     "stop_sequences": "stop",
+    "score_threshold": "min_score",
 }
 # LangChain gives these to every chat model; a model in this process has no use for them.
 _OF_REMOTE_SERVICES = frozenset({"timeout", "max_retries", "streaming", "api_key"})

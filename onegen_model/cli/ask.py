@@ -88,6 +88,8 @@ def open_session(options: Namespace, load_model: "LoadModel") -> Session:
         top_k=options.top_k,
         max_retrievals=options.max_retrievals,
         filter=parse_where(options.where),
+        min_score=options.min_score,
+        not_found=options.not_found or None,
     )
     if options.index is None and options.retrieval != "never":
         raise InvalidInputError(

@@ -138,6 +138,8 @@ class TextDisplay:
         shown = self._answer if self._answer or self._searches else self._steps
         if not answer.text or shown.strip() != answer.text.strip():
             self._line(f"Answer: {answer.text or '(none)'}", "bold")
+        if not answer.found:
+            self._line(answer.reason)
         found = [scored for item in answer.retrievals for scored in item.passages]
         for line in (*format_sources(found), format_usage(answer.usage, seconds), ""):
             self._line(line)
@@ -195,7 +197,8 @@ def format_passages(event: PassagesInserted, width: int) -> list[str]:
         lines.append(start + shorten(title + passage.text, width - len(start)))
     if event.dropped:
         lines.append(f"    {_count(event.dropped, 'passage')} left out (the context is full)")
-    return lines or ["    nothing was found"]
+    nothing = "    nothing was found" if event.reason else "    nothing new was found"
+    return lines or [nothing]
 
 
 def format_sources(found: Sequence[ScoredPassage]) -> list[str]:
@@ -248,6 +251,8 @@ def answer_to_dict(answer: "Answer") -> dict[str, Any]:
         ],
         "usage": asdict(answer.usage),
         "finish_reason": answer.finish_reason,
+        "found": answer.found,
+        "reason": answer.reason,
     }
 
 

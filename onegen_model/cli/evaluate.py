@@ -148,6 +148,8 @@ def _read_settings(options: Namespace) -> "EvaluationSettings":
         top_k=options.top_k,
         max_retrievals=options.max_retrievals,
         retrieval=options.retrieval,
+        min_score=options.min_score,
+        not_found=options.not_found or None,
         note={"checkpoint": options.model or "default", "questions": options.questions},
     )
 

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.params import RetrievalMode
+from onegen_model.params import NOT_FOUND, RetrievalMode
 
 # Words of a metavar that name something on the disk.
 _PATHS = {"CHECKPOINT", "CONFIG", "DIR", "FILE", "FOLDER", "MINED", "PATH", "TRAIN"}
@@ -81,6 +81,19 @@ def add_answer_options(parser: ArgumentParser) -> None:
         choices=get_args(RetrievalMode),
         default="auto",
         help="auto: the model decides; always: it searches first; never (default: auto)",
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        metavar="X",
+        help="passages with a lower score are not read (default: none is too low)",
+    )
+    parser.add_argument(
+        "--not-found",
+        default=NOT_FOUND,
+        metavar="TEXT",
+        help="the answer where a search finds nothing; an empty TEXT lets the model write one "
+        f'(default: "{NOT_FOUND}")',
     )
     add_number(parser, "--max-new-tokens", 256, "tokens per answer")
 

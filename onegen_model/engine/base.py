@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from onegen_model.events import Event, Finished, FinishReason
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.request import Request
 
 # Takes adjacent events of one request, in order; an exception of a sink ends its request. The end
@@ -58,7 +58,9 @@ class Engine(EngineLimits, Protocol):
         """Queue a request; raises QueueFullError."""
         ...
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> None:
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> None:
         """Answer a RetrievalRequested. Ignored when the request has finished meanwhile."""
         ...
 
@@ -111,7 +113,9 @@ class StepEngine(EngineLimits, Protocol):
         """
         ...
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> list[Event]:
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> list[Event]:
         """Answer a RetrievalRequested; the passages are read by the next steps."""
         ...
 

@@ -7,7 +7,7 @@ from math import sqrt
 
 from onegen_model.errors import InvalidInputError, ProtocolError
 from onegen_model.events import Event, Finished, FinishReason
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.request import Request, State
 
 Script = Callable[[Sequence[int]], int]
@@ -113,9 +113,11 @@ class ScriptedEngine:
         norm = sqrt(sum(value * value for value in values))
         return array("f", (value / norm for value in values))
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> list[Event]:
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> list[Event]:
         """Answer a RetrievalRequested; the passages are read by the next steps."""
-        events = self._find(request_id).insert(candidates)
+        events = self._find(request_id).insert(candidates, empty)
         self._forget_finished()
         return events
 

@@ -16,7 +16,7 @@ from onegen_model.engine.sampling import BatchSampler, Choice, TokenSampler
 from onegen_model.engine.slots import SlotPool
 from onegen_model.errors import EngineError, InvalidInputError, ProtocolError, is_out_of_memory
 from onegen_model.events import Event, Finished, FinishReason
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.network import HeadOutput, context_length, normalise
 from onegen_model.params import SamplingParams
 from onegen_model.request import Request, State
@@ -122,9 +122,11 @@ class TransformersEngine:
             )
         return TokenSampler(params, self._constrain(params.grammar))
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> list[Event]:
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> list[Event]:
         row = self._row(request_id)
-        events = row.request.insert(candidates)
+        events = row.request.insert(candidates, empty)
         row.is_fresh = True
         if row.request.state is State.FINISHED:
             self._release(row)

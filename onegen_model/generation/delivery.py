@@ -21,7 +21,7 @@ from typing import TypeAlias
 from onegen_model.engine.base import Engine
 from onegen_model.events import Event, FinishReason, Query
 from onegen_model.generation.stream import Consumer, EventStream
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.retrieval.protocol import Retriever
 
 # Streams whose queries go to their one retriever in one call.
@@ -61,9 +61,16 @@ class Delivery:
             if not getattr(self._own, "is_running", False):  # `_run` announces once for all.
                 self._announce()
 
-    def insert(self, stream: EventStream, query: Query, candidates: Sequence[Candidate]) -> None:
+    def insert(
+        self,
+        stream: EventStream,
+        query: Query,
+        candidates: Sequence[Candidate],
+        empty: EmptySearch | None = None,
+    ) -> None:
         """Answer `query` of a request."""
-        self._answer(stream, query, partial(self._engine.insert, stream.request.id, candidates))
+        tell = partial(self._engine.insert, stream.request.id, candidates, empty)
+        self._answer(stream, query, tell)
 
     def fail(self, stream: EventStream, query: Query, error: Exception) -> None:
         """End the request because `query` has no answer."""

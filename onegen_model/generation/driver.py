@@ -102,7 +102,7 @@ class Driver:
             sampling=sampling,
             retrieval=retrieval,
         )
-        stream = EventStream(request, retriever, self._renderer)
+        stream = self._open_stream(request, retriever, opening)
         handle = RequestHandle(stream, self._renderer, tuple(opening))
         weakref.finalize(handle, self._delivery.end, [stream]).atexit = False
         self._engine.submit(request, partial(self._delivery.take, stream))
@@ -111,6 +111,16 @@ class Driver:
             self._delivery.end([stream], "failed", self._closed)
             raise self._closed
         return handle
+
+    def _open_stream(
+        self, request: Request, retriever: AnyRetriever | None, opening: Sequence[Span]
+    ) -> EventStream:
+        ids: tuple[int, ...] = ()
+        frame_state, retrieval = self._renderer.template.frame_state, request.retrieval
+        has_answer = any(frame_state(span.text) != "none" for span in opening)
+        if retrieval.mode != "never" and retrieval.not_found is not None and not has_answer:
+            ids = self._renderer.answer_ids(retrieval.not_found)
+        return EventStream(request, retriever, self._renderer, ids)
 
     def _require_ids(self, ids: Sequence[int]) -> None:
         size = self._engine.vocabulary_size

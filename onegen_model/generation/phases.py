@@ -6,7 +6,7 @@ from enum import Enum
 
 from onegen_model.engine.base import Sink
 from onegen_model.events import FinishReason
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.request import Request, State
 
 
@@ -44,6 +44,7 @@ class Entry:
 class Insert:
     request_id: int
     candidates: Sequence[Candidate]
+    empty: EmptySearch | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from onegen_model.engine.base import Sink, StepEngine
 from onegen_model.errors import EngineError, InvalidInputError, QueueFullError
 from onegen_model.events import Event, Finished, FinishReason, RetrievalRequested, Token
 from onegen_model.generation.phases import Entry, Finish, Insert, Phase
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.request import Request, State
 
 logger = logging.getLogger(__name__)
@@ -92,8 +92,10 @@ class Scheduler:
             self._entries[request.id] = entry
             (self._nested if is_nested else self._queue).append(entry)
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> None:
-        self._commands.append(Insert(request_id, candidates))
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> None:
+        self._commands.append(Insert(request_id, candidates, empty))
 
     def finish(self, request_id: int, reason: FinishReason, error: Exception | None = None) -> None:
         self._commands.append(Finish(request_id, reason, error))
@@ -162,7 +164,8 @@ class Scheduler:
             if isinstance(command, Finish):
                 self._end(entry, command.reason, command.error)
             elif entry.phase is Phase.AWAITING:
-                self._tell(entry, self._engine.insert(entry.request.id, command.candidates))
+                found = (command.candidates, command.empty)
+                self._tell(entry, self._engine.insert(entry.request.id, *found))
         except Exception as error:
             self._end(entry, "failed", error)
         except BaseException:

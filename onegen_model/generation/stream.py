@@ -24,7 +24,8 @@ class EventStream:
     """Takes the raw events of a request; holds them for its one consumer.
 
     `events` are all events so far. `query` is the query that waits for an answer. One thread at a
-    time may call `take`; the consumer may call `next_event` meanwhile.
+    time may call `take`; the consumer may call `next_event` meanwhile. `not_found_ids` are written
+    where a search finds nothing.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class EventStream:
         request: Request,
         retriever: AnyRetriever | None,
         renderer: Renderer,
+        not_found_ids: tuple[int, ...] = (),
     ) -> None:
         self.request = request
         self.retriever = retriever
@@ -43,6 +45,8 @@ class EventStream:
         self._renderer = renderer
         self._text = self._new_span()
         self._passage_ids = request.prompt.passage_ids
+        self._not_found_ids = not_found_ids
+        self._has_answered = False
 
     def _new_span(self) -> TextStream:
         tokenizer, roles = self._renderer.tokenizer, self._renderer.roles
@@ -74,6 +78,23 @@ class EventStream:
         """Whether a stop string ends this request, which the engine does not know yet."""
         return self._text.stopped and not self.has_finished
 
+    @property
+    def not_found_ids(self) -> tuple[int, ...]:
+        """The answer to write where a search finds nothing; () once another one has begun."""
+        return () if self._has_answered or self._is_in_answer else self._not_found_ids
+
+    @property
+    def _is_in_answer(self) -> bool:
+        return self._renderer.template.frame_state(self._text.text) != "none"
+
+    def has_asked(self, query: Query) -> bool:
+        """Whether the answer has searched for the text of `query` before."""
+        return any(
+            event.text == query.text and event.hop < query.hop
+            for event in self.events
+            if isinstance(event, RetrievalRequested)
+        )
+
     def take(self, events: Sequence[Event]) -> None:
         """Queue adjacent events of this request, in order; nothing comes after the last one."""
         if self.has_finished:
@@ -91,6 +112,7 @@ class EventStream:
             return replace(event, text=self.query.text)
         if isinstance(event, PassagesInserted):
             self._passage_ids += tuple(scored.passage.id for scored in event.passages)
+            self._has_answered = self._has_answered or self._is_in_answer
             self._text = self._new_span()
         return event
 

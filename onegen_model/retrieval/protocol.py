@@ -27,6 +27,17 @@ class AsyncRetriever(Protocol):
         ...
 
 
+class FailedSearch(list[ScoredPassage]):
+    """The answer to a query whose search failed, where the request shall go on without passages.
+
+    `reason` becomes part of the answer's. An error that is raised ends the request instead.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
 AnyRetriever = Retriever | AsyncRetriever
 
 _is_retrieving = ContextVar("onegen_is_retrieving", default=False)
@@ -81,8 +92,13 @@ def check_answers(answers: object, queries: Sequence[Query], retriever: object) 
     return found
 
 
-def select_passages(answer: object, query: Query, retriever: object) -> list[ScoredPassage]:
-    """What of one answer is inserted: nothing twice, at most `top_k`; raises RetrievalError."""
+def select_passages(
+    answer: object, query: Query, retriever: object, min_score: float | None = None
+) -> list[ScoredPassage]:
+    """What of one answer is inserted: nothing twice or below `min_score`, at most `top_k`.
+
+    Raises RetrievalError for what is no list of ScoredPassage.
+    """
     found = _as_list(answer)
     odd = [answer] if found is None else [i for i in found if not isinstance(i, ScoredPassage)]
     if odd:
@@ -93,7 +109,8 @@ def select_passages(answer: object, query: Query, retriever: object) -> list[Sco
     seen = set(query.exclude)
     fresh: list[ScoredPassage] = []
     for hit in found or ():
-        if isinstance(hit, ScoredPassage) and hit.passage.id not in seen:
+        is_near = min_score is None or (isinstance(hit, ScoredPassage) and hit.score >= min_score)
+        if isinstance(hit, ScoredPassage) and is_near and hit.passage.id not in seen:
             seen.add(hit.passage.id)
             fresh.append(hit)
     return fresh[: query.top_k]

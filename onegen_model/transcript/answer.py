@@ -32,7 +32,8 @@ class Answer:
     `ids` is the whole context; as `history` of the next question it is not read again. `written`
     holds the ids of the written text, cut where passages were inserted: no query token, end token
     or reflection token. `passage_ids` name all passages that `ids` hold, those of earlier turns
-    included.
+    included. `reason` says in a sentence which search found nothing, and under which limits; it is
+    empty where every search found something, and where there was none.
     """
 
     text: str
@@ -43,6 +44,12 @@ class Answer:
     ids: tuple[int, ...]
     written: tuple[tuple[int, ...], ...] = ()
     passage_ids: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def found(self) -> bool:
+        """Whether every search of this answer found something, or there was none."""
+        return not self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ def fold(
                     text = "".join(span.text for span in new)
                 known = (*passage_ids, *_inserted(retrievals))
                 parsed = (text, steps, tuple(retrievals), event.usage, event.reason)
-                return Answer(*parsed, tuple(ids), tuple(span.ids for span in spans), known)
+                written = tuple(span.ids for span in spans)
+                return Answer(*parsed, tuple(ids), written, known, _reason(events))
     raise ValueError("the events hold no Finished; expected all events of one request")
 
 
@@ -107,6 +115,11 @@ def written_spans(
             texts.append([])
             ids.append([])
     return [Span("".join(text), tuple(some)) for text, some in zip(texts, ids, strict=True)]
+
+
+def _reason(events: Sequence[Event]) -> str:
+    reasons = (event.reason for event in events if isinstance(event, PassagesInserted))
+    return next(filter(None, reasons), "")
 
 
 def _inserted(retrievals: Sequence[Retrieval]) -> list[str]:

@@ -218,6 +218,18 @@ class Renderer:
             ids = self._around(self.template.embedded, "{passage}", text)
         return [*self._bos, *ids, self.passage_id]
 
+    def answer_ids(self, answer: str) -> tuple[int, ...]:
+        """Ids of a whole answer: plain text in the answer frame, and the end token.
+
+        Raises InvalidInputError for text that holds markup of the frame.
+        """
+        start, end, text = self.template.answer_start, self.template.answer_end, answer.strip()
+        if found := [mark for mark in (start, end) if mark and mark in text]:
+            raise InvalidInputError(
+                f"An answer holds {found[0]!r}; expected text without markup; remove it"
+            )
+        return (*self.text_ids(f"{start} {text}{end}" if start else text), self.end_id)
+
     def query_ids(self, question: str) -> list[int]:
         """The prompt and a query token: hop 0 of retrieval "always"; read at the last id."""
         return [*self.question_ids(question), *self.forced_query]

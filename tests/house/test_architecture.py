@@ -30,7 +30,7 @@ CORE = {
     "jsonl": "errors",
     "batches": "",
     "params": "errors transcript.grammar",
-    "inputs": "events",
+    "inputs": "errors events params",
     "request": "errors events inputs params",
     "network": "",
     "transcript": "errors events locks",

@@ -5,6 +5,7 @@ import copy
 import pickle
 from array import array
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -80,6 +81,17 @@ def test_the_second_search_of_a_request_is_not_the_first_one(asynchronous: bool)
     adapter = Numbered()
     found = [ask(adapter, asynchronous, query(number, scope)) for number in (0, 1, 2)]
     assert found == [[["0"]], [[]], [["2"]]]
+    assert scope.errors == ["", "ConnectionError: no 1", ""]
+
+
+@both_ways
+def test_a_query_that_is_asked_again_without_what_it_excludes_is_one_search(
+    asynchronous: bool,
+) -> None:
+    scope, adapter = RequestScope(skips_errors=True), Numbered()
+    asked = replace(query(0, scope), exclude=("0",))
+    for one in (asked, replace(asked, exclude=()), query(1, scope), query(2, scope)):
+        ask(adapter, asynchronous, one)
     assert scope.errors == ["", "ConnectionError: no 1", ""]
 
 

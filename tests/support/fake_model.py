@@ -43,6 +43,11 @@ class FakeAnswer:
     retrievals: list[FakeRetrieval] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     finish_reason: str = "end"
+    reason: str = ""
+
+    @property
+    def found(self) -> bool:
+        return not self.reason
 
 
 class FakeStream:
@@ -70,12 +75,19 @@ class FakeStream:
         if self.options["retriever"] is not None:
             yield RetrievalRequested(0, 0, array("f", [1.0]), "Who is it?")
             query = Query(array("f", unit(question)), "Who is it?", self.options["retrieval"].top_k)
-            found = tuple(self.options["retriever"].retrieve([query])[0])
-            yield PassagesInserted(0, 0, found, 7 * len(found))
+            least = self.options["retrieval"].min_score
+            found = tuple(
+                hit
+                for hit in self.options["retriever"].retrieve([query])[0]
+                if least is None or hit.score >= least
+            )
+            self.answer.reason = "" if found else 'Nothing was found for "Who is it?".'
+            yield PassagesInserted(0, 0, found, 7 * len(found), reason=self.answer.reason)
             self.answer.retrievals.append(FakeRetrieval(0, "Who is it?", found))
         if self.model.on_answer is not None:
             self.model.on_answer()
-        self.answer.text = found[0].passage.text if found else "no idea"
+        nothing = self.options["retrieval"].not_found or "no idea"
+        self.answer.text = found[0].passage.text if found else nothing
         yield Token(0, 3, text=f"It is {self.answer.text}.")
         self.answer.usage = Usage(
             prompt=10 + reused,

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from onegen_model.engine.base import Sink, StepEngine
 from onegen_model.events import Event, Finished, FinishReason
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.request import Request, State
 
 
@@ -39,10 +39,12 @@ class ThreadedEngine:
 
         self._jobs.put(start)
 
-    def insert(self, request_id: int, candidates: Sequence[Candidate]) -> None:
+    def insert(
+        self, request_id: int, candidates: Sequence[Candidate], empty: EmptySearch | None = None
+    ) -> None:
         def insert() -> None:
             if self._state(request_id) is State.AWAITING_PASSAGES:
-                self._deliver(self._engine.insert(request_id, candidates))
+                self._deliver(self._engine.insert(request_id, candidates, empty))
 
         self._jobs.put(insert)
 

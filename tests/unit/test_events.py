@@ -29,7 +29,8 @@ EVENTS: list[Event] = [
     RetrievalRequested(1, 0, array("f", [0.6, -0.8]), "Who wrote it?"),
     PassagesInserted(1, 0, (ScoredPassage(PASSAGE, 0.25), ScoredPassage(PASSAGE, -1.0)), 17, 2),
     PassagesInserted(1, 1, (), 2),
-    *(Finished(3, reason, Usage(5, 4, 3, 2, 1, 0, 2, 1)) for reason in FINISH_REASONS),
+    PassagesInserted(1, 1, (), 2, reason='Nothing was found for "Köln".'),
+    *(Finished(3, reason, Usage(5, 4, 3, 2, 1, 0, 2, 1, 1)) for reason in FINISH_REASONS),
 ]
 
 
@@ -59,6 +60,13 @@ def test_an_embedding_comes_back_as_floats_of_the_same_bits() -> None:
     )
     assert isinstance(back, RetrievalRequested)
     assert back.query_embedding.tobytes() == embedding.tobytes()
+
+
+def test_events_of_older_releases_can_be_read() -> None:
+    inserted, end = event_to_dict(PassagesInserted(1, 0, (), 2)), event_to_dict(EVENTS[-1])
+    del inserted["reason"], end["usage"]["empty_retrievals"]
+    assert event_from_dict(inserted) == PassagesInserted(1, 0, (), 2)
+    assert event_from_dict(end) == Finished(3, FINISH_REASONS[-1], Usage(5, 4, 3, 2, 1, 0, 2, 1))
 
 
 def test_an_unknown_event_is_a_key_error() -> None:

@@ -16,7 +16,7 @@ from onegen_model.events import (
     RetrievalRequested,
     Token,
 )
-from onegen_model.inputs import Prompt
+from onegen_model.inputs import EmptySearch, Prompt
 from onegen_model.request import TRANSITIONS, Request, State
 from tests.support.toy_requests import (
     CONTROL,
@@ -186,6 +186,7 @@ class AnyEngine(RuleBasedStateMachine):
         self.max_context = values["max_context"]
         self.request = make(**values)  # type: ignore[arg-type]
         self.events = self.request.start()
+        self.has_ended_search = self.was_told = False
 
     @precondition(lambda self: len(self.request.unread) > 1)
     @rule(data=st.data(), reused=st.booleans())
@@ -223,6 +224,25 @@ class AnyEngine(RuleBasedStateMachine):
         assert all(low.scored.score <= high.scored.score for low in lost for high in kept)
         self.events.append(event)
 
+    @precondition(lambda self: self.request.state is State.AWAITING_PASSAGES)
+    @rule(
+        reason=st.sampled_from(["", "why"]),
+        ends=st.booleans(),
+        ids=st.sampled_from([(), (5, END), (5,) * 9, (5,) * 40 + (END,)]),
+    )
+    def find_nothing(self, reason: str, ends: bool, ids: tuple[int, ...]) -> None:
+        events = self.request.insert([], EmptySearch(reason, ends, ids))
+        inserted, *written = events
+        assert inserted == PassagesInserted(0, self.request.hop - 1, (), 2, 0, reason)
+        tokens = [event for event in written if isinstance(event, Token)]
+        assert tokens == [Token(0, one, forced=True) for one in ids][: len(tokens)]
+        if len(tokens) < len(ids):
+            assert isinstance(end := written[-1], Finished)
+            assert end.reason == "length"
+        self.events += events
+        self.has_ended_search = self.has_ended_search or ends
+        self.was_told = self.was_told or bool(ids)
+
     @precondition(lambda self: self.request.state is State.FINISHED)
     @rule()
     def rest(self) -> None:
@@ -243,8 +263,14 @@ class AnyEngine(RuleBasedStateMachine):
         assert usage.retrievals <= request.retrieval.max_retrievals
         if self.events and isinstance(end := self.events[-1], Finished):
             assert end.usage == usage
-            if end.reason in ("end", "length"):
+            if end.reason in ("end", "length") and not self.was_told:
                 assert usage.forwarded + usage.reused == len(request.ids) - 1
+
+    @invariant()
+    def an_ended_search_stays_ended(self) -> None:
+        assert not self.has_ended_search or QUERY in self.request.masked
+        reasons = [one.reason for one in self.events if isinstance(one, PassagesInserted)]
+        assert self.request.usage.empty_retrievals == len([*filter(None, reasons)])
 
     @invariant()
     def the_events_tell_the_ids(self) -> None:

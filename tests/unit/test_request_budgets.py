@@ -3,8 +3,8 @@
 import pytest
 
 from onegen_model.errors import ContextTooLongError, InvalidInputError, ProtocolError
-from onegen_model.events import Finished, RetrievalRequested, Token
-from onegen_model.inputs import Prompt
+from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
+from onegen_model.inputs import EmptySearch, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import ANSWER_RESERVE, Request
 from onegen_model.transcript.grammar import Grammar
@@ -186,6 +186,64 @@ def test_hops_count_from_zero() -> None:
         assert isinstance(event, RetrievalRequested)
         hops.append((event.hop, insert(request).hop))
     assert hops == [(0, 0), (1, 1), (2, 2)]
+
+
+# Empty searches
+
+WRITTEN = (5, 6, END)
+
+
+def test_an_empty_search_ends_the_searching() -> None:
+    request = awaiting()
+    (event,) = request.insert([], EmptySearch("why"))
+    assert event == PassagesInserted(0, 0, (), 2, 0, "why")
+    assert QUERY in request.masked
+    assert (request.usage.retrievals, request.usage.empty_retrievals) == (1, 1)
+
+
+def test_a_failed_search_leaves_the_others_open() -> None:
+    request = awaiting()
+    request.insert([], EmptySearch("why", ends=False))
+    assert QUERY not in request.masked
+    assert request.usage.empty_retrievals == 1
+
+
+def test_an_empty_search_writes_what_takes_the_place_of_an_answer() -> None:
+    request = awaiting()
+    request.force([7, QUERY])
+    _, *tokens, end = request.insert([], EmptySearch("why", ids=WRITTEN))
+    assert tokens == [Token(0, one, forced=True) for one in WRITTEN]
+    assert isinstance(end, Finished)
+    assert end.reason == "end"
+    assert request.ids == [1, 1, 1, QUERY, *FRAME, *WRITTEN]
+    assert (end.usage.written, end.usage.forwarded) == (1 + len(WRITTEN), 4)
+
+
+@pytest.mark.parametrize("budget", [{"max_new_tokens": 3}, {"max_context": 8}])
+def test_what_an_empty_search_writes_is_cut_at_the_length(budget: dict[str, int]) -> None:
+    request = make(**budget)
+    ask(request)
+    *_, last, end = request.insert([], EmptySearch("why", ids=WRITTEN))
+    assert last == Token(0, 6, forced=True)
+    assert isinstance(end, Finished)
+    assert end.reason == "length"
+
+
+def test_passages_that_do_not_fit_were_found() -> None:
+    request = make(max_context=4 + ANSWER_RESERVE + 25)
+    ask(request)
+    event, *others = request.insert([candidate("a", 30, 0.5)], EmptySearch("why", ids=WRITTEN))
+    assert isinstance(event, PassagesInserted)
+    assert (event.dropped, event.reason, others) == (1, "", [])
+    assert QUERY not in request.masked
+
+
+def test_a_query_token_forced_behind_an_empty_search_ends_the_request() -> None:
+    request = awaiting()
+    request.force([5, QUERY])
+    _, _, end = request.insert([], EmptySearch("why"))
+    assert isinstance(end, Finished)
+    assert end.reason == "length"
 
 
 # Forced tokens

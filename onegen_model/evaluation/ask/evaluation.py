@@ -152,7 +152,6 @@ class Evaluation:
     def run_settings(self) -> RunSettings:
         """What the folder records."""
         settings, template = self.settings, self.model.template
-        names = ("max_new_tokens", "top_k", "max_retrievals", "retrieval")
         writes = settings.writes_answers
         framed = writes and not settings.zero_shot
         return RunSettings(
@@ -165,7 +164,7 @@ class Evaluation:
             pool=settings.pool,
             passages=digest(self.retrievers.passages),
             frame=(template.answer_start, template.answer_end) if framed else None,
-            params={name: getattr(settings, name) for name in names} if writes else {},
+            params=settings.recorded if writes else {},
             note={
                 "onegen": version("onegen"),
                 "corpus": str(settings.corpus or settings.index or ""),
@@ -203,10 +202,7 @@ class Evaluation:
         return OnePass(self.model, self._retriever_of, sampling, self._retrieval_of)
 
     def _retrieval_of(self, question: GoldQuestion) -> RetrievalParams:
-        settings = self.settings
-        return RetrievalParams(
-            settings.retrieval, settings.top_k, settings.max_retrievals, self.filter_of(question)
-        )
+        return self.settings.retrieval_params(self.filter_of(question))
 
     def _retriever_of(self, question: GoldQuestion) -> Retriever | None:
         settings = self.settings

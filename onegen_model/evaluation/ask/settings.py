@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
+from onegen_model.params import NOT_FOUND, RetrievalMode, RetrievalParams, SamplingParams
 
 Task = Literal["multihop", "singlehop", "retrieval"]
 # Search the whole corpus, the candidates of all questions, or each question's own candidates.
@@ -57,6 +57,8 @@ class EvaluationSettings:
     top_k: int = 2
     max_retrievals: int = 6
     retrieval: RetrievalMode = "auto"
+    min_score: float | None = None
+    not_found: str | None = NOT_FOUND
     note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +68,26 @@ class EvaluationSettings:
         for what, expected, advice in (*self._choice_problems(), *self._pair_problems()):
             raise InvalidInputError(f"{what}; expected {expected}; {advice}")
         SamplingParams(max_new_tokens=self.max_new_tokens)
-        RetrievalParams(self.retrieval, self.top_k, self.max_retrievals)
+        self.retrieval_params(None)
+
+    def retrieval_params(self, filter: Mapping[str, Any] | None) -> RetrievalParams:
+        """How a question retrieves among the passages of `filter`."""
+        return RetrievalParams(
+            self.retrieval,
+            self.top_k,
+            self.max_retrievals,
+            filter,
+            self.min_score,
+            self.not_found,
+        )
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a run depends on; later settings only where they are not the default."""
+        names = ("max_new_tokens", "top_k", "max_retrievals", "retrieval")
+        later = {"min_score": None, "not_found": NOT_FOUND}
+        others = [name for name, usual in later.items() if getattr(self, name) != usual]
+        return {name: getattr(self, name) for name in (*names, *others)}
 
     @property
     def writes_answers(self) -> bool:

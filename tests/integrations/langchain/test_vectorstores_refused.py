@@ -86,7 +86,7 @@ def test_a_store_of_another_model_is_refused(
         (
             VectorOnly(DeterministicFakeEmbedding(size=4)),
             {"score_threshold": 0.2},
-            r"score_threshold=0.2 for VectorOnly \(similarity\), whose scores are not known",
+            r"min_score=0.2 for VectorOnly \(similarity\), whose scores are not known",
         ),
         (
             InMemoryVectorStore(DeterministicFakeEmbedding(size=4)).as_retriever(search_type="mmr"),

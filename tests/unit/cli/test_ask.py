@@ -13,6 +13,7 @@ import pytest
 from onegen_model.cli import main
 from onegen_model.errors import CheckpointError, RetrievalError
 from onegen_model.model import OneGenModel
+from onegen_model.params import NOT_FOUND
 from tests.support.fake_model import FakeModel, fails, run
 
 
@@ -53,6 +54,32 @@ def test_ask_in_json(model: FakeModel, index: Path, capsys: pytest.CaptureFixtur
     answer = lines[-1]["answer"]
     assert (answer["text"], answer["finish_reason"]) == ("text 5", "end")
     assert answer["retrievals"][0]["passages"][0]["passage"]["id"] == "r5#0"
+
+
+def test_ask_says_that_nothing_was_found(
+    model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["ask", "title 5text 5", "--index", "my.index", "--min-score", "1.5"]
+    assert run(model, *argv, "--not-found", "No.") == 0
+    out = capsys.readouterr().out
+    assert "    nothing was found\n" in out
+    assert 'Answer: No.\nNothing was found for "Who is it?".\nSources: none' in out
+    assert run(model, *argv, "--json") == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])["answer"]
+    assert (answer["text"], answer["found"]) == (NOT_FOUND, False)
+    assert answer["reason"].startswith("Nothing was found for")
+    assert run(model, *argv, "--not-found", "") == 0
+    assert "Answer: no idea" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--min-score", "nan"], ["--not-found", " "]])
+def test_ask_refuses_limits_that_mean_nothing(
+    model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    model.loaded = ()
+    line = fails(capsys, model, "ask", "q", "--index", "my.index", *flags)
+    assert "; expected" in line
+    assert model.loaded == ()
 
 
 def test_ask_without_retrieval_needs_no_index(model: FakeModel) -> None:

@@ -33,17 +33,20 @@ def test_display_reports_what_went_wrong() -> None:
     display = TextDisplay(out)
     display.event(RetrievalRequested(0, 1, array("f", [1.0]), "who?"))
     display.event(PassagesInserted(0, 1, (), 2))
+    display.event(PassagesInserted(0, 1, (), 2, reason="Nothing was found."))
     display.event(PassagesInserted(0, 2, (), 2, dropped=1))
     display.event(Token(0, 1, text="half"))
     display.event(Finished(0, "length", Usage()))
-    display.answer(FakeAnswer("q", None), 1.25)  # type: ignore[arg-type]
-    assert out.getvalue().splitlines()[:7] == [
+    display.answer(FakeAnswer("q", None, reason="Nothing was found."), 1.25)  # type: ignore
+    assert out.getvalue().splitlines()[:9] == [
         "  hop 1 searched: who?",
+        "    nothing new was found",
         "    nothing was found",
         "    1 passage left out (the context is full)",
         "half",
         "(the answer was cut at its maximum length)",
         "Answer: (none)",
+        "Nothing was found.",
         "Sources: none, nothing was retrieved",
     ]
 

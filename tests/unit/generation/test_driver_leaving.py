@@ -14,7 +14,7 @@ from onegen_model.errors import RetrievalError
 from onegen_model.events import Event, Finished, Query, ScoredPassage
 from onegen_model.request import State
 from onegen_model.transcript.renderer import Renderer
-from tests.support.drivers import TIMEOUT, Stage, collect, in_threads, reason
+from tests.support.drivers import TIMEOUT, Stage, collect, hit, in_threads, reason
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ async def test_a_task_keeps_no_retrieval_that_is_over(stage: Stage) -> None:
     class Remembering:
         async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
             made.append(weakref.ref(asyncio.current_task()))
-            return [[] for _ in queries]
+            return [[hit(f"p{len(made)}")] for _ in queries]
 
     ticket = stage.submit("q", "a[RQ]b[RQ]c[RQ]d[RQ]efgh", Remembering())
     events = stage.driver.adrive(ticket)

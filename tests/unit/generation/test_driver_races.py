@@ -16,7 +16,6 @@ from onegen_model.generation.driver import Driver
 from onegen_model.generation.handle import RequestHandle
 from onegen_model.generation.retrievals import Retrievals
 from onegen_model.generation.scheduler import Scheduler
-from onegen_model.inputs import Candidate
 from onegen_model.request import Request, State
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import (
@@ -118,7 +117,7 @@ def test_a_query_answered_by_another_consumer_is_not_asked_alone_again(stage: St
     given: list[str] = []
 
     class Told(Delivery):
-        def insert(self, stream: Any, query: Query, candidates: Sequence[Candidate]) -> None:
+        def insert(self, stream: Any, query: Query, *found: Any) -> None:
             given.append(stream.request.prompt.question)
 
         def put_back(self, batch: Any) -> None:
