@@ -1,6 +1,5 @@
 """Markdown to the groups of pieces that become passages."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,10 +8,7 @@ from onegen_model.documents.splitting.cutting import Cutter
 from onegen_model.documents.splitting.measure import Measure
 from onegen_model.documents.splitting.packing import Group, Packer, Path
 from onegen_model.documents.splitting.pieces import Piece, joined
-from onegen_model.documents.splitting.sections import Section, section_tree
-
-# A passage of nothing else says nothing: an empty item, the end of a quote.
-_MARKUP = re.compile(r"[\s>*+#|:=_~`-]*")
+from onegen_model.documents.splitting.sections import MARKUP, Section, section_tree
 
 
 def group_markdown(text: str, title: str, measure: Measure) -> Iterator[Group]:
@@ -23,7 +19,7 @@ def group_markdown(text: str, title: str, measure: Measure) -> Iterator[Group]:
     packer.open(())
     _add(packer, root, ())
     for group in packer.finish():
-        if not _MARKUP.fullmatch(joined(group.pieces, text)):
+        if not MARKUP.fullmatch(joined(group.pieces, text)):
             yield from _fit(group, cutter)
 
 

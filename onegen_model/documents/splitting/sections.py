@@ -12,6 +12,8 @@ from onegen_model.documents.splitting.blocks import Block
 _INLINE = MarkdownIt("commonmark")
 # A longer heading is text: it is not searched for emphasis and links.
 _LONGEST_HEADING = 500
+# What says nothing alone: an empty item, the end of a quote.
+MARKUP = re.compile(r"[\s>*+#|:=_~`-]*")
 _MARKUP = re.compile(r"[\s*_`~\\#]+")
 
 
@@ -84,7 +86,7 @@ def _is_blank(block: Block, text: str) -> bool:
     """Whether a block is nothing but markup."""
     if block.kind == "fence":
         return not text[slice(*block.body)].strip()
-    return block.kind == "rule"
+    return block.kind == "rule" or MARKUP.fullmatch(text, block.start, block.end) is not None
 
 
 def to_heading(block: Block) -> Heading:

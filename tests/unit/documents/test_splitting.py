@@ -278,3 +278,9 @@ def test_the_form_of_the_model_counts() -> None:
 def test_a_length_of_nothing_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="max_tokens=0; expected at least 1"):
         PassageSplitter(count_words, 0)
+
+
+@pytest.mark.parametrize("empty", ["*", "> ", "* \n  - ", "| |\n|-|\n| |", "_", "=", "```\n```"])
+def test_a_heading_over_nothing_but_markup_stays(empty: str) -> None:
+    [only] = PassageSplitter(count_words, 24).split(document(f"# part\n{empty}"))
+    assert "part" in only.titled_text
