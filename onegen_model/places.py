@@ -110,10 +110,9 @@ class PassageNames:
 
     def nearest(self, name: str) -> str | None:
         """The file that is most like `name`, if any is."""
-        wanted = _normalised(name)
-        stem = wanted.rpartition("/")[2]
-        same = [file for file in self._files if file.rpartition("/")[2] == stem]
-        return next(iter([*same, *get_close_matches(wanted, self._files, 1)]), None)
+        by_name = {file.rpartition("/")[2]: file for file in self._files}
+        near = get_close_matches(_normalised(name).rpartition("/")[2], by_name, 1)
+        return by_name[near[0]] if near else None
 
 
 def _normalised(path: str) -> str:
