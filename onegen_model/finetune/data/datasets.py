@@ -8,11 +8,13 @@ from typing import Any, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
+from onegen_model.files import sha256_of
 from onegen_model.finetune.data import pairs, published, triples
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
 from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 from onegen_model.retrieval.corpus import EmbeddedCorpus
+from onegen_model.retrieval.manifest import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -216,3 +218,10 @@ def load_passages(path: Path) -> Mapping[str, Passage]:
         return PassageFile(JsonLines(path))
     corpus = EmbeddedCorpus.open(path)
     return {passage.id: passage for some, _ in corpus.batches() for passage in some}
+
+
+def data_sha256(path: Path) -> str:
+    """The digest of a training file or a corpus; that of an index is its manifest's, which names
+    the content of all its files.
+    """
+    return sha256_of(path / MANIFEST if path.is_dir() else path)

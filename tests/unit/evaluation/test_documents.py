@@ -56,9 +56,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: OneGenModel) -> 
     return tmp_path
 
 
-def evaluate(
-    model: OneGenModel | None, *options: str, script: Mapping[str, str] = SCRIPT
-) -> int:
+def evaluate(model: OneGenModel | None, *options: str, script: Mapping[str, str] = SCRIPT) -> int:
     def load(_path: str | None, _dtype: str) -> OneGenModel:
         assert model is not None, "a model was loaded"
         return model
@@ -140,9 +138,7 @@ def test_the_same_command_goes_on_and_scores_again(
     assert len(asked) == before
 
 
-def test_a_question_whose_source_was_edited_is_ranked_again(
-    model: OneGenModel, own: Path
-) -> None:
+def test_a_question_whose_source_was_edited_is_ranked_again(model: OneGenModel, own: Path) -> None:
     write_lines(own / "qa.jsonl", [QUESTIONS[1] | {"source": "handbook/mill.md"}])
     evaluate(model, "--index", "my.index")
     write_lines(own / "qa.jsonl", [QUESTIONS[1]])
