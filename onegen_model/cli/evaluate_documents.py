@@ -32,10 +32,11 @@ def is_about_documents(options: Namespace) -> bool:
     from onegen_model.evaluation import find_runs
     from onegen_model.evaluation.documents.questions import TASK
 
+    if options.task is not None:
+        return False
     if options.score:
-        runs = find_runs(options.score).values()
-        return options.task is None and any(run.settings.task == TASK for run in runs)
-    return options.task is None and options.corpus is None and options.index is not None
+        return any(run.settings.task == TASK for run in find_runs(options.score).values())
+    return options.corpus is None and options.index is not None
 
 
 def run_document_evaluation(options: Namespace, load_model: "LoadModel") -> int:

@@ -51,8 +51,8 @@ CORE = {
     "finetune.loss": "network",
     "finetune.data": "checkpoint.presets errors events files finetune.loss finetune.settings "
     "jsonl network places retrieval.corpus retrieval.manifest transcript",
-    "finetune.mining": "batches checkpoint errors events files finetune.data network retrieval "
-    "transcript",
+    "finetune.mining": "batches checkpoint errors events files finetune.data jsonl network "
+    "retrieval transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
     "jsonl transcript",
     "evaluation": "",
