@@ -31,7 +31,7 @@ DEPTH = 10  # how far down a source is looked for
 
 @dataclass(frozen=True, slots=True)
 class DocumentEvaluationSettings:
-    """How the questions are asked; `limit` is a number of them, evenly spaced.
+    """How the questions are asked; `limit` is a number of them, evenly spaced. Paths may be text.
 
     `out` is the folder of the run, or the folder of runs in which it gets a name of its own where
     `names_runs`: then each model, index and setting has its own run.
@@ -47,6 +47,8 @@ class DocumentEvaluationSettings:
     note: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        for name in ("index", "out"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
         for name in ("batch", "limit"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
