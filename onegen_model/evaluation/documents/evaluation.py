@@ -83,7 +83,8 @@ class DocumentEvaluation:
             asked += len(some)
         if asked < len(missing):
             return None
-        self._rank(folder)
+        if self.settings.retrieval.mode != "never":
+            self._rank(folder)
         return folder
 
     def _rank(self, folder: RunFolder) -> None:

@@ -1,6 +1,7 @@
 """`onegen evaluate --questions FILE --index DIR`: questions about one's own documents."""
 
 import json
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,3 +233,19 @@ def test_options_that_contradict_are_refused(
 ) -> None:
     assert evaluate(None, *options) == 2
     assert said in capsys.readouterr().err
+
+
+def test_without_retrieval_nothing_is_ranked(model: OneGenModel, own: Path) -> None:
+    assert evaluate(model, "--index", "my.index", "--retrieval", "never") == 0
+    assert "recall@1" not in saved(run_of(own))
+    assert saved(run_of(own))["retrievals"]["value"] == 0
+
+
+def test_the_python_of_the_guide_runs(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "guides" / "evaluation.md").read_text("utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with scripted(model, SCRIPT):
+        exec(compile(code, "evaluation.md", "exec"), {"model": model})
+    assert "| exact match | 0.33 ±0.27 | 3 |" in capsys.readouterr().out

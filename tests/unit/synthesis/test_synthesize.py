@@ -1,6 +1,7 @@
 """`onegen synthesize`: round trip, counts, and a file that resumes."""
 
 import json
+import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from onegen_model import OneGenModel, Passage, PassageIndex
+from onegen_model import OneGenModel, Passage, PassageIndex, synthesis
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.cli import main
@@ -204,3 +205,11 @@ def test_another_setting_does_not_continue_a_file(
     assert synthesize(model, *ALL, "--batch", "1") == 130
     assert synthesize(model, *ALL, "--seed", "3") == 2
     assert "cannot be resumed: seed was 0 and is 3 now" in capsys.readouterr().err
+
+
+def test_the_python_of_the_package_runs(model: OneGenModel) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", str(synthesis.__doc__), re.DOTALL)
+    names = {**vars(synthesis), "model": model, "PassageIndex": PassageIndex, "Path": Path}
+    with scripted(model, RIGHT):
+        exec(compile(code, "synthesis", "exec"), names)
+    assert names["report"].passages == 3
