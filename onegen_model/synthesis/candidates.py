@@ -70,3 +70,15 @@ def problem_of(candidate: Candidate, asked: Iterable[str]) -> Rejection | None:
 def folded(question: str) -> str:
     """A question without case and punctuation, to be compared with others."""
     return normalise_answer(question)
+
+
+def matches(answer: str, written: str) -> bool:
+    """Whether one of both holds the other, word by word after normalisation.
+
+    An answer that holds less than half the words that were written is another one.
+    """
+    ours, theirs = normalise_answer(answer).split(), normalise_answer(written).split()
+    if not theirs or 2 * len(ours) < len(theirs):
+        return False
+    longer, shorter = (f" {' '.join(one)} " for one in sorted((ours, theirs), key=len)[::-1])
+    return shorter in longer

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.pool import digest
-from onegen_model.evaluation.score.answer_metrics import substring_match
 from onegen_model.events import Passage
 from onegen_model.finetune.mining.resumable_file import PartialFile
 from onegen_model.model import OneGenModel
@@ -26,6 +25,7 @@ from onegen_model.synthesis.candidates import (
     QuestionWriter,
     Rejection,
     folded,
+    matches,
     problem_of,
     verbatim,
 )
@@ -192,7 +192,7 @@ class _Job:
         read = {hit.passage.id for one in answer.retrievals for hit in one.passages}
         if candidate.passage.id not in read:
             return "passage not found"
-        is_right = substring_match(answer.text, verbatim(candidate))
+        is_right = matches(answer.text, verbatim(candidate))
         return None if is_right or self.settings.keep == "found" else "answered otherwise"
 
 

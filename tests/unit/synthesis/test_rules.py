@@ -3,7 +3,7 @@
 import pytest
 
 from onegen_model.events import Passage
-from onegen_model.synthesis.candidates import Candidate, problem_of, verbatim
+from onegen_model.synthesis.candidates import Candidate, matches, problem_of, verbatim
 from onegen_model.synthesis.rules import RuleWriter
 
 
@@ -23,8 +23,8 @@ def asked(text: str) -> list[tuple[str, str]]:
         ("The house has seven rooms.", "How many rooms does the house have?", "seven"),
         ("Access is granted by Rasmus Teague.", "By whom is access granted?", "Rasmus Teague"),
         ("Boats are tested every October.", "When are boats tested?", "every October"),
-        ("The key is kept in the red shed.", "Where is the key kept?", "in the red shed"),
-        ("The library is on the second floor.", "Where is the library?", "on the second floor"),
+        ("The key is kept in the red shed.", "Where is the key kept?", "the red shed"),
+        ("The library is on the second floor.", "Where is the library?", "the second floor"),
         ("The alarm is a siren of three tones.", "What is the alarm?", "a siren of three tones"),
     ],
 )  # fmt: skip
@@ -81,3 +81,18 @@ def test_a_candidate_is_checked_without_a_model(
 
 def test_an_answer_is_kept_as_the_passage_writes_it() -> None:
     assert verbatim(Candidate("q?", "IS six", PASSAGE)) == "is\nsix"
+
+
+@pytest.mark.parametrize(
+    ("answer", "written", "is_right"),
+    [
+        ("It is the slip book.", "slip book", True),
+        ("the slip book", "in the slip book", True),
+        ("month", "the first Monday of the month", False),
+        ("thirty-five", "five", False),
+        ("", "five", False),
+        ("five", "six", False),
+    ],
+)
+def test_an_answer_matches_what_was_written(answer: str, written: str, is_right: bool) -> None:
+    assert matches(answer, written) is is_right
