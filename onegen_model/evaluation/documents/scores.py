@@ -37,11 +37,8 @@ class _Asked:
     question: DocumentQuestion
     trace: Trace
     answer: str
+    is_refused: bool
     ranks: tuple[int | None, ...] | None
-
-    @property
-    def is_refused(self) -> bool:
-        return not self.answer.strip()
 
 
 Measures = dict[str, dict[str, float]]
@@ -82,17 +79,17 @@ def _read(run: RunFolder, questions: Sequence[DocumentQuestion]) -> dict[str, _A
         (row["question"], row["source"]): tuple(row["ranks"])
         for _, row in JsonLog(run.path / RANKS).read()
     }
-    traces, frame = run.traces(), run.settings.frame
-    return {
-        one.text: _Asked(
-            one,
-            traces[one.id],
-            answer_of(traces[one.id], frame),
-            ranks.get((one.text, one.source)),
-        )
-        for one in questions
-        if one.id in traces
-    }
+    traces, settings = run.traces(), run.settings
+    # What is written in place of an answer where a search finds nothing.
+    refusals = {"", str(settings.params.get("not_found") or "").strip()}
+    found = {}
+    for one in questions:
+        if (trace := traces.get(one.id)) is not None:
+            answer = answer_of(trace, settings.frame)
+            is_refused = answer.strip() in refusals
+            known = ranks.get((one.text, one.source))
+            found[one.text] = _Asked(one, trace, answer, is_refused, known)
+    return found
 
 
 def _measures(asked: Sequence[_Asked]) -> Measures:
