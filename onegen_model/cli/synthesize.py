@@ -28,7 +28,7 @@ def add_synthesize(commands: "_SubParsersAction[ArgumentParser]", common: Argume
         "passage is found and the answer matches. Run the same command again to continue after "
         "Ctrl-C.",
     )
-    parser.add_argument("index", metavar="INDEX", help="what `onegen index` has written")
+    parser.add_argument("index", metavar="DIR", help="what `onegen index` has written")
     parser.add_argument("--out", required=True, metavar="FILE", help="a new .jsonl file")
     add_number(parser, "--count", None, "questions to keep (default: all that can be made)")
     add_number(parser, "--per-passage", 3, "questions per passage")
