@@ -1,8 +1,8 @@
 """Adapt the default checkpoint to a handbook; measure it before and after on held-back questions.
 
     $ python examples/10_adapt_to_a_handbook.py --steps 1 --limit 2
-    before: exact match 1.00, recall@1 1.00 (2 questions)
-    after 1 steps: exact match 1.00, recall@1 1.00 (2 questions)
+    before: exact match 0.50, recall@1 1.00 (2 questions)
+    after 1 steps: exact match 0.50, recall@1 1.00 (2 questions)
 
 Without options it takes all steps of the recipe and asks all questions: about half an hour on two
 cores. docs/guides/fine-tuning.md has the result. Each step is a command that you could type.
