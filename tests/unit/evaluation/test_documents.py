@@ -251,12 +251,10 @@ def test_the_python_of_the_guide_runs(
     assert "| exact match | 0.33 ±0.27 | 3 |" in capsys.readouterr().out
 
 
-def test_the_sentence_of_an_empty_search_is_a_refusal(model: OneGenModel, own: Path) -> None:
-    script = {**SCRIPT, HEIGHT: f"{HEIGHT}[RQ]<FINAL-ANSWER> Nothing here.</FINAL-ANSWER>"}
-    assert evaluate(model, "--index", "my.index", "--out", "run", script=script) == 0
-    assert saved(own / "run")["refusals"]["value"] == 0
-    settings = json.loads((own / "run" / "settings.json").read_text())
-    settings["params"]["not_found"] = "Nothing here."
-    (own / "run" / "settings.json").write_text(json.dumps(settings))
-    assert evaluate(None, "--score", "run", "--out", "again") == 0
-    assert saved(own / "again")["refusals"]["value"] == 1
+def test_an_empty_search_is_a_refusal(model: OneGenModel, own: Path) -> None:
+    limits = ("--min-score", "2", "--not-found", "Nothing here.")
+    assert evaluate(model, "--index", "my.index", *limits) == 0
+    scores = saved(run_of(own))
+    assert scores["refusals"]["value"] == 1
+    assert scores["false refusals"]["value"] == 1  # nothing has such a score
+    assert scores["exact match"]["value"] == 0
