@@ -3,8 +3,9 @@
 All other metadata belongs to the user and stays as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 from onegen_model.events import Passage
@@ -79,3 +80,41 @@ def _place_of_release_0_1(passage: Passage) -> PassagePlace | None:
     if isinstance(source, str) and isinstance(chunk, int) and number == str(chunk):
         return PassagePlace(source, document, chunk, chunks=0)
     return None
+
+
+class PassageNames:
+    """Finds passages by their id, by the id of their document, or by their file.
+
+    The end of a file's path is enough where one file alone has it.
+    """
+
+    def __init__(self, passages: Iterable[Passage]) -> None:
+        self._ids: dict[str, dict[str, None]] = {}
+        self._files: dict[str, None] = {}
+        for passage in passages:
+            names = {passage.id}
+            if (place := place_of(passage)) is not None:
+                source = _normalised(place.source)
+                self._files[source] = None
+                names |= {source, place.document}
+            for name in names:
+                self._ids.setdefault(name, {})[passage.id] = None
+
+    def find(self, name: str) -> tuple[str, ...]:
+        """The ids of its passages, in their order; empty where there is none."""
+        wanted = _normalised(name)
+        if name not in self._ids and wanted not in self._ids:
+            ending = [file for file in self._files if file.endswith(f"/{wanted}")]
+            wanted = ending[0] if len(ending) == 1 else wanted
+        return tuple(self._ids.get(name) or self._ids.get(wanted) or ())
+
+    def nearest(self, name: str) -> str | None:
+        """The file that is most like `name`, if any is."""
+        by_name = {file.rpartition("/")[2]: file for file in self._files}
+        near = get_close_matches(_normalised(name).rpartition("/")[2], by_name, 1)
+        return by_name[near[0]] if near else None
+
+
+def _normalised(path: str) -> str:
+    """With "/", and without "./" in front."""
+    return path.strip().replace("\\", "/").removeprefix("./")

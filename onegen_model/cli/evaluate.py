@@ -26,8 +26,8 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         parents=[common],
         help="measure answers and retrieval",
         description="Ask every question of a file, keep all events in a folder and score them. "
-        "Run the same command again to continue after Ctrl-C. --score reads such folders and "
-        "needs no model.",
+        "For your own documents --questions and --index are enough. Run the same command again "
+        "to continue after Ctrl-C. --score reads such folders and needs no model.",
     )
     parser.add_argument(
         "--questions",
@@ -35,7 +35,12 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         metavar="FILE",
         help="JSON Lines with question and answer (.jsonl or .jsonl.gz)",
     )
-    parser.add_argument("--out", metavar="DIR", help="folder of the run, new or to continue")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder of the run, new or to continue (default without --task: a folder of its own "
+        "in QUESTIONS.evaluation)",
+    )
     parser.add_argument(
         "--score", nargs="+", metavar="DIR", help="score these runs side by side; nothing is asked"
     )
@@ -47,7 +52,10 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         help="training files; split scores by whether a paragraph was gold there",
     )
     parser.add_argument(
-        "--task", choices=_TASKS, help="what to measure; retrieval ranks and writes no answers"
+        "--task",
+        choices=_TASKS,
+        help="what to measure with gold paragraphs; retrieval ranks and writes no answers "
+        "(default: questions about the documents of --index)",
     )
     _add_retrieval(parser)
     _add_asking(parser)
@@ -105,8 +113,11 @@ def _add_asking(parser: ArgumentParser) -> None:
 
 def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
     """Run an evaluation unless --score is given, then print and save the tables."""
+    from onegen_model.cli.evaluate_documents import is_about_documents, run_document_evaluation
     from onegen_model.evaluation import find_runs, read_questions, read_training_gold
 
+    if is_about_documents(options):
+        return run_document_evaluation(options, load_model)
     settings = None if options.score else _read_settings(options)
     if options.score and options.task:
         raise InvalidInputError(
@@ -130,7 +141,10 @@ def _read_settings(options: Namespace) -> "EvaluationSettings":
 
     for name in ("task", "out"):
         if getattr(options, name) is None:
-            raise InvalidInputError(f"--{name} is missing; expected one; add --{name}, or --score")
+            raise InvalidInputError(
+                f"--{name} is missing; expected one; add --{name}, or --score, or name --index "
+                "alone to ask about your own documents"
+            )
     return EvaluationSettings(
         task=options.task,
         out=Path(options.out),

@@ -172,13 +172,15 @@ def _add_data(commands: Any) -> None:
         "and field. The exit status is 1 if there is one.",
     )
     check.add_argument("file", metavar="FILE", help="the training file (.jsonl or .jsonl.gz)")
-    check.add_argument("--passages", metavar="FILE", help="the corpus of its passage ids")
+    check.add_argument(
+        "--passages", metavar="PATH", help="the corpus of its passage ids, or its index"
+    )
     check.add_argument(
         "--format",
-        choices=("transcripts", "published", "pairs"),
+        choices=("transcripts", "published", "pairs", "triples"),
         default="transcripts",
-        help="format of FILE; published: train.jsonl with db.jsonl, as OneGen published them "
-        "(default: transcripts)",
+        help="format of FILE; published: train.jsonl with db.jsonl, as OneGen published them; "
+        "triples: question, answer and passage (default: transcripts)",
     )
     check.add_argument(
         "--model",
@@ -214,6 +216,12 @@ def _add_evaluate(commands: Any) -> None:
     add_evaluate(commands, model_options())
 
 
+def _add_synthesize(commands: Any) -> None:
+    from onegen_model.cli.synthesize import add_synthesize
+
+    add_synthesize(commands, model_options())
+
+
 # Name -> its line in `onegen --help`, and the function that adds its parser.
 _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "index": ("read documents into an index", _add_index),
@@ -225,4 +233,5 @@ _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "data": ("inspect training data", _add_data),
     "mine": ("find hard negatives for training data", _add_mine),
     "evaluate": ("measure answers and retrieval", _add_evaluate),
+    "synthesize": ("write questions about your documents", _add_synthesize),
 }

@@ -10,42 +10,63 @@ print(report(score_runs({"run": result.folder}, questions)))
 Scoring needs no torch, so names that need it are imported when they are first used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from onegen_model.evaluation.ask.questions import GoldQuestion, read_questions
 from onegen_model.evaluation.ask.run_folder import RunFolder, find_runs
 from onegen_model.evaluation.ask.settings import EvaluationSettings
 from onegen_model.evaluation.ask.training_gold import read_training_gold
+from onegen_model.evaluation.documents.questions import DocumentQuestion, read_document_questions
+from onegen_model.evaluation.documents.scores import (
+    document_report,
+    document_scores_to_dict,
+    score_document_runs,
+)
 from onegen_model.evaluation.score.comparison import score_runs
 from onegen_model.evaluation.score.table import report, scores_to_dict
 
 if TYPE_CHECKING:
     from onegen_model.evaluation.ask.evaluation import EvaluationResult, run_evaluation
     from onegen_model.evaluation.ask.zero_shot import load_base
+    from onegen_model.evaluation.documents.evaluation import (
+        DocumentEvaluationSettings,
+        evaluate_documents,
+    )
+
+# Name -> its module.
+_LATER = {
+    "DocumentEvaluationSettings": "documents.evaluation",
+    "EvaluationResult": "ask.evaluation",
+    "evaluate_documents": "documents.evaluation",
+    "load_base": "ask.zero_shot",
+    "run_evaluation": "ask.evaluation",
+}
 
 __all__ = [
+    "DocumentEvaluationSettings",
+    "DocumentQuestion",
     "EvaluationResult",
     "EvaluationSettings",
     "GoldQuestion",
     "RunFolder",
+    "document_report",
+    "document_scores_to_dict",
+    "evaluate_documents",
     "find_runs",
     "load_base",
+    "read_document_questions",
     "read_questions",
     "read_training_gold",
     "report",
     "run_evaluation",
+    "score_document_runs",
     "score_runs",
     "scores_to_dict",
 ]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("EvaluationResult", "run_evaluation"):
-        from onegen_model.evaluation.ask import evaluation
-
-        return getattr(evaluation, name)
-    if name == "load_base":
-        from onegen_model.evaluation.ask.zero_shot import load_base
-
-        return load_base
+    if name in _LATER:
+        return getattr(import_module(f"onegen_model.evaluation.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,16 +49,21 @@ CORE = {
     "finetune": "",
     "finetune.settings": "errors",
     "finetune.loss": "network",
-    "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings jsonl "
-    "network transcript",
-    "finetune.mining": "batches checkpoint errors events files finetune.data network retrieval "
-    "transcript",
+    "finetune.data": "checkpoint.presets errors events files finetune.loss finetune.settings "
+    "jsonl network places retrieval.corpus retrieval.manifest transcript",
+    "finetune.mining": "batches checkpoint errors events files finetune.data jsonl network "
+    "retrieval transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
     "jsonl transcript",
     "evaluation": "",
     "evaluation.ask": "checkpoint documents errors events files generation indexing jsonl model "
     "params places retrieval transcript",
     "evaluation.score": "errors evaluation.ask transcript",
+    "evaluation.documents": "errors evaluation.ask evaluation.score events jsonl model params "
+    "places retrieval",
+    "synthesis": "errors evaluation.ask.pool evaluation.score.answer_metrics events "
+    "finetune.mining.resumable_file model params places progress retrieval.index "
+    "transcript.answer",
 }
 TOP = {"", "cli"}  # may import every module of the core; nothing imports them
 

@@ -34,6 +34,7 @@ NEEDED = {
     "07": ("llama_index.vector_stores.faiss",),
     "08": ("llama_index.core",),
     "09": ("llama_index.core", "yaml"),
+    "10": ("yaml",),
 }
 COMMAND = "    $ python examples/"
 

@@ -1,5 +1,5 @@
 from onegen_model import Passage
-from onegen_model.places import PassagePlace, place_of
+from onegen_model.places import PassageNames, PassagePlace, place_of
 
 
 def test_a_place_comes_back_from_the_metadata_beside_the_users_own() -> None:
@@ -23,3 +23,28 @@ def test_the_metadata_of_release_0_1_is_understood() -> None:
 def test_other_metadata_is_no_place() -> None:
     for metadata in ({}, {"source": "a"}, {"source": "a", "chunk": 1}, {"onegen": {"chunk": 1}}):
         assert place_of(Passage("a#2", "text", metadata=metadata)) is None
+
+
+def named(*places: PassagePlace) -> PassageNames:
+    return PassageNames(
+        [Passage(place.passage_id, "text", "", place.to_metadata()) for place in places]
+    )
+
+
+def test_passages_are_found_by_id_document_and_file() -> None:
+    names = named(
+        PassagePlace("docs/a.md", "A"), PassagePlace("docs/a.md", "A", 1), PassagePlace("b.md", "B")
+    )
+    assert names.find("A#1") == ("A#1",)
+    assert names.find("A") == ("A#0", "A#1")
+    assert names.find("docs/a.md") == names.find("./docs\\a.md") == ("A#0", "A#1")
+    assert names.find("a.md") == ("A#0", "A#1")
+    assert names.find("c.md") == ()
+    assert names.nearest("docs/aa.md") == "docs/a.md"
+    assert names.nearest("zzzzzz") is None
+
+
+def test_the_end_of_a_path_must_belong_to_one_file() -> None:
+    names = named(PassagePlace("x/a.md", "X"), PassagePlace("y/a.md", "Y"))
+    assert names.find("a.md") == ()
+    assert names.find("x/a.md") == ("X#0",)

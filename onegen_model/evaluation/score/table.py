@@ -8,26 +8,10 @@ from onegen_model.evaluation.score.scores import Scores
 
 _DIGITS = {"questions": ".0f", "forwarded": ".0f", "reused": ".0f", "peak MiB": ".0f"}
 NOTES = """\
-± is the standard error; everything that belongs to one question counts as one case, and so do the
-seconds of one batch.
-
-- recall@k: the gold paragraph of a hop is among the first k of that hop's retrieval. A hop for
-  which the model wrote no query is missed; where the question is the query, it serves every hop.
-  support@k: gold paragraphs among the first k of any retrieval of the question. any gold@k: the
-  hop's retrieval has a gold paragraph of the question. all gold@k: the retrievals up to the hop
-  have all gold paragraphs of these hops. Questions without gold paragraphs do not count.
-- less the first run: the mean of the differences of each question. Its error is smaller than the
-  errors of the two rows, because both rows have the same questions.
-- MRR, MAP, nDCG: by trec_eval, over the first 10. In the tables by hop and by training, with the
-  hop's gold paragraph alone; in the others with all gold paragraphs, over one list (the first
-  paragraph of each retrieval, then the second of each, …).
-- retrieves: requested passages at least once. well-formed: wrote both ends of the answer frame.
-  repeated: retrievals that repeat an earlier query text. same first: retrievals that rank the first
-  paragraph of an earlier one first again (a request itself excludes what it has read). gold
-  inserted: gold paragraphs that the model read.
-- forwarded: positions that the network computed. reused: positions taken from the cache. seconds:
-  of a batch, divided by its questions. peak MiB: of the whole process, loading included; on a GPU,
-  of its memory. A largest value has no error.
+± is the standard error over questions (of seconds: over batches). recall@k: the gold paragraph of a
+hop is among the first k of its retrieval. support@k, any gold@k, all gold@k: gold paragraphs found
+by any retrieval; one of them by the hop's; all of them up to the hop. docs/guides/evaluation.md
+explains every column.
 """
 
 

@@ -8,10 +8,13 @@ from typing import Any, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.finetune.data import pairs, published
+from onegen_model.files import sha256_of
+from onegen_model.finetune.data import pairs, published, triples
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
 from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
+from onegen_model.retrieval.corpus import EmbeddedCorpus
+from onegen_model.retrieval.manifest import MANIFEST
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,10 @@ _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
         frozenset({"query", "positive"}),
         frozenset({"anchor", "positive"}),
         frozenset({"query", "passage"}),
+    ),
+    "triples": (
+        frozenset({"question", "answer", "passage"}),
+        frozenset({"question", "answer", "source"}),
     ),
 }
 
@@ -187,8 +194,10 @@ def open_data(form: Format, train: Path, passages: Path | None) -> Data:
         corpus = documents = published.Documents(JsonLines(_required(passages)))
         records = published.Conversations(documents)
     else:
-        corpus = PassageFile(JsonLines(passages)) if passages else {}
-        records = Transcripts() if form == "transcripts" else pairs.Pairs()
+        corpus = load_passages(passages) if passages else {}
+        records = Transcripts()
+        if form != "transcripts":
+            records = pairs.Pairs() if form == "pairs" else triples.Triples(corpus)
     return Data(Examples(JsonLines(train), records), corpus)
 
 
@@ -203,6 +212,16 @@ def load_examples(path: Path) -> Examples:
     return Examples(JsonLines(path), Transcripts()).require_sound()
 
 
-def load_passages(path: Path) -> PassageFile:
-    """Passages by id."""
-    return PassageFile(JsonLines(path))
+def load_passages(path: Path) -> Mapping[str, Passage]:
+    """Passages by id, from a file, or from an index (a folder)."""
+    if not path.is_dir():
+        return PassageFile(JsonLines(path))
+    corpus = EmbeddedCorpus.open(path)
+    return {passage.id: passage for some, _ in corpus.batches() for passage in some}
+
+
+def data_sha256(path: Path) -> str:
+    """The digest of a training file or a corpus; that of an index is its manifest's, which names
+    the content of all its files.
+    """
+    return sha256_of(path / MANIFEST if path.is_dir() else path)

@@ -22,7 +22,7 @@ from onegen_model.jsonl import Problem
 
 T = TypeVar("T")
 
-Format = Literal["transcripts", "published", "pairs"]
+Format = Literal["transcripts", "published", "pairs", "triples"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.files import write_atomically
+from onegen_model.jsonl import read_lines
 
 
 class PartialFile:
@@ -72,6 +73,10 @@ class PartialFile:
                 "the same inputs and settings as before; use these, or start again with --force"
             )
         return 0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The objects that are written so far; raises InvalidInputError."""
+        return list(read_lines(self._lines))
 
     def append(self, lines: Iterable[str], counts: Mapping[str, int], *, items: int) -> None:
         """Write and sync lines: once this returns, `items` more survive any failure."""

@@ -41,7 +41,8 @@ class Recipe:
     output: FileName
     """The folder of the run: its checkpoints, and at the end the trained model."""
     passages: FileName | None = None
-    """The corpus of the passage ids in `train`; pairs carry their passages and need none."""
+    """The corpus of the passage ids in `train`: a .jsonl, or an index (a folder). Pairs carry their
+    passages and need none; triples may do so."""
     format: Format = "transcripts"
     """The format of `train` and `dev`; `published` is that of the original OneGen."""
     base: str = "default"
@@ -118,7 +119,7 @@ class Recipe:
                 f"{where}: dtype is {self.dtype} with method {self.method}; expected float32, in "
                 "which whole weights are trained; compute in bfloat16 with `trainer: {bf16: true}`"
             )
-        if self.format != "pairs" and self.passages is None:
+        if self.format not in ("pairs", "triples") and self.passages is None:
             raise InvalidInputError(
                 f"{where} has no key 'passages'; expected the corpus of the ids in train; add it"
             )
