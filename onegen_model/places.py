@@ -3,8 +3,8 @@
 All other metadata belongs to the user and stays as it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from onegen_model.events import Passage
@@ -23,7 +23,8 @@ class PassagePlace:
     pieces of the document with the id `document`. `headings` lead to it, the outermost first.
     `pages` and `lines` are the first and the last one, from 1, and `span` is the half-open range
     of characters in the document's text; each is None where it is unknown. `digest` identifies the
-    content of the file and the way in which it was read and split.
+    content of the file and the way in which it was read and split. `pieces` are the ids of the
+    passages that were joined, in order, where it is more than one.
     """
 
     source: str
@@ -35,6 +36,7 @@ class PassagePlace:
     lines: Range | None = None
     span: Range | None = None
     digest: str = ""
+    pieces: tuple[str, ...] = ()
 
     @property
     def passage_id(self) -> str:
@@ -66,6 +68,28 @@ def place_of(passage: Passage) -> PassagePlace | None:
     if not all(isinstance(values.get(name), str) for name in ("source", "document")):
         return None
     return PassagePlace(**values)
+
+
+def with_place(passage: Passage, place: PassagePlace) -> Passage:
+    """The passage with another place."""
+    return replace(passage, metadata={**passage.metadata, **place.to_metadata()})
+
+
+def with_pieces(passage: Passage, pieces: tuple[str, ...]) -> Passage:
+    """The passage, which has no place, with the ids of the passages that were joined in it."""
+    return replace(passage, metadata={**passage.metadata, RESERVED: {"pieces": list(pieces)}})
+
+
+def held_ids(passages: Iterable[Passage]) -> tuple[str, ...]:
+    """The ids of all that `passages` hold, those of joined neighbours included."""
+    ids: dict[str, None] = {}
+    for passage in passages:
+        ids[passage.id] = None
+        kept = passage.metadata.get(RESERVED)
+        pieces = kept.get("pieces") if isinstance(kept, Mapping) else None
+        if isinstance(pieces, list | tuple):
+            ids |= dict.fromkeys(one for one in pieces if isinstance(one, str))
+    return tuple(ids)
 
 
 def _frozen(value: Any) -> Any:

@@ -196,8 +196,8 @@ class Renderer:
         return frames or list(self.empty_frame)
 
     def _body_ids(self, passage: Passage) -> list[int]:
-        require_passage(passage)
-        ids = self.text_ids(self.template.passage_text(passage))
+        """Raises PassageTooLongError for more tokens than a passage has in training."""
+        ids = self._any_body_ids(passage)
         if len(ids) > self.max_passage_tokens:
             raise PassageTooLongError(
                 f"Passage {passage.id!r} has {len(ids)} tokens; expected at most "
@@ -205,10 +205,13 @@ class Renderer:
             )
         return ids
 
+    def _any_body_ids(self, passage: Passage) -> list[int]:
+        return self.text_ids(self.template.passage_text(require_passage(passage)))
+
     def frame_ids(self, passage: Passage) -> tuple[int, ...]:
-        """Ids of a passage in its frame, as they are inserted."""
+        """Ids of a passage, of any length, in its frame, as they are inserted."""
         start, end = self.empty_frame
-        return (start, *self._body_ids(passage), end)
+        return (start, *self._any_body_ids(passage), end)
 
     def embed_ids(self, passage: Passage) -> list[int]:
         """Ids of a passage for its embedding, which is read at the last id."""
@@ -237,7 +240,7 @@ class Renderer:
     def transcript(
         self, question: str, segments: Sequence[Segment], prompt: Sequence[int] | None = None
     ) -> Rendered:
-        """A whole, finished transcript, as training reads it and inference produces it.
+        """A whole, finished transcript, as training reads it; raises PassageTooLongError.
 
         `prompt` replaces the ids of the question where a conversation comes before the answer, see
         `conversation_ids`.
@@ -251,6 +254,8 @@ class Renderer:
             if segment.retrieves:
                 own.append(self.query_id)
                 queries.append(len(ids) + len(own) - 1)
+                for passage in segment.passages:
+                    self._body_ids(passage)
                 inserted = self.inserted_ids(segment)
             ids += own + inserted
             written += [True] * len(own) + [False] * len(inserted)
