@@ -18,13 +18,13 @@ Range = tuple[int, int]
 class PassagePlace:
     """The place of a passage in its document, and of the document in its file.
 
-    `source` is the path of the file, with "/", relative to the folder that an index lies in, or to
-    the root that was chosen for reading. The passage is piece `chunk` (from 0) of the `chunks`
-    pieces of the document with the id `document`. `headings` lead to it, the outermost first.
-    `pages` and `lines` are the first and the last one, from 1, and `span` is the half-open range
-    of characters in the document's text; each is None where it is unknown. `digest` identifies the
-    content of the file and the way in which it was read and split. `pieces` are the ids of the
-    passages that were joined, in order, where it is more than one.
+    `source` is the path of the file ("" without one), with "/", relative to the folder that an
+    index lies in, or to the root that was chosen for reading. The passage is piece `chunk` (from 0)
+    of the `chunks` pieces of the document with the id `document`. `headings` lead to it, the
+    outermost first. `pages` and `lines` are the first and the last one, from 1, and `span` is the
+    half-open range of characters in the document's text; each is None where it is unknown. `digest`
+    identifies the content of the file and the way in which it was read and split. `pieces` are the
+    ids of the passages that were joined, in order, where it is more than one.
     """
 
     source: str
@@ -65,6 +65,7 @@ def place_of(passage: Passage) -> PassagePlace | None:
         return _place_of_release_0_1(passage)
     known = {field.name for field in fields(PassagePlace)}
     values = {name: _frozen(value) for name, value in kept.items() if name in known}
+    values.setdefault("source", "")  # Text that comes from no file has none.
     if not all(isinstance(values.get(name), str) for name in ("source", "document")):
         return None
     return PassagePlace(**values)
