@@ -1,12 +1,10 @@
 """The budgets of a request: what they mask, what they end, and which passages fit."""
 
-from dataclasses import replace
-
 import pytest
 
 from onegen_model.errors import ContextTooLongError, InvalidInputError, ProtocolError
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
-from onegen_model.inputs import Candidate, EmptySearch, Prompt, fit_candidates
+from onegen_model.inputs import EmptySearch, Prompt
 from onegen_model.params import RetrievalParams, SamplingParams
 from onegen_model.request import ANSWER_RESERVE, Request
 from onegen_model.transcript.grammar import Grammar
@@ -281,38 +279,3 @@ def test_what_is_forced_on_a_finished_request_is_ignored() -> None:
     request.finish("cancelled")
     request.force([5])
     assert request.ids == [1, 1, 1]
-
-
-# Neighbours of hits
-
-
-def test_neighbours_are_left_out_before_any_hit_is() -> None:
-    def wide(name: str, score: float) -> Candidate:
-        alone, pair = candidate(name, 10, score), candidate(name, 20, score)
-        return replace(pair, narrower=(alone,))
-
-    def lengths(room: int) -> list[tuple[str, int]]:
-        kept = fit_candidates([wide("a", 0.5), wide("b", 0.9)], room)
-        return [(one.scored.passage.id, len(one.ids)) for one in kept]
-
-    assert lengths(40) == [("a", 20), ("b", 20)]
-    assert lengths(39) == [("a", 10), ("b", 20)]
-    assert lengths(29) == [("a", 10), ("b", 10)]
-    assert lengths(19) == [("b", 10)]
-    assert lengths(9) == []
-
-
-def test_joined_hits_part_where_there_is_no_room_and_are_counted_as_two() -> None:
-    request = make(max_context=100)
-    ask(request)
-    alone = (candidate("a", 12, 0.9), candidate("b", 12, 0.8))
-    both = replace(candidate("a", 60, 0.9), narrower=alone)
-    assert both.num_hits == 2
-    event = insert(request, both)
-    assert [one.passage.id for one in event.passages] == ["a", "b"]
-    assert (event.num_tokens, event.dropped) == (24, 0)
-    request = make(max_context=83)
-    ask(request)
-    event = insert(request, both)
-    assert [one.passage.id for one in event.passages] == ["a"]
-    assert event.dropped == request.usage.dropped_passages == 1
