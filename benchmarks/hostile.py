@@ -46,7 +46,7 @@ class Poisoned:
             query = self._model.template.tokens.query
             spoilt = replace(passage, text=f"{self._poison} {text} {query}")
             try:
-                self._model.renderer.frame_ids(spoilt)
+                self._model.renderer.embed_ids(spoilt)
             except PassageTooLongError:
                 if not text:
                     raise

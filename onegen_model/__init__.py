@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from onegen_model.checkpoint.options import LoadOptions, Quantization
+    from onegen_model.citations import Citation
     from onegen_model.documents.digests import digest_of
     from onegen_model.documents.document import Document
     from onegen_model.documents.failures import FailedFile, UnreadableFilesError
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
     from onegen_model.retrieval.corpus_building import CorpusOptions, CorpusReport, build_corpus
     from onegen_model.retrieval.filters import matches_filter
     from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.retrieval.neighbours import find_neighbours
     from onegen_model.retrieval.protocol import (
         AsyncRetriever,
         FailedSearch,
+        NeighbourRetriever,
         Retriever,
         retrieving,
     )
@@ -62,6 +65,7 @@ if TYPE_CHECKING:
 # Module -> the names of `__all__` that it defines.
 _MODULES = {
     "checkpoint.options": "LoadOptions Quantization",
+    "citations": "Citation",
     "documents.digests": "digest_of",
     "documents.document": "Document",
     "documents.failures": "FailedFile UnreadableFilesError",
@@ -85,7 +89,8 @@ _MODULES = {
     "indexing.reports": "FileCounts IndexReport",
     "indexing.scan": "KindCount Scan",
     "indexing.sync": "grow_index scan_files",
-    "retrieval.protocol": "AsyncRetriever FailedSearch Retriever retrieving",
+    "retrieval.protocol": "AsyncRetriever FailedSearch NeighbourRetriever Retriever retrieving",
+    "retrieval.neighbours": "find_neighbours",
     "transcript.answer": "Answer Retrieval",
     "transcript.answer_parts": "AnswerText Part PartStream StepText",
     "transcript.conversation": "Conversation Message",
@@ -101,6 +106,7 @@ __all__ = [
     "Answer",
     "AnswerText",
     "AsyncRetriever",
+    "Citation",
     "Conversation",
     "CorpusOptions",
     "CorpusReport",
@@ -118,6 +124,7 @@ __all__ = [
     "KindCount",
     "LoadOptions",
     "Message",
+    "NeighbourRetriever",
     "OneGenError",
     "OneGenModel",
     "Options",
@@ -152,6 +159,7 @@ __all__ = [
     "Usage",
     "build_corpus",
     "digest_of",
+    "find_neighbours",
     "grow_index",
     "matches_filter",
     "place_of",

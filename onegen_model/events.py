@@ -39,6 +39,13 @@ class ScoredPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class FragmentHit(ScoredPassage):
+    """A passage that was embedded in several fragments; `fragment` numbers the best one from 0."""
+
+    fragment: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A query to a retriever: a vector, and the text written before the query token.
 

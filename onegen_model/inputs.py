@@ -38,10 +38,20 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A retrieved passage with the ids that are inserted for it, frame included."""
+    """A retrieved passage with the ids that are inserted for it, frame included.
+
+    `narrower` take its place where there is no room for it: the passage with fewer neighbours, or
+    the hits that were joined in it.
+    """
 
     scored: ScoredPassage
     ids: tuple[int, ...]
+    narrower: tuple["Candidate", ...] = ()
+
+    @property
+    def num_hits(self) -> int:
+        """The number of hits in it."""
+        return sum(one.num_hits for one in self.narrower) or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +68,17 @@ class EmptySearch:
     ids: tuple[int, ...] = ()
 
 
-def fitting(candidates: Sequence[Candidate], room: int) -> list[Candidate]:
-    """The candidates within `room` ids, in order; the lowest scores are left out."""
+def fit_candidates(candidates: Sequence[Candidate], room: int) -> list[Candidate]:
+    """Candidates of at most `room` ids together, in the same order.
+
+    First neighbours are left out, then whole passages, each time of the lowest score.
+    """
     keep = list(candidates)
     while keep and sum(len(item.ids) for item in keep) > room:
+        wide = [at for at, item in enumerate(keep) if item.narrower] or range(len(keep))
         # Of equal scores the last goes: foreign retrievers may know an order and no scores.
-        worst = min(reversed(range(len(keep))), key=lambda i: keep[i].scored.score)
-        del keep[worst]
+        worst = min(reversed(wide), key=lambda at: keep[at].scored.score)
+        keep[worst : worst + 1] = keep[worst].narrower
     return keep
 
 

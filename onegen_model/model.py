@@ -1,7 +1,7 @@
 """OneGenModel: one set of weights that embeds, retrieves and writes. A facade of one screen."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -30,6 +30,7 @@ from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.runtime import Runtime, end_ids
 from onegen_model.transcript.answer import Answer
 from onegen_model.transcript.conversation import Question, close_opening
+from onegen_model.transcript.passage_fit import fragments
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 
@@ -138,6 +139,10 @@ class OneGenModel(PickledByName):
         self._runtime.require_own_process()
         names = [f"questions[{at}]" for at in range(len(questions))]
         return embed_ids(self.network, list(map(self.renderer.query_ids, questions)), names=names)
+
+    def fragments(self, passage: Passage) -> Iterator[Passage]:
+        """The passage itself, or pieces of it, with its id and title, that can be embedded."""
+        return fragments(passage, self.renderer)
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of plain text; none of them is a control token."""

@@ -59,6 +59,10 @@ class SamplingParams:
 class RetrievalParams:
     """When to retrieve and how much; `top_k` is passages per retrieval.
 
+    A passage is inserted together with `window` neighbours on each side, as one passage of at most
+    `passage_tokens` tokens (None: as many as the checkpoint's passages have). A longer one has
+    fewer neighbours; only a passage that is too long by itself is cut.
+
     "auto": the model decides. "always": a query token is forced right after the prompt, then the
     model decides. "never": the query token is masked.
 
@@ -73,6 +77,8 @@ class RetrievalParams:
     filter: Mapping[str, Any] | None = field(default=None, hash=False)
     min_score: float | None = None
     not_found: str | None = NOT_FOUND
+    window: int = 0
+    passage_tokens: int | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -87,6 +93,11 @@ class RetrievalParams:
             "not_found": (
                 self.not_found is None or _is_text(self.not_found),
                 "text that is not empty, or None",
+            ),
+            "window": (_is_int(self.window, 0), "a whole number, 0 or more"),
+            "passage_tokens": (
+                self.passage_tokens is None or _is_int(self.passage_tokens, 1),
+                "a whole number, 1 or more, or None",
             ),
         }
         _require(self, checks)

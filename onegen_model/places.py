@@ -4,7 +4,7 @@ All other metadata belongs to the user and stays as it is.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,12 +19,13 @@ Range = tuple[int, int]
 class PassagePlace:
     """The place of a passage in its document, and of the document in its file.
 
-    `source` is the path of the file, with "/", relative to the folder that an index lies in, or to
-    the root that was chosen for reading. The passage is piece `chunk` (from 0) of the `chunks`
-    pieces of the document with the id `document`. `headings` lead to it, the outermost first.
-    `pages` and `lines` are the first and the last one, from 1, and `span` is the half-open range
-    of characters in the document's text; each is None where it is unknown. `digest` identifies the
-    content of the file and the way in which it was read and split.
+    `source` is the path of the file ("" without one), with "/", relative to the folder that an
+    index lies in, or to the root that was chosen for reading. The passage is piece `chunk` (from 0)
+    of the `chunks` pieces of the document with the id `document`. `headings` lead to it, the
+    outermost first. `pages` and `lines` are the first and the last one, from 1, and `span` is the
+    half-open range of characters in the document's text; each is None where it is unknown. `digest`
+    identifies the content of the file and the way in which it was read and split. `pieces` are the
+    ids of the passages that were joined, in order, where it is more than one.
     """
 
     source: str
@@ -36,6 +37,7 @@ class PassagePlace:
     lines: Range | None = None
     span: Range | None = None
     digest: str = ""
+    pieces: tuple[str, ...] = ()
 
     @property
     def passage_id(self) -> str:
@@ -64,9 +66,32 @@ def place_of(passage: Passage) -> PassagePlace | None:
         return _place_of_release_0_1(passage)
     known = {field.name for field in fields(PassagePlace)}
     values = {name: _frozen(value) for name, value in kept.items() if name in known}
+    values.setdefault("source", "")  # Text that comes from no file has none.
     if not all(isinstance(values.get(name), str) for name in ("source", "document")):
         return None
     return PassagePlace(**values)
+
+
+def with_place(passage: Passage, place: PassagePlace) -> Passage:
+    """The passage with another place."""
+    return replace(passage, metadata={**passage.metadata, **place.to_metadata()})
+
+
+def with_pieces(passage: Passage, pieces: tuple[str, ...]) -> Passage:
+    """The passage, which has no place, with the ids of the passages that were joined in it."""
+    return replace(passage, metadata={**passage.metadata, RESERVED: {"pieces": list(pieces)}})
+
+
+def held_ids(passages: Iterable[Passage]) -> tuple[str, ...]:
+    """The ids of all that `passages` hold, those of joined neighbours included."""
+    ids: dict[str, None] = {}
+    for passage in passages:
+        ids[passage.id] = None
+        kept = passage.metadata.get(RESERVED)
+        pieces = kept.get("pieces") if isinstance(kept, Mapping) else None
+        if isinstance(pieces, list | tuple):
+            ids |= dict.fromkeys(one for one in pieces if isinstance(one, str))
+    return tuple(ids)
 
 
 def _frozen(value: Any) -> Any:

@@ -31,7 +31,7 @@ from onegen_model.inputs import (
     ControlIds,
     EmptySearch,
     Prompt,
-    fitting,
+    fit_candidates,
     require_budget,
 )
 from onegen_model.params import RetrievalParams, SamplingParams
@@ -240,13 +240,13 @@ class Request:
     ) -> list[Event]:
         """Put passages behind the query token, in this order, whole or not at all.
 
-        What does not fit is dropped, lowest score first. With no candidate left an empty frame
-        takes their place, because the prediction made at the query token is discarded. `empty` says
-        what follows where the search itself brought nothing.
+        What does not fit is narrowed or dropped, see `fit_candidates`. With no candidate left an
+        empty frame takes their place, because the prediction made at the query token is discarded.
+        `empty` says what follows where the search itself brought nothing.
         """
         left = self.sampling.max_new_tokens - self.usage.written
         reserve = min(left, ANSWER_RESERVE)
-        keep = fitting(candidates, self.max_context - len(self.ids) - reserve)
+        keep = fit_candidates(candidates, self.max_context - len(self.ids) - reserve)
         empty = empty if empty and not candidates else EmptySearch(ends=False)
         inserted = [i for item in keep for i in item.ids] or list(self._control.empty_frame)
         event = PassagesInserted(
@@ -254,7 +254,7 @@ class Request:
             self.hop - 1,
             tuple(item.scored for item in keep),
             len(inserted),
-            len(candidates) - len(keep),
+            sum(item.num_hits for item in candidates) - sum(item.num_hits for item in keep),
             empty.reason,
         )
         self._emit(event)

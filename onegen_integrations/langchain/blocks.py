@@ -8,7 +8,7 @@ Without one the content is a plain string.
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import InputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 
-from onegen_integrations.shared.json_values import json_metadata, json_title
+from onegen_integrations.langchain.citations import Block, cite, to_output
 from onegen_integrations.shared.repeated_calls import AnsweredCalls
 from onegen_model import (
     Answer,
@@ -41,8 +41,6 @@ from onegen_model import (
 PROVIDER = "onegen"
 RETRIEVE = "onegen_retrieve"
 _OPEN, _, _CLOSE = render_tool_call(ToolCall("", {})).split("\n")
-
-Block = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +201,7 @@ class MessageStream:
             "type": "server_tool_result",
             "tool_call_id": self._blocks[-1]["id"],
             "status": "error" if error else "success",
-            "output": error or [_output(one) for one in passages],
+            "output": error or [to_output(one) for one in passages],
         }
 
     def _tool_call(self, call: ToolCall | InvalidToolCall) -> AIMessageChunk | None:
@@ -248,37 +246,6 @@ def digest(text: str) -> str:
 def add_chunks(chunks: Sequence[AIMessageChunk]) -> AIMessageChunk:
     """The sum of the chunks; without any, a message of no blocks."""
     return reduce(add, chunks, AIMessageChunk(content=[]))
-
-
-def cite(answer: str, blocks: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """A citation of the whole answer for each passage of `blocks`, each passage once."""
-    citations: dict[str, Block] = {}
-    for block in blocks:
-        if block["type"] != "server_tool_result" or block["status"] != "success":
-            continue
-        for found in block["output"]:
-            citation = {
-                "type": "citation",
-                "id": f"{block['tool_call_id']}_{found['id']}",
-                "title": json_title(found["metadata"]),
-                "start_index": 0,
-                "end_index": len(answer),
-                "extras": {"document_id": found["id"], "tool_call_id": block["tool_call_id"]},
-            }
-            if answer and answer in found["page_content"]:
-                citation["cited_text"] = answer
-            citations.setdefault(found["id"], citation)
-    return list(citations.values())
-
-
-def _output(scored: ScoredPassage) -> Block:
-    passage = scored.passage
-    return {
-        "id": passage.id,
-        "page_content": passage.titled_text,
-        "metadata": json_metadata(passage.metadata),
-        "score": scored.score,
-    }
 
 
 def usage_metadata(usage: Usage) -> UsageMetadata:

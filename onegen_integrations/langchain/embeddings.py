@@ -14,6 +14,7 @@ from langchain_core.embeddings import Embeddings
 from pydantic import ConfigDict
 
 from onegen_integrations.shared.model_fields import EmbeddingFields
+from onegen_integrations.shared.places import flat_metadata, nested_metadata
 from onegen_model import Passage, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
@@ -27,20 +28,17 @@ class OneGenEmbeddings(EmbeddingFields, Embeddings):
 
     A document is bare text. Its title is the first line, `"title\\ntext"`, which is how
     a passage with a title is rendered, so that both have the same embedding. A document longer
-    than `max_passage_tokens` is refused, not cut. With `length_function=embeddings.count_tokens`
-    LangChain's splitters count as the model does, up to a few tokens where they join pieces.
+    than `max_passage_tokens` is embedded by its beginning, with one warning. With
+    `length_function=embeddings.count_tokens` LangChain's splitters count as the model does, up to a
+    few tokens where they join pieces.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    too_long_advice: ClassVar[str] = (
-        ", for example with RecursiveCharacterTextSplitter("
-        "chunk_size=embeddings.max_passage_tokens - 8, chunk_overlap=0, "
-        "length_function=embeddings.count_tokens)"
-    )
+    splitter: ClassVar[str] = "OneGenTextSplitter"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Unit vectors; raises PassageTooLongError, and InvalidInputError for an empty text."""
+        """Unit vectors; raises InvalidInputError for an empty text."""
         return self._embed_texts(texts)
 
     def embed_query(self, text: str) -> list[float]:
@@ -84,17 +82,21 @@ def to_passage(document: Document) -> Passage:
     The metadata's `title` becomes its title only if `page_content` begins with that line.
     """
     title, text = document.metadata.get("title"), document.page_content
+    metadata = nested_metadata(document.metadata)
     if isinstance(title, str) and title and text.startswith(f"{title}\n"):
         body = text.removeprefix(f"{title}\n")
         if body.strip():  # A passage is more than a title.
-            return Passage(passage_id(document), body, title, dict(document.metadata))
-    return Passage(passage_id(document), text, "", dict(document.metadata))
+            return Passage(passage_id(document), body, title, metadata)
+    return Passage(passage_id(document), text, "", metadata)
 
 
 def to_document(found: Passage | ScoredPassage) -> Document:
-    """Inverse of `to_passage`; a score goes into the metadata, as `relevance_score`."""
+    """Inverse of `to_passage`; a score goes into the metadata, as `relevance_score`.
+
+    The place of the passage is there as texts and numbers: `source`, `page`, `lines` and others.
+    """
     passage = found.passage if isinstance(found, ScoredPassage) else found
-    metadata = dict(passage.metadata)
+    metadata = flat_metadata(passage)
     if passage.title:
         metadata["title"] = passage.title
     if isinstance(found, ScoredPassage):

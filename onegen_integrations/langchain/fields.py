@@ -7,7 +7,7 @@ from typing import Any, Literal
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from onegen_integrations.langchain.calls import plain
@@ -47,6 +47,8 @@ class RetrievalFields(BaseModel):
     store). `filter` and `search_kwargs` are in the store's own language. `min_score` is a cosine;
     `score_threshold` is another name for it. `not_found` is written where a search finds nothing;
     with None the model writes on. If the store raises, "continue" answers without passages.
+    `window` and `passage_tokens` are those of RetrievalParams; a window needs a store that finds
+    documents by id.
     """
 
     model_config = CONFIG
@@ -61,16 +63,19 @@ class RetrievalFields(BaseModel):
     retrieval: RetrievalMode = "auto"
     max_retrievals: int = 6
     on_retrieval_error: OnError = "raise"
+    window: int = 0
+    passage_tokens: int | None = None
 
     @field_validator("k")
     @classmethod
     def _find_something(cls, k: int | None) -> int | None:
         return _require_k(k)
 
-    @field_validator("max_retrievals")
+    @field_validator("max_retrievals", "window", "passage_tokens")
     @classmethod
-    def _in_range(cls, max_retrievals: int) -> int:
-        return RetrievalParams(max_retrievals=max_retrievals).max_retrievals
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        RetrievalParams(**{str(info.field_name): value})
+        return value
 
     @field_validator("min_score")
     @classmethod
@@ -127,14 +132,13 @@ class RetrievalFields(BaseModel):
             filter=called.get("filter", self.filter),
             skips_errors=skips_errors(called.get("on_retrieval_error", self.on_retrieval_error)),
         )
+        names = ("max_retrievals", "not_found", "window", "passage_tokens")
+        chosen = {name: called.get(name, getattr(self, name)) for name in names}
         retrieval = RetrievalParams(
-            mode=mode,
-            top_k=_top_k(search),
-            max_retrievals=called.get("max_retrievals", self.max_retrievals),
-            filter=lookup,
-            min_score=search.score_threshold,
-            not_found=called.get("not_found", self.not_found),
+            mode, _top_k(search), filter=lookup, min_score=search.score_threshold, **chosen
         )
+        if retrieval.window:
+            lookup.require_neighbours()
         return lookup, {"retriever": lookup.retriever, "retrieval": retrieval}
 
 

@@ -40,7 +40,7 @@ def for_memory(wanted: Any) -> Any:
 
 def for_faiss(wanted: Any) -> Any:
     """For FAISS, whose own dictionaries treat a missing name as None."""
-    if not _is_of_the_core(wanted):
+    if not is_of_the_core(wanted):
         return wanted
 
     def matches(metadata: dict[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def for_chroma(wanted: Any) -> Any:
 
     Raises InvalidInputError for a condition that means something else there.
     """
-    return _to_where(to_tree(wanted)) if _is_of_the_core(wanted) else wanted
+    return _to_where(to_tree(wanted)) if is_of_the_core(wanted) else wanted
 
 
 def _to_where(tree: Tree) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def _to_condition(term: Term) -> dict[str, Any]:
     return {term.name: term.value if operator == "$eq" else {operator: term.value}}
 
 
-def _is_of_the_core(wanted: Any) -> bool:
+def is_of_the_core(wanted: Any) -> bool:
+    """Whether the core understands a filter."""
     try:
         return isinstance(wanted, Mapping) and matches_filter({}, wanted) in (True, False)
     except InvalidInputError:

@@ -13,7 +13,8 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from onegen_integrations.langchain.blocks import RETRIEVE, Block, digest
+from onegen_integrations.langchain.blocks import RETRIEVE, digest
+from onegen_integrations.langchain.citations import Block
 from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.shared.repeated_calls import CallTurn
 from onegen_model import (

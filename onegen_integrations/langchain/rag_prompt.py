@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import RunnableLambda
 
-from onegen_integrations.langchain.blocks import Block
+from onegen_integrations.langchain.citations import Block
 from onegen_model.errors import InvalidInputError
 
 RUN = "onegen_run"

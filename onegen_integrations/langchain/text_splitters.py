@@ -1,7 +1,11 @@
 """A text splitter whose pieces are passages; needs the package langchain-text-splitters."""
 
 import copy
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.documents import Document
@@ -14,6 +18,8 @@ from onegen_integrations.shared.document_splitting import (
     require_length,
     split_document,
 )
+from onegen_integrations.shared.json_values import json_metadata
+from onegen_integrations.shared.places import KEY, place_text
 from onegen_model import PassageSplitter
 from onegen_model.errors import MissingExtraError
 
@@ -33,7 +39,8 @@ class OneGenTextSplitter(TextSplitter):
     `syntax` is "text", "markdown" or "code"; without one, documents from `.md` files are Markdown
     and others text. The first line of a passage is its title: the `title` of the metadata and the
     headings that lead to it. Metadata that a document has already is kept; `title`, `headings`,
-    `lines` and `start_index` are added.
+    `lines`, `start_index` and the place of the passage (`onegen`) are added. The ids of passages
+    are made from text and metadata of the document; a window needs a store that has kept them.
     """
 
     def __init__(
@@ -61,15 +68,34 @@ class OneGenTextSplitter(TextSplitter):
     ) -> list[Document]:
         """The passages of all texts; `start_index` is the position of a text behind its title."""
         pairs = zip(texts, metadatas or [{}] * len(texts), strict=True)
-        return [document for text, metadata in pairs for document in self._split(text, metadata)]
+        counts: Counter[str] = Counter()
+        documents: list[Document] = []
+        for text, metadata in pairs:
+            name = _digest(text, metadata)
+            counts[name] += 1
+            suffix = f"-{counts[name]}" if counts[name] > 1 else ""
+            documents += self._split(text, metadata, name + suffix)
+        return documents
 
-    def _split(self, text: str, metadata: dict[Any, Any]) -> Iterator[Document]:
+    def _split(
+        self, text: str, metadata: dict[Any, Any], document_id: str = "document"
+    ) -> Iterator[Document]:
         model = self._embeddings.shared.model
         splitter = PassageSplitter.for_model(model, self._chunk_size)
-        for passage in split_document(splitter, text, metadata, self._syntax):
-            start, _ = known_place(passage).span or (0, 0)
-            added = {**flat_place(passage), "start_index": start}
+        for passage in split_document(splitter, text, metadata, self._syntax, document_id):
+            place = known_place(passage)
+            place = replace(place, source=str(metadata.get("source") or ""))
+            start, _ = place.span or (0, 0)
+            added = {**flat_place(passage), "start_index": start, KEY: place_text(place)}
             if passage.title:
                 added["title"] = passage.title
             kept = copy.deepcopy(metadata)
-            yield Document(page_content=passage.titled_text, metadata={**added, **kept})
+            yield Document(
+                id=passage.id, page_content=passage.titled_text, metadata={**added, **kept}
+            )
+
+
+def _digest(text: str, metadata: dict[Any, Any]) -> str:
+    """A name that is the same for the same document, and another one for any other."""
+    plain = json.dumps([text, json_metadata(metadata)], sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:24]

@@ -5,6 +5,7 @@ their queries at once. Their differences (the search, callbacks, context variabl
 errors) are in a `Lookup`, which is passed as the filter of their queries.
 """
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,12 +24,15 @@ from pydantic import Field
 from onegen_integrations.langchain.blocks import RETRIEVE
 from onegen_integrations.langchain.calls import identity_of
 from onegen_integrations.langchain.embeddings import to_passage
+from onegen_integrations.langchain.neighbours import fetch_neighbours, require_fetching
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
 from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
-from onegen_model import Query, ScoredPassage
+from onegen_model import Passage, Query, ScoredPassage
 from onegen_model.errors import OneGenError, RetrievalError
+
+logger = logging.getLogger(__name__)
 
 _MAX_THREADS = 16
 
@@ -97,6 +101,20 @@ class Lookup(RequestScope):
         callbacks = self._run.achild() if asynchronous else self._run.child()
         return {"run_name": RETRIEVE, "callbacks": callbacks}
 
+    def require_neighbours(self) -> None:
+        """Raise InvalidInputError where the neighbours of a document cannot be fetched."""
+        require_fetching(self._search, self.filter)
+
+    def neighbours(self, passage: Passage, window: int) -> list[Passage]:
+        """See NeighbourRetriever."""
+        try:
+            return self.context.run(fetch_neighbours, self._search, passage, window, self.filter)
+        except Exception as error:
+            if not self.skips_errors:
+                raise self.blame(error) from error
+            logger.warning("%r is inserted without neighbours: %s", passage.id, error)
+            return [passage]
+
     def blame(self, error: Exception) -> Exception:
         """The error that ends the request, always a OneGenError."""
         if isinstance(error, OneGenError):
@@ -124,6 +142,9 @@ class SourceRetriever(SearchAdapter):
 
     async def asearch(self, query: Query) -> list[ScoredPassage]:
         return await _lookup_of(query).alook_up(query)
+
+    def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
+        return _lookup_of(query).neighbours(passage, window)
 
     def _search_all(self, queries: Sequence[Query], scopes: Sequence[RequestScope]) -> None:
         if len(queries) == 1:

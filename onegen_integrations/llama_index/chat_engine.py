@@ -178,11 +178,12 @@ def _default_memory(setup: EngineSetup, system_prompt: str) -> BaseMemory:
     """Leaves room for the system's text, an answer, and the passages of one retrieval."""
     model, count, longest = setup.llm.shared.model, setup.usual_count, setup.llm.max_tokens
     fixed = model.count_tokens(f"{model.template.system}\n\n{system_prompt}")
-    room = model.max_context - fixed - longest - count * model.max_passage_tokens
+    passage = setup.passage_tokens
+    room = model.max_context - fixed - longest - count * passage
     if room < model.max_passage_tokens:
         warnings.warn(
             f"The chat engine remembers no earlier turn: {count} passages of up to "
-            f"{model.max_passage_tokens} tokens and an answer of up to {longest} leave "
+            f"{passage} tokens and an answer of up to {longest} leave "
             f"{max(0, room)} of {model.max_context} tokens for the memory; lower "
             "similarity_top_k or max_tokens, or pass a memory",
             stacklevel=3,

@@ -14,13 +14,11 @@ class OneGenEmbedding(PicklableModelFields, EmbeddingFields, BaseEmbedding):
     """Texts are embedded as passages, queries as a question that retrieves at once.
 
     LlamaIndex hands over a node as one text, its metadata in front; `PassageParser` makes nodes
-    whose text is `"title\\ntext"`, as training has it, and none longer than a passage.
+    whose text is `"title\\ntext"`, as training has it, and none longer than a passage. A longer
+    text is embedded by its beginning, with one warning.
     """
 
-    too_long_advice: ClassVar[str] = (
-        "; let PassageParser make the nodes: "
-        "VectorStoreIndex.from_documents(…, transformations=[PassageParser()])"
-    )
+    splitter: ClassVar[str] = "PassageParser (`transformations=[PassageParser()]`)"
 
     model_name: str = Field(default="onegen", description="How events call the model.")
 

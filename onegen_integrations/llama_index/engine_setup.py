@@ -13,6 +13,7 @@ from llama_index.core.vector_stores.types import MetadataFilters, VectorStoreQue
 
 from onegen_integrations.llama_index.filters import to_metadata_filters
 from onegen_integrations.llama_index.llms import OneGenLLM
+from onegen_integrations.llama_index.neighbours import require_index
 from onegen_integrations.llama_index.node_retriever import (
     NodeRetriever,
     NodeSource,
@@ -49,6 +50,8 @@ class EngineOptions(SearchOptions, total=False):
     the scores of the nodes behind the postprocessors, which are cosines over the stores whose
     scores are known. `not_found` is written where a search finds nothing; with None the model
     writes on. Where a store raises, "continue" answers without passages.
+    `window` and `passage_tokens` are those of RetrievalParams; a window needs an index. Neighbours
+    pass the filters of the search; postprocessors do not act on them.
     """
 
     similarity_top_k: int
@@ -58,6 +61,8 @@ class EngineOptions(SearchOptions, total=False):
     on_retrieval_error: OnError
     min_score: float | None
     not_found: str | None
+    window: int
+    passage_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,16 @@ class EngineSetup:
         source.require_searchable()
         if retrieval.min_score is not None:
             source.require_known_scores(retrieval.min_score)
+        if retrieval.window:
+            require_index(searched)
         usual = count or _usual_count(searched)
         return cls(model, source, retrieval, usual, skips)
+
+    @property
+    def passage_tokens(self) -> int:
+        """Most tokens of one inserted passage."""
+        usual = self.llm.shared.model.max_passage_tokens * (2 * self.retrieval.window + 1)
+        return self.retrieval.passage_tokens or usual
 
     def begin(self) -> RetrievedNodes:
         """The record of one request's retrievals."""
@@ -156,7 +169,8 @@ def _retrieval(given: dict[str, Any], count: int | None, *, bounded: bool) -> Re
         raise InvalidInputError(
             f"retrieval={chosen['mode']!r}; expected one of {', '.join(modes)}; change retrieval"
         )
-    for name in {"max_retrievals", "min_score", "not_found"} & given.keys():
+    names = {"max_retrievals", "min_score", "not_found", "window", "passage_tokens"}
+    for name in names & given.keys():
         chosen[name] = given.pop(name)
     if count is not None or not bounded:
         chosen["top_k"] = sys.maxsize if count is None else count

@@ -1,9 +1,11 @@
 """The search of LlamaIndex's indexes and retrievers as one retriever of the core."""
 
 import asyncio
+import logging
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from llama_index.core import VectorStoreIndex
@@ -13,7 +15,9 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic_core import SchemaSerializer, core_schema
 
+from onegen_integrations.llama_index.neighbours import fetch_neighbours
 from onegen_integrations.llama_index.passage_parser import to_passage
+from onegen_integrations.llama_index.source_nodes import NodeHit, source_node
 from onegen_integrations.llama_index.vector_stores import (
     cosine_of,
     is_asynchronous,
@@ -25,15 +29,10 @@ from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_integrations.shared.stores import ToCosine
 from onegen_integrations.shared.usable_passages import usable_passages
-from onegen_model import PassagesInserted, Query, RetrievalRequested, ScoredPassage
+from onegen_model import Passage, PassagesInserted, Query, RetrievalRequested, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
-
-@dataclass(frozen=True, slots=True)
-class NodeHit(ScoredPassage):
-    """A passage with the node it was made of, which comes back when it is inserted."""
-
-    node: NodeWithScore = field(compare=False)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +146,17 @@ class NodeRetriever(SearchAdapter):
             nodes = await postprocessor.apostprocess_nodes(nodes, query_bundle=bundle)
         return self._to_hits(nodes, query)
 
+    def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
+        scope = query.filter if isinstance(query.filter, RequestScope) else RequestScope()
+        fetch = partial(fetch_neighbours, self.source.searched, self.source.options)
+        try:
+            return scope.context.run(fetch, passage, window)
+        except Exception as error:
+            if not scope.skips_errors:
+                raise
+            logger.warning("%r is inserted without neighbours: %s", passage.id, error)
+            return [passage]
+
     def _ask(self, query: Query) -> tuple[QueryBundle, BaseRetriever]:
         bundle = QueryBundle(query_str=query.text, embedding=list(query.embedding))
         return bundle, self.source.retriever(query.top_k + len(query.exclude))
@@ -180,7 +190,7 @@ class RetrievedNodes(RequestScope):
             self.hops[-1]["reason"] = event.reason
         if error := self.errors[len(self.hops) - 1]:
             self.hops[-1]["error"] = error
-        nodes = [one.node for one in event.passages if isinstance(one, NodeHit)]
+        nodes = [source_node(one) for one in event.passages if isinstance(one, NodeHit)]
         self.hops[-1]["node_ids"] += [one.node.node_id for one in nodes]
         self.nodes += nodes
 

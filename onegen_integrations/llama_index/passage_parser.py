@@ -20,6 +20,7 @@ from onegen_integrations.shared.document_splitting import (
 )
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.known_names import require_known_names
+from onegen_integrations.shared.places import nested_metadata
 from onegen_integrations.shared.usable_passages import shorten_title
 from onegen_model import Passage, PassageSplitter
 
@@ -136,4 +137,5 @@ def _format(node: BaseNode) -> BaseNode:
 
 def to_passage(node: BaseNode) -> Passage:
     """The passage of a node; the model reads what was embedded."""
-    return Passage(node.node_id, node.get_content(MetadataMode.EMBED), "", dict(node.metadata))
+    text = node.get_content(MetadataMode.EMBED)
+    return Passage(node.node_id, text, "", nested_metadata(node.metadata))

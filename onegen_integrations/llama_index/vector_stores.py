@@ -260,7 +260,8 @@ def _stored_node(index: VectorStoreIndex, key: str) -> BaseNode:
 
 def _require_same_vector(model: SharedModel, stored: Sequence[float], node: BaseNode) -> None:
     try:
-        own = model.model.embed_passages([to_passage(node)])[0].tolist()
+        fitting = next(model.model.fragments(to_passage(node)))
+        own = model.model.embed_passages([fitting])[0].tolist()
     except OneGenError:  # This model cannot have embedded the text.
         own = [0.0] * len(stored)
     cosine = sum(map(mul, own, stored)) / (math.hypot(*stored) or 1.0)

@@ -1,7 +1,9 @@
 """The fields with which every component names its model, and the fields of embeddings."""
 
 import os
+import warnings
 from collections.abc import Sequence
+from operator import ne
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +12,7 @@ from pydantic import ConfigDict, Field, field_serializer, field_validator
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.strict_fields import StrictFields
 from onegen_model import OneGenModel, Passage, Quantization
-from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model.errors import InvalidInputError
 
 _UNNAMED = "SharedModel("  # how a model that was passed as a loaded object is serialised
 
@@ -83,10 +85,10 @@ class ModelFields(StrictFields):
 class EmbeddingFields(ModelFields):
     """Texts are embedded as passages, queries as questions with retrieval "always".
 
-    `too_long_advice` says how a user of the framework makes texts that fit.
+    `splitter` is the component of the framework that makes texts that are not too long.
     """
 
-    too_long_advice: ClassVar[str]
+    splitter: ClassVar[str]
 
     @property
     def max_passage_tokens(self) -> int:
@@ -98,12 +100,22 @@ class EmbeddingFields(ModelFields):
         return self.shared.model.count_tokens(text)
 
     def _embed_texts(self, texts: Sequence[str]) -> list[list[float]]:
-        """Unit vectors; raises PassageTooLongError, or InvalidInputError for an empty text."""
+        """Unit vectors; of a text that is too long, that of its beginning, with a warning.
+
+        Raises InvalidInputError for an empty text.
+        """
+        model = self.shared.model
         passages = [Passage(f"texts[{at}]", text) for at, text in enumerate(texts)]
-        try:
-            rows: list[list[float]] = self.shared.model.embed_passages(passages).tolist()
-        except PassageTooLongError as error:
-            raise PassageTooLongError(f"{error}{self.too_long_advice}") from error
+        fitting = [next(model.fragments(passage)) for passage in passages]
+        if any(map(ne, fitting, passages)):
+            # Python shows the same warning once, not for each text or batch.
+            warnings.warn(
+                f"A text is longer than {model.max_passage_tokens} tokens, the longest passage of "
+                "the model; texts of that kind are embedded and read by their beginning alone; "
+                f"split documents with {self.splitter} instead",
+                stacklevel=1,
+            )
+        rows: list[list[float]] = model.embed_passages(fitting).tolist()
         return rows
 
     def _embed_query(self, query: str) -> list[float]:

@@ -21,7 +21,7 @@ class RequestScope(Mapping[str, Any]):
     def __init__(self, filter: object = None, *, skips_errors: bool = False) -> None:
         self.errors: list[str] = []
         self.filter = filter
-        self._skips_errors = skips_errors
+        self.skips_errors = skips_errors
         self._query: Query | None = None
         self._outcome: list[ScoredPassage] | Exception = []
         self.enter()
@@ -56,7 +56,7 @@ class RequestScope(Mapping[str, Any]):
         """Keep the error of the search for `query`."""
         reason = f"{type(error).__name__}: {error}"
         self._note(query, reason)
-        self._outcome = FailedSearch(reason) if self._skips_errors else self.blame(error)
+        self._outcome = FailedSearch(reason) if self.skips_errors else self.blame(error)
 
     def _note(self, query: Query, error: str) -> None:
         # The core may ask once more for the same query, without what it excludes.

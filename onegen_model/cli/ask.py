@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.cli.display import Display, open_display
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
+from onegen_model.cli.sources import SourceListing
 from onegen_model.cli.where import parse_where, require_known_names
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Finished
@@ -90,6 +91,7 @@ def open_session(options: Namespace, load_model: "LoadModel") -> Session:
         filter=parse_where(options.where),
         min_score=options.min_score,
         not_found=options.not_found or None,
+        window=options.window,
     )
     if options.index is None and options.retrieval != "never":
         raise InvalidInputError(
@@ -104,5 +106,7 @@ def open_session(options: Namespace, load_model: "LoadModel") -> Session:
 
         index = PassageIndex.load(model, options.index)
         require_known_names(retrieval.filter, index.passages)
-    display = open_display(as_json=options.json, template=model.template)
+    root = None if options.index is None else Path(options.index).resolve().parent
+    listing = SourceListing(options.sources, root)
+    display = open_display(as_json=options.json, template=model.template, sources=listing)
     return Session(model, index, display, sampling, retrieval)

@@ -2,13 +2,13 @@
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from onegen_model.cli.sources import SourceListing, format_sources, has_links, printable
 from onegen_model.events import (
     Event,
     Finished,
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from onegen_model.transcript.answer import Answer
 
 _STYLES = {"bold": "1", "dim": "2", "blue": "34"}
-# A document may hold escape sequences, which must not reach the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ENDINGS = {
     "length": "the answer was cut at its maximum length",
     "cancelled": "cancelled",
@@ -49,12 +47,18 @@ class Display(Protocol):
     def sources(self, found: Sequence[ScoredPassage]) -> None: ...
 
 
-def open_display(*, as_json: bool, template: Template) -> Display:
+def open_display(
+    *,
+    as_json: bool,
+    template: Template,
+    sources: SourceListing = SourceListing(),  # noqa: B008 (frozen)
+) -> Display:
     """A display on the standard output of what a model with this template writes."""
     if as_json:
         return JsonDisplay(sys.stdout)
-    width = shutil.get_terminal_size().columns
-    return TextDisplay(sys.stdout, template, use_colour(sys.stdout), min(width, 120))
+    width = min(shutil.get_terminal_size().columns, 120)
+    sources = replace(sources, links=has_links(sys.stdout))
+    return TextDisplay(sys.stdout, template, use_colour(sys.stdout), width, sources)
 
 
 def use_colour(stream: TextIO) -> bool:
@@ -97,11 +101,13 @@ class TextDisplay:
         template: Template | None = None,
         colour: bool = False,
         width: int = 80,
+        sources: SourceListing = SourceListing(),  # noqa: B008 (frozen)
     ) -> None:
         self._out = out
         self._template = template or Template()
         self._colour = colour
         self._width = width
+        self._listing = sources
         self._line_text = ""
         self.begin(searches=True)
 
@@ -141,12 +147,15 @@ class TextDisplay:
         if not answer.found:
             self._line(answer.reason)
         found = [scored for item in answer.retrievals for scored in item.passages]
-        for line in (*format_sources(found), format_usage(answer.usage, seconds), ""):
+        for line in format_sources(found, self._listing):
+            self._out.write(f"{line}\n")
+        for line in (format_usage(answer.usage, seconds), ""):
             self._line(line)
 
     def sources(self, found: Sequence[ScoredPassage]) -> None:
-        for line in format_whole(found):
-            self._line(line)
+        self._end_line()
+        for line in format_sources(found, replace(self._listing, kind="full")):
+            self._out.write(f"{line}\n")
 
     def _show(self, parts: Sequence[Part]) -> None:
         for part in parts:
@@ -177,7 +186,7 @@ class TextDisplay:
             self._write("\n")
 
     def _write(self, text: str, style: str = "") -> None:
-        text = _CONTROL.sub("", text)
+        text = printable(text)
         if not text:
             return
         self._line_text = (self._line_text + text).rpartition("\n")[2]
@@ -199,26 +208,6 @@ def format_passages(event: PassagesInserted, width: int) -> list[str]:
         lines.append(f"    {_count(event.dropped, 'passage')} left out (the context is full)")
     nothing = "    nothing was found" if event.reason else "    nothing new was found"
     return lines or [nothing]
-
-
-def format_sources(found: Sequence[ScoredPassage]) -> list[str]:
-    """Each passage once, in the order in which the model read them."""
-    passages = {scored.passage.id: scored.passage for scored in found}
-    if not passages:
-        return ["Sources: none, nothing was retrieved"]
-    names = (f"{passage.title} " if passage.title else "" for passage in passages.values())
-    return ["Sources:", *(f"  {name}[{key}]" for key, name in zip(passages, names, strict=True))]
-
-
-def format_whole(found: Sequence[ScoredPassage]) -> list[str]:
-    """Each passage once, with all of its text."""
-    passages = {scored.passage.id: scored.passage for scored in found}
-    if not passages:
-        return ["Nothing was retrieved"]
-    lines = []
-    for key, passage in passages.items():
-        lines += [f"[{key}] {passage.title}".rstrip(), *passage.text.splitlines(), ""]
-    return lines
 
 
 def format_usage(usage: Usage, seconds: float) -> str:
@@ -249,6 +238,7 @@ def answer_to_dict(answer: "Answer") -> dict[str, Any]:
             }
             for item in answer.retrievals
         ],
+        "sources": [asdict(source) | {"label": source.label} for source in answer.sources],
         "usage": asdict(answer.usage),
         "finish_reason": answer.finish_reason,
         "found": answer.found,

@@ -124,6 +124,14 @@ def _asking_options() -> ArgumentParser:
         "--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default: 0)"
     )
     add_number(asking, "--seed", None, "makes sampled answers repeatable (default: none)")
+    add_number(asking, "--window", 0, "neighbours that are read on each side of a passage")
+    asking.add_argument(
+        "--sources",
+        choices=("short", "full", "none"),
+        default="short",
+        help="short: title, file and place of each passage; full: its score and text too; none "
+        "(default: short)",
+    )
     return asking
 
 

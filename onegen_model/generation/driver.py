@@ -83,7 +83,7 @@ class Driver:
             raise self._closed
         self._require_ids(prompt.ids)
         if retriever is not None:
-            require_retriever(retriever)
+            require_retriever(retriever, window=retrieval.window)
         elif retrieval.mode == "always":
             raise InvalidInputError(
                 'Retrieval "always" without a retriever; expected one; attach a retriever, or '

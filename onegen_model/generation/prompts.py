@@ -1,13 +1,11 @@
 """From a question and what came before it to the prompt of a request."""
 
-from collections.abc import Iterable
-
 from onegen_model.errors import InvalidInputError
 from onegen_model.inputs import Prompt
+from onegen_model.places import held_ids
 from onegen_model.transcript.answer import Answer, Span
 from onegen_model.transcript.conversation import Conversation, Question, conversation_ids
 from onegen_model.transcript.renderer import Renderer
-from onegen_model.transcript.template import Segment
 
 
 def make_prompt(renderer: Renderer, question: Question, history: Answer | None) -> Prompt:
@@ -23,8 +21,11 @@ def make_prompt(renderer: Renderer, question: Question, history: Answer | None) 
         return Prompt(
             _conversation_ids(renderer, question),
             question.question,
-            passage_ids=_passage_ids(
-                segment for message in question.messages for segment in message.segments
+            passage_ids=held_ids(
+                passage
+                for message in question.messages
+                for segment in message.segments
+                for passage in segment.passages
             ),
             retrievals=sum(segment.retrieves for segment in question.opening),
         )
@@ -48,7 +49,3 @@ def _conversation_ids(renderer: Renderer, conversation: Conversation) -> list[in
         return renderer.question_ids(conversation.question)
     renderer.require_turns()
     return conversation_ids(renderer, conversation)
-
-
-def _passage_ids(segments: Iterable[Segment]) -> tuple[str, ...]:
-    return tuple(passage.id for segment in segments for passage in segment.passages)

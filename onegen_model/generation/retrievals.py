@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from onegen_model.errors import InvalidInputError, OneGenError, RetrievalError
-from onegen_model.events import Query, ScoredPassage
+from onegen_model.errors import OneGenError, RetrievalError
+from onegen_model.events import Query
 from onegen_model.generation.delivery import Batch, Delivery
 from onegen_model.generation.empty_searches import nothing_found, nothing_new
+from onegen_model.generation.passage_reader import PassageReader
 from onegen_model.generation.stream import EventStream
 from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.retrieval.protocol import (
@@ -21,7 +22,6 @@ from onegen_model.retrieval.protocol import (
     retrieving,
     select_passages,
 )
-from onegen_model.transcript.passage_fit import fit_passage
 from onegen_model.transcript.renderer import Renderer
 
 T = TypeVar("T")
@@ -151,34 +151,13 @@ class Retrievals:
         stream, query = search.stream, search.query
         least = stream.request.retrieval.min_score
         if hits := select_passages(answer, query, stream.retriever, least):
-            return to_candidates(hits, self._renderer), None
+            reader = PassageReader(self._renderer, stream.request.retrieval)
+            return reader.candidates(hits, query, stream.retriever), None
         if select_passages(answer, replace(query, exclude=()), stream.retriever, least):
             return (), nothing_new(stream, query)
         if search.asked.exclude and not isinstance(answer, FailedSearch):
             return None
         return (), nothing_found(stream, query, answer)
-
-
-def to_candidates(hits: Sequence[ScoredPassage], renderer: Renderer) -> list[Candidate]:
-    """The hits with their ids. Empty ones are left out, and long ones are cut, with a warning.
-
-    Raises InvalidInputError, which names the passage, when hits were found and all of them are
-    empty.
-    """
-    usable = [hit for hit in hits if hit.passage.text.strip()]
-    if hits and not usable:
-        raise InvalidInputError(
-            f"Passage {hits[0].passage.id!r} is empty, and so is all else that was found; expected "
-            "some text; remove empty documents from the store"
-        )
-    return [_to_candidate(hit, renderer) for hit in usable]
-
-
-def _to_candidate(hit: ScoredPassage, renderer: Renderer) -> Candidate:
-    fitting = fit_passage(hit.passage, renderer)
-    if fitting is not hit.passage:
-        hit = replace(hit, passage=fitting)
-    return Candidate(hit, renderer.frame_ids(fitting))
 
 
 def _searches(batch: Batch) -> list[_Search]:

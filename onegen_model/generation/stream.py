@@ -12,6 +12,7 @@ from onegen_model.events import (
     RetrievalRequested,
     Token,
 )
+from onegen_model.places import held_ids
 from onegen_model.request import Request
 from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.transcript.detokenizer import TextStream
@@ -111,7 +112,7 @@ class EventStream:
             self.query = self._form_query(event)
             return replace(event, text=self.query.text)
         if isinstance(event, PassagesInserted):
-            self._passage_ids += tuple(scored.passage.id for scored in event.passages)
+            self._passage_ids += held_ids(scored.passage for scored in event.passages)
             self._has_answered = self._has_answered or self._is_in_answer
             self._text = self._new_span()
         return event

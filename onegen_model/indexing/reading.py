@@ -12,7 +12,7 @@ from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.progress import show_progress
-from onegen_model.retrieval.index import Embedder
+from onegen_model.retrieval.embedding import Embedder
 
 
 class DocumentModel(Embedder, Protocol):

@@ -27,8 +27,9 @@ from onegen_model.indexing.selection import Selection, select_files
 from onegen_model.indexing.survey import Survey, survey_files
 from onegen_model.places import place_of
 from onegen_model.progress import ShouldStop
+from onegen_model.retrieval.embedding import Embedder
 from onegen_model.retrieval.folders import hold_for_writing
-from onegen_model.retrieval.index import Embedder, PassageIndex
+from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.manifest import is_ours
 
 logger = logging.getLogger(__name__)

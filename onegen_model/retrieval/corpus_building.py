@@ -23,7 +23,7 @@ from onegen_model.retrieval.corpus_writer import (
     require_same_corpus,
     withdraw_broken,
 )
-from onegen_model.retrieval.index import Embedder
+from onegen_model.retrieval.embedding import Embedder
 from onegen_model.retrieval.manifest import (
     DEFAULT_SHARD_SIZE,
     STORED_DTYPES,

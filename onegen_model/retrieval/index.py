@@ -16,10 +16,10 @@ from collections.abc import (
 )
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from onegen_model.errors import InvalidInputError, PassageIndexError
@@ -28,8 +28,10 @@ from onegen_model.locks import ProcessLock
 from onegen_model.retrieval.checks import by_id, require_text, unit_rows
 from onegen_model.retrieval.corpus import Batch, EmbeddedCorpus, open_corpus, split_rows
 from onegen_model.retrieval.corpus_writer import Content, save_corpus
+from onegen_model.retrieval.embedding import Embedder, embed
 from onegen_model.retrieval.filters import filter_key
-from onegen_model.retrieval.manifest import Maker, Manifest, index_spec, read_manifest
+from onegen_model.retrieval.manifest import Manifest, index_spec, read_manifest
+from onegen_model.retrieval.neighbours import find_neighbours
 from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
 from onegen_model.retrieval.updates import (
@@ -43,16 +45,6 @@ from onegen_model.retrieval.updates import (
 
 # Enough passages to sort by length, so that little is padded; a failure loses fewer.
 _BATCH = 128
-
-
-class Embedder(Maker, Protocol):
-    """The part of a model that an index uses."""
-
-    def embed_passages(
-        self, passages: Sequence[Passage], *, progress: bool = False
-    ) -> NDArray[np.float32]:
-        """(n, dimension), L2-normalised; raises PassageTooLongError."""
-        ...
 
 
 class PassageIndex:
@@ -120,7 +112,8 @@ class PassageIndex:
         """Embed new passages; returns their number.
 
         A known id with the same title and text is not embedded again (its metadata is replaced);
-        with another title or text the passage is replaced. When embedding fails, the batches
+        with another title or text the passage is replaced. A passage that is longer than the
+        checkpoint's is embedded in several fragments. When embedding fails, the batches
         before it stay, and the same call continues from there. Raises InvalidInputError with the
         id of a passage that cannot be embedded or saved, before anything is embedded.
         """
@@ -154,7 +147,7 @@ class PassageIndex:
         with bar:
             for start in range(0, len(pending), _BATCH):
                 batch = pending[start : start + _BATCH]
-                self.add_embedded(batch, self._embedder.embed_passages(batch))
+                self.add_embedded(*embed(self._embedder, batch))
                 bar.update(len(batch))
 
     def add_embedded(self, passages: Sequence[Passage], vectors: ArrayLike) -> None:
@@ -234,6 +227,16 @@ class PassageIndex:
         rows = unit_rows(vectors, count, self.dimension)
         wanted = Wanted(top_k, frozenset(exclude))
         return self._rows.search(rows, [wanted] * len(rows), filter)
+
+    def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
+        """See NeighbourRetriever; a passage without a place has no neighbours."""
+        state = self._rows
+
+        def find(passage_id: str) -> Passage | None:
+            at = state.find(passage_id)
+            return None if at is None else state.listed[at]
+
+        return find_neighbours(passage, window, find, query.filter)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a folder, or replace the index in it as a whole: a save that is killed leaves the

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 from onegen_model.errors import InvalidInputError, RetrievalError
-from onegen_model.events import Query, ScoredPassage
+from onegen_model.events import Passage, Query, ScoredPassage
 
 
 @runtime_checkable
@@ -40,6 +40,19 @@ class FailedSearch(list[ScoredPassage]):
 
 AnyRetriever = Retriever | AsyncRetriever
 
+
+@runtime_checkable
+class NeighbourRetriever(Protocol):
+    """A retriever, of either kind, that knows what stands around a passage in its document."""
+
+    def neighbours(self, passage: Passage, window: int, query: Query) -> Sequence[Passage]:
+        """The passage between at most `window` neighbours on each side, in order and without a gap.
+
+        All of them pass the filter of `query`. Called from any thread.
+        """
+        ...
+
+
 _is_retrieving = ContextVar("onegen_is_retrieving", default=False)
 
 
@@ -63,12 +76,14 @@ def is_retrieving() -> bool:
     return _is_retrieving.get()
 
 
-def require_retriever(retriever: object, *, in_threads: bool = False) -> None:
-    """Raise InvalidInputError unless `retriever` can be asked (without an event loop)."""
+def require_retriever(retriever: object, *, in_threads: bool = False, window: int = 0) -> None:
+    """Raise InvalidInputError unless `retriever` can be asked (without an event loop), and, where
+    there is a window, for neighbours too.
+    """
     if isinstance(retriever, Retriever) or (
         not in_threads and isinstance(retriever, AsyncRetriever)
     ):
-        return
+        return _require_neighbours(retriever, window)
     name = type(retriever).__name__
     if in_threads and isinstance(retriever, AsyncRetriever):
         raise InvalidInputError(
@@ -78,6 +93,15 @@ def require_retriever(retriever: object, *, in_threads: bool = False) -> None:
     raise InvalidInputError(
         f"{name} is not a retriever; expected a method `retrieve` or `aretrieve`; wrap it in one"
     )
+
+
+def _require_neighbours(retriever: object, window: int) -> None:
+    if window and not isinstance(retriever, NeighbourRetriever):
+        raise InvalidInputError(
+            f"window={window} with {type(retriever).__name__}, which has no method `neighbours`; "
+            "expected a retriever that finds what stands around a passage, such as PassageIndex; "
+            "leave the window out, or give it that method"
+        )
 
 
 def check_answers(answers: object, queries: Sequence[Query], retriever: object) -> list[object]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onegen_model.errors import InvalidInputError, MissingExtraError
-from onegen_model.events import Passage, ScoredPassage
+from onegen_model.events import FragmentHit, Passage, ScoredPassage
 from onegen_model.retrieval.filters import compile_filter
 
 # Single-precision sums differ by less than this between one query and a batch of queries.
@@ -197,12 +197,19 @@ class Rows:
     def _rank(self, query: Floats, rows: NDArray[np.int64], wanted: Wanted) -> list[ScoredPassage]:
         # Scored again in double precision: faiss rounds otherwise for one query than for twenty.
         scores = (self.buffer[rows] * query.astype(np.float64)).sum(axis=1)
-        best: dict[int, float] = {}
-        for owner, score in zip(self.owners[rows].tolist(), scores.tolist(), strict=True):
+        best: dict[int, tuple[float, int]] = {}
+        owners = self.owners[rows].tolist()
+        for owner, score, row in zip(owners, scores.tolist(), rows.tolist(), strict=True):
             if owner not in self.dead and self.listed[owner].id not in wanted.exclude:
-                best[owner] = max(score, best.get(owner, score))
-        order = sorted(best, key=lambda owner: (-best[owner], owner))
-        return [ScoredPassage(self.listed[at], best[at]) for at in order[: wanted.top_k]]
+                best[owner] = max((score, -row), best.get(owner, (score, -row)))
+        order = sorted(best, key=lambda owner: (-best[owner][0], owner))
+        return [self._hit(at, best[at][0], -best[at][1]) for at in order[: wanted.top_k]]
+
+    def _hit(self, at: int, score: float, row: int) -> ScoredPassage:
+        first, end = np.searchsorted(self.owners[: self.size], [at, at + 1])
+        if end - first == 1:
+            return ScoredPassage(self.listed[at], score)
+        return FragmentHit(self.listed[at], score, row - int(first))
 
 
 def _is_sure(best: Sequence[ScoredPassage], wanted: Wanted, last: float) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from onegen_model.citations import Citation, cite
 from onegen_model.events import (
     Event,
     Finished,
@@ -13,6 +14,7 @@ from onegen_model.events import (
     Token,
     Usage,
 )
+from onegen_model.places import held_ids
 from onegen_model.transcript.renderer import Renderer
 
 
@@ -31,9 +33,10 @@ class Answer:
 
     `ids` is the whole context; as `history` of the next question it is not read again. `written`
     holds the ids of the written text, cut where passages were inserted: no query token, end token
-    or reflection token. `passage_ids` name all passages that `ids` hold, those of earlier turns
-    included. `reason` says in a sentence which search found nothing, and under which limits; it is
-    empty where every search found something, and where there was none.
+    or reflection token. `passage_ids` name all passages that `ids` hold, neighbours of a hit and
+    those of earlier turns included. `sources` are the places of what this answer has read. `reason`
+    says in a sentence which search found nothing, and under which limits; it is empty where every
+    search found something, and where there was none.
     """
 
     text: str
@@ -50,6 +53,11 @@ class Answer:
     def found(self) -> bool:
         """Whether every search of this answer found something, or there was none."""
         return not self.reason
+
+    @property
+    def sources(self) -> tuple[Citation, ...]:
+        """Each passage of `retrievals` once, in the order in which it was read."""
+        return cite(scored for one in self.retrievals for scored in one.passages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +131,4 @@ def _reason(events: Sequence[Event]) -> str:
 
 
 def _inserted(retrievals: Sequence[Retrieval]) -> list[str]:
-    return [scored.passage.id for one in retrievals for scored in one.passages]
+    return list(held_ids(scored.passage for one in retrievals for scored in one.passages))

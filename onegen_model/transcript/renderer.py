@@ -195,10 +195,10 @@ class Renderer:
         frames = [i for passage in segment.passages for i in self.frame_ids(passage)]
         return frames or list(self.empty_frame)
 
-    def _body_ids(self, passage: Passage) -> list[int]:
-        require_passage(passage)
-        ids = self.text_ids(self.template.passage_text(passage))
-        if len(ids) > self.max_passage_tokens:
+    def _body_ids(self, passage: Passage, *, is_short: bool = False) -> list[int]:
+        """`is_short`: raise PassageTooLongError for more tokens than passages have in training."""
+        ids = self.text_ids(self.template.passage_text(require_passage(passage)))
+        if is_short and len(ids) > self.max_passage_tokens:
             raise PassageTooLongError(
                 f"Passage {passage.id!r} has {len(ids)} tokens; expected at most "
                 f"{self.max_passage_tokens}; split the document into shorter passages"
@@ -206,13 +206,13 @@ class Renderer:
         return ids
 
     def frame_ids(self, passage: Passage) -> tuple[int, ...]:
-        """Ids of a passage in its frame, as they are inserted."""
+        """Ids of a passage, of any length, in its frame, as they are inserted."""
         start, end = self.empty_frame
         return (start, *self._body_ids(passage), end)
 
     def embed_ids(self, passage: Passage) -> list[int]:
         """Ids of a passage for its embedding, which is read at the last id."""
-        ids = self._body_ids(passage)
+        ids = self._body_ids(passage, is_short=True)
         if self.template.embedded != "{passage}":
             text = self.template.passage_text(passage)
             ids = self._around(self.template.embedded, "{passage}", text)
@@ -237,7 +237,7 @@ class Renderer:
     def transcript(
         self, question: str, segments: Sequence[Segment], prompt: Sequence[int] | None = None
     ) -> Rendered:
-        """A whole, finished transcript, as training reads it and inference produces it.
+        """A whole, finished transcript, as training reads it; raises PassageTooLongError.
 
         `prompt` replaces the ids of the question where a conversation comes before the answer, see
         `conversation_ids`.
@@ -251,6 +251,8 @@ class Renderer:
             if segment.retrieves:
                 own.append(self.query_id)
                 queries.append(len(ids) + len(own) - 1)
+                for passage in segment.passages:
+                    self._body_ids(passage, is_short=True)
                 inserted = self.inserted_ids(segment)
             ids += own + inserted
             written += [True] * len(own) + [False] * len(inserted)

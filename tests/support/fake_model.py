@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onegen_model.citations import Citation, cite
 from onegen_model.cli import main
 from onegen_model.events import (
     Event,
@@ -48,6 +49,10 @@ class FakeAnswer:
     @property
     def found(self) -> bool:
         return not self.reason
+
+    @property
+    def sources(self) -> tuple[Citation, ...]:
+        return cite(scored for one in self.retrievals for scored in one.passages)
 
 
 class FakeStream:

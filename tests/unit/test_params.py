@@ -38,6 +38,8 @@ def test_sampling_params_that_no_engine_could_use(name: str, values: tuple[Any, 
         ("max_retrievals", (-1, 1.0, False, None)),
         ("min_score", (math.nan, math.inf, -math.inf, True, "0.5", [0.5])),
         ("not_found", ("", "  ", 5, b"none", "\ud800", ["none"])),
+        ("window", (-1, 1.0, True, None, "1")),
+        ("passage_tokens", (0, 2.5, True, "9")),
     ],
 )
 def test_retrieval_params_that_no_request_could_use(name: str, values: tuple[Any, ...]) -> None:

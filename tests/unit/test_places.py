@@ -1,5 +1,14 @@
+from dataclasses import replace
+
 from onegen_model import Passage
-from onegen_model.places import PassageNames, PassagePlace, place_of
+from onegen_model.places import (
+    PassageNames,
+    PassagePlace,
+    held_ids,
+    place_of,
+    with_pieces,
+    with_place,
+)
 
 
 def test_a_place_comes_back_from_the_metadata_beside_the_users_own() -> None:
@@ -48,3 +57,14 @@ def test_the_end_of_a_path_must_belong_to_one_file() -> None:
     names = named(PassagePlace("x/a.md", "X"), PassagePlace("y/a.md", "Y"))
     assert names.find("a.md") == ()
     assert names.find("x/a.md") == ("X#0",)
+
+
+def test_a_joined_passage_holds_the_ids_of_its_pieces() -> None:
+    place = PassagePlace("a.md", "a.md", 1, 3)
+    passage = Passage(place.passage_id, "text", metadata={"own": 1, **place.to_metadata()})
+    joined = with_place(passage, replace(place, pieces=("a.md#0", "a.md#1")))
+    assert joined.metadata["own"] == 1
+    assert held_ids([joined, passage]) == ("a.md#1", "a.md#0")
+    assert held_ids([with_pieces(Passage("y", "text"), ("x", "y"))]) == ("y", "x")
+    assert held_ids([Passage("y", "text", metadata={"onegen": {"pieces": "x"}})]) == ("y",)
+    assert held_ids([Passage("y", "text", metadata={"onegen": "x"})]) == ("y",)

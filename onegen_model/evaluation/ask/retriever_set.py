@@ -14,7 +14,8 @@ from onegen_model.indexing.job import IndexingJob
 from onegen_model.indexing.options import IndexingOptions
 from onegen_model.indexing.reading import Reading
 from onegen_model.model import OneGenModel
-from onegen_model.retrieval.index import Embedder, PassageIndex
+from onegen_model.retrieval.embedding import Embedder
+from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.protocol import Retriever
 
 # Enough passages to sort by length, and few enough for a quick stop.

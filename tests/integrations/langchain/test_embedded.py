@@ -121,7 +121,7 @@ def test_chroma_alone_finds_the_same(path: Path, folder: Path) -> None:
             ids=[passage.id for passage in passages],
             embeddings=vectors,
             documents=[passage.text for passage in passages],
-            metadatas=[passage.metadata for passage in passages],
+            metadatas=[to_document(passage).metadata for passage in passages],
         )
     queries = model.embed_queries(["Where is the mill of Cary?", "Which river?"])
     found = collection.query(query_embeddings=queries, n_results=4)

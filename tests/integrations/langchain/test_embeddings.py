@@ -5,6 +5,7 @@ import importlib
 import pickle
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pydantic import ValidationError
 
 from onegen_integrations.langchain import OneGenEmbeddings, to_document, to_passage
 from onegen_integrations.shared import SharedModel, shared_model
-from onegen_model import OneGenModel, Passage, ScoredPassage
-from onegen_model.errors import InvalidInputError, MissingExtraError, PassageTooLongError
+from onegen_model import OneGenModel, Passage, PassagePlace, ScoredPassage, place_of
+from onegen_model.errors import InvalidInputError, MissingExtraError
 
 
 class OnTheTinyModel:
@@ -98,6 +99,27 @@ def test_the_inserted_text_is_the_embedded_one(
     assert to_document(passage) == document
 
 
+def test_a_place_is_kept_as_one_text_beside_the_names_that_users_know() -> None:
+    place = PassagePlace(
+        "docs/a.pdf", "docs/a.pdf", 2, 5, ("Mills",), (3, 4), (10, 12), (90, 200), "digest", ("x",)
+    )
+    own = {"source": "my own", "tags": ["old"]}
+    passage = Passage(place.passage_id, "A river.", "Ossel", {**own, **place.to_metadata()})
+    metadata = to_document(passage).metadata
+    assert metadata.pop("onegen").startswith('{"source": "docs/a.pdf"')
+    assert metadata == {
+        **own,
+        **{"title": "Ossel", "page": 2, "page_label": "3-4", "lines": "10-12"},
+        **{"start_index": 90, "end_index": 200},
+    }
+    assert place_of(to_passage(to_document(passage))) == place
+    bare = Passage(place.passage_id, "A river.", "", place.to_metadata())
+    assert to_document(bare).metadata["source"] == "docs/a.pdf"
+    for broken in ("{", "[1]", "7", ""):
+        document = Document("A river.", id="1", metadata={"onegen": broken})
+        assert to_passage(document).metadata == {"onegen": broken}
+
+
 def test_a_document_without_an_id_gets_one_from_its_content() -> None:
     one, same, other = (to_passage(Document(page_content=text)) for text in ("a", "a", "b"))
     assert one.id == same.id != other.id
@@ -109,16 +131,22 @@ def test_a_score_goes_into_the_metadata() -> None:
     assert document.metadata == {"page": 3, "relevance_score": 0.5}
 
 
-def test_a_document_that_is_too_long_is_refused_with_the_way_out(
+def test_texts_that_are_too_long_are_embedded_by_their_beginning_with_one_warning(
     embeddings: OneGenEmbeddings,
 ) -> None:
     text = "The café on the corner opened at 8:30 and closed at 23:15. " * 12
     assert embeddings.count_tokens(text) > embeddings.max_passage_tokens == 64
-    with pytest.raises(
-        PassageTooLongError, match=r"texts\[1\].*expected at most 64; split"
-    ) as reply:
-        embeddings.embed_documents(["short", text])
-    assert "length_function=embeddings.count_tokens" in str(reply.value)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        rows = embeddings.embed_documents(["short", text, text + "End."])
+        embeddings.embed_documents([text])
+    (warning,) = caught
+    assert "longer than 64 tokens" in str(warning.message)
+    assert "OneGenTextSplitter" in str(warning.message)
+    beginning = next(embeddings.shared.model.fragments(Passage("1", text))).text
+    assert text.startswith(beginning)
+    (expected,) = embeddings.embed_documents([beginning])
+    assert np.allclose(rows[1:], expected)
     splitter = RecursiveCharacterTextSplitter(
         chunk_size=embeddings.max_passage_tokens - 8,
         chunk_overlap=0,

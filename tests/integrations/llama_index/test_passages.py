@@ -1,6 +1,7 @@
 """PassageParser and OneGenEmbedding: the text of a document that is embedded and read."""
 
 import asyncio
+import warnings
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from llama_index.core.schema import MetadataMode, NodeRelationship
 from onegen_integrations.llama_index import OneGenEmbedding, PassageParser
 from onegen_integrations.llama_index.passage_parser import to_passage
 from onegen_model import OneGenModel, Passage
-from onegen_model.errors import InvalidInputError, PassageTooLongError
+from onegen_model.errors import InvalidInputError
 
 TEXT = " ".join(
     f"Sentence {n} tells of the mill in Zürich, its {n} wheels, and Straße {n * 7}."
@@ -148,9 +149,19 @@ def test_the_parser_takes_the_embeddings_that_are_set(embedding: OneGenEmbedding
     assert PassageParser().chunk_size == 64
 
 
-def test_a_text_that_is_too_long_names_the_parser(embedding: OneGenEmbedding) -> None:
-    with pytest.raises(PassageTooLongError, match=r"transformations=\[PassageParser\(\)\]"):
-        embedding.get_text_embedding(TEXT)
+def test_texts_that_are_too_long_are_embedded_by_their_beginning_with_one_warning(
+    embedding: OneGenEmbedding,
+) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        rows = embedding.get_text_embedding_batch([TEXT, TEXT + "End."] * 10)
+    (warning,) = caught
+    assert "transformations=[PassageParser()]" in str(warning.message)
+    beginning = next(embedding.shared.model.fragments(Passage("1", TEXT))).text
+    assert np.allclose(rows, embedding.get_text_embedding(beginning), atol=1e-5)
+
+
+def test_a_text_without_words_is_refused(embedding: OneGenEmbedding) -> None:
     with pytest.raises(InvalidInputError, match="is empty"):
         embedding.get_text_embedding(" ")
     with pytest.raises(InvalidInputError, match="The question is empty"):

@@ -21,7 +21,8 @@ def test_ask(model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]) 
     assert run(model, "ask", "title 5text 5", "--index", "my.index", "--model", "a/b") == 0
     out = capsys.readouterr().out
     assert out.startswith("Who is it?\n  hop 0 searched\n    1.000  title 5: text 5\n")
-    assert "It is text 5.\nAnswer: text 5\nSources:\n  title 5 [r5#0]\n" in out
+    place = "docs/rows.jsonl, line 6, characters 0-6"
+    assert f"It is text 5.\nAnswer: text 5\nSources:\n  title 5 [{place}]\n" in out
     assert "Tokens: 20 read once, 0 reused (10 prompt, 4 written, 0 inserted); 1 retrieval" in out
     assert "\x1b" not in out
     assert model.loaded == ("a/b", "float32")
@@ -219,3 +220,20 @@ def test_index_ask_and_chat_with_a_tiny_model(
     assert second["forwarded"] + second["reused"] == (
         second["prompt"] + second["written"] + second["inserted"] - 1
     )
+
+
+def test_sources_are_shown_in_full_or_not_at_all(
+    model: FakeModel, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = ("ask", "title 5text 5", "--index", "my.index", "--top-k", "1")
+    assert run(model, *ask, "--sources", "full") == 0
+    place = "docs/rows.jsonl, line 6, characters 0-6"
+    assert f"Sources:\n  1.000  title 5 [{place}]\n    text 5\n" in capsys.readouterr().out
+    assert run(model, *ask, "--sources", "none", "--window", "2") == 0
+    assert "Sources" not in capsys.readouterr().out
+    assert model.streams[-1].options["retrieval"].window == 2
+    assert run(model, *ask, "--json") == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])["answer"]
+    (source,) = answer["sources"]
+    assert (source["source"], source["passage_id"]) == ("docs/rows.jsonl", "r5#0")
+    assert source["label"] == "docs/rows.jsonl, line 6"

@@ -70,7 +70,8 @@ def test_commands_of_a_chat(
     assert chat(model, monkeypatch, typed) == 0
     assert [stream.answer.question for stream in model.streams] == ["title 5text 5", "/etc/hosts?"]
     out, err = capsys.readouterr()
-    assert out.count("[r5#0] title 5\ntext 5\n") == 1
+    whole = "  1.000  title 5 [docs/rows.jsonl, line 6, characters 0-6]\n    text 5\n"
+    assert out.count(whole) == 1
     assert "There is no answer yet" in err
     assert "error: There is no turn to save; expected one" in err
     assert "There is no command /sorces; did you mean /sources?" in err

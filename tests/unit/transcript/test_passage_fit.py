@@ -6,7 +6,7 @@ import pytest
 
 from onegen_model import Passage
 from onegen_model.errors import InvalidInputError
-from onegen_model.transcript.passage_fit import fit_passage
+from onegen_model.transcript.passage_fit import fit_passage, fragments
 from onegen_model.transcript.renderer import Renderer
 
 SENTENCE = "Nothing else is known of that town by the river. "
@@ -61,3 +61,34 @@ def test_white_space_longer_than_a_passage_leaves_its_text(
 def test_a_long_passage_of_white_space_is_refused_as_an_empty_one(renderer: Renderer) -> None:
     with pytest.raises(InvalidInputError, match="is empty"):
         renderer.frame_ids(fit_passage(Passage("1", "\n" * 3000), renderer))
+
+
+def text_of(passage: Passage, renderer: Renderer) -> list[str]:
+    return [one.text for one in fragments(passage, renderer)]
+
+
+def test_fragments_hold_the_whole_text_in_order(renderer: Renderer) -> None:
+    parts = (f"## Part {n}\n\n" + SENTENCE * (n % 5 + 1) + "\n\n- Alba\n- Brig" for n in range(60))
+    text = "\n\n".join(parts)
+    found = list(fragments(Passage("1", text, "Towns"), renderer))
+    at = 0
+    for one in found:
+        assert (one.id, one.title) == ("1", "Towns")
+        assert not text[at : text.index(one.text, at)].strip()
+        at = text.index(one.text, at) + len(one.text)
+        assert len(renderer.embed_ids(one)) <= renderer.max_passage_tokens + 2
+    assert not text[at:].strip()
+
+
+def test_a_heading_is_no_fragment_by_itself(renderer: Renderer) -> None:
+    paragraph = SENTENCE * 40
+    first, *others = text_of(Passage("1", f"# Alba\n\n{paragraph}", ""), renderer)
+    assert first.startswith("# Alba\n\nNothing else")
+    assert len(renderer.text_ids(first)) > renderer.max_passage_tokens // 2
+    assert len(others) > 5
+
+
+def test_a_long_text_of_any_form_is_cut_without_loss(renderer: Renderer) -> None:
+    for text in (SENTENCE * 400, "mill" * 2000, "a\n" * 4000):
+        found = text_of(Passage("1", text), renderer)
+        assert "".join("".join(found).split()) == "".join(text.split())
