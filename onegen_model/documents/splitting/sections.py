@@ -84,9 +84,8 @@ def _close(stack: list[Section], end: int) -> None:
 
 def _is_blank(block: Block, text: str) -> bool:
     """Whether a block is nothing but markup."""
-    if block.kind == "fence":
-        return not text[slice(*block.body)].strip()
-    return block.kind == "rule" or MARKUP.fullmatch(text, block.start, block.end) is not None
+    start, end = block.body if block.kind == "fence" else (block.start, block.end)
+    return block.kind == "rule" or MARKUP.fullmatch(text, start, end) is not None
 
 
 def to_heading(block: Block) -> Heading:
