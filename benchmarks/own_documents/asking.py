@@ -59,11 +59,15 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """Why the answer is wrong, or that it is not."""
-        if self.right:
-            return "right"
+        """Whether the answer is right, and if not, why; of one that the documents lack, whether
+        it was refused.
+        """
         if not self.found:
             return "refused"
+        if not self.question.answers:
+            return "answered"
+        if self.right:
+            return "right"
         if self.passage_inserted:
             return "read wrongly"
         if not self.readable:

@@ -188,6 +188,12 @@ def test_scores_count_by_kind_and_by_what_was_read(tmp_path: Path) -> None:
     assert rows["the fact needs the header of its table"]["questions"].value == 0
 
 
+def test_a_question_without_an_answer_is_answered_or_refused(tmp_path: Path) -> None:
+    nothing = OwnQuestion("u", "Which shape?", (), None, "unanswerable")
+    outcomes = [replace(ask(tmp_path, RIGHT, text), question=nothing) for text in ("blue", "")]
+    assert [one.verdict for one in outcomes] == ["answered", "refused"]
+
+
 def test_refusals_are_counted_on_both_sides(tmp_path: Path) -> None:
     answered, refused = ask(tmp_path, RIGHT, "red"), ask(tmp_path, RIGHT, "")
     without = replace(refused, question=replace(refused.question, answers=(), source=None))
