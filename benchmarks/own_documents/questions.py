@@ -31,17 +31,13 @@ def read_own_questions(path: Path = QUESTIONS) -> list[OwnQuestion]:
         OwnQuestion(
             row["id"],
             row["question"],
-            _listed(row["answer"]),
+            tuple(filter(None, (row["answer"], *row.get("aliases", ())))),
             row["source"],
             row["kind"],
             row.get("needs"),
         )
         for row in rows
     ]
-
-
-def _listed(answer: str | list[str] | None) -> tuple[str, ...]:
-    return () if answer is None else (answer,) if isinstance(answer, str) else tuple(answer)
 
 
 def holds(text: str, answers: tuple[str, ...]) -> bool:
