@@ -25,7 +25,7 @@ def show_time(work: Path, options: argparse.Namespace) -> int:
         rows.append(_time_row(f"{size:g}, embedding estimated", fake, rate))
         measured[f"{size:g} MB"] = fake
     heads = ["MB of text", "passages", "reading, splitting, saving s", "embedding s"]
-    print(report.markdown([*heads, "peak MiB", "of these before", "index MiB"], rows))
+    print(report.markdown([*heads, "peak MiB", "before indexing", "index MiB"], rows))
     return _save("indexing-time", options, measured)
 
 
@@ -36,7 +36,7 @@ def _time_row(name: str, one: Mapping[str, Any], rate: float) -> list[object]:
         f"{one['seconds'] - one['embedding_seconds']:.1f}",
         f"{rate * one['passages']:.0f}",
         f"{one['peak_mib']:.0f}",
-        f"{one['peak_mib_before']:.0f}",
+        f"{one['mib_before']:.0f}",
         f"{one['index_bytes'] / _MIB:.0f}",
     ]
 

@@ -42,7 +42,7 @@ def test_a_second_run_embeds_what_has_changed(tmp_path: Path) -> None:
     first = run_apart(job)
     assert first["embedded"] == first["passages"] > 5
     assert first["files_opened"] == 5
-    assert first["peak_mib"] >= first["peak_mib_before"] > 1
+    assert first["peak_mib"] >= first["mib_before"] > 1
     files[2].write_text(f"{files[2].read_text('utf-8')}\nThis is new.\n", encoding="utf-8")
     second = run_apart(job)
     assert 1 <= second["embedded"] <= 2
