@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asking = commands.add_parser("ask", help="ask the questions")
     asking.add_argument("folder", type=Path)
     asking.add_argument("--index", type=Path, required=True, help="made where there is none")
+    asking.add_argument("--batch", type=int, default=8, help="questions asked at once")
     asking.add_argument("--label", default="", help="part of the name of the result")
     options = parser.parse_args(argv)
     if options.command == "make":
@@ -46,7 +47,7 @@ def ask(options: argparse.Namespace) -> int:
     model = OneGenModel.from_pretrained()
     index = PassageIndex.load(model, options.index)
     asker = Asker(model, index, options.folder, options.index.resolve().parent)
-    outcomes = list(asker.ask_all(read_own_questions()))
+    outcomes = list(asker.ask(read_own_questions(), options.batch))
     rows, refusals = score(outcomes), score_refusals(outcomes)
     print(f"\n{len(index)} passages\n\n{table('questions about', rows)}\n")
     print(table("questions", {"refused": refusals}), "\n")

@@ -86,15 +86,21 @@ class Asker:
     folder: Path
     root: Path
 
-    def ask_all(self, questions: Sequence[OwnQuestion]) -> Iterator[Outcome]:
-        for question in tqdm(questions, desc="Asking", unit="question"):
-            yield self.ask(question)
+    def ask(self, questions: Sequence[OwnQuestion], batch: int = 8) -> Iterator[Outcome]:
+        """In batches, whose answers are those of each question alone."""
+        for start in tqdm(range(0, len(questions), batch), desc="Asking", unit="batch"):
+            some = questions[start : start + batch]
+            watched = WatchedIndex(self.index)
+            started = perf_counter()
+            answers = self.model.generate([one.question for one in some], retriever=watched)
+            seconds = (perf_counter() - started) / len(some)
+            for question, answer in zip(some, answers, strict=True):
+                own = [one for one in watched.queries if one.question == question.question]
+                yield self._outcome(question, answer, seconds, own)
 
-    def ask(self, question: OwnQuestion) -> Outcome:
-        watched = WatchedIndex(self.index)
-        started = perf_counter()
-        answer = self.model.generate(question.question, retriever=watched)
-        seconds = perf_counter() - started
+    def _outcome(
+        self, question: OwnQuestion, answer: Answer, seconds: float, queries: Sequence[Query]
+    ) -> Outcome:
         found = getattr(answer, "found", True)
         if question.source is None:
             return Outcome(question, answer, seconds, found, right=not found)
@@ -112,7 +118,7 @@ class Asker:
             source_first=any(self.source(one) == question.source for one in flat[:1]),
             source_inserted=any(self.source(one) == question.source for one in flat),
             passage_inserted=any(self._answers(one, question) for one in flat),
-            rank=self._rank(question, watched.queries),
+            rank=self._rank(question, queries),
         )
 
     def source(self, passage: Passage) -> str | None:

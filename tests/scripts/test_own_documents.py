@@ -139,11 +139,14 @@ class Searching:
     def __init__(self, vector: list[float], text: str) -> None:
         self.vector, self.text = vector, text
 
-    def generate(self, question: str, *, retriever: Any) -> SimpleNamespace:
-        hits = retriever.retrieve([Query(array("f", self.vector), question, 1)])[0]
-        return SimpleNamespace(
-            text=self.text, retrievals=[SimpleNamespace(passages=hits)], found=bool(self.text)
-        )
+    def generate(self, questions: list[str], *, retriever: Any) -> list[SimpleNamespace]:
+        queries = [Query(array("f", self.vector), one, 1, question=one) for one in questions]
+        return [
+            SimpleNamespace(
+                text=self.text, retrievals=[SimpleNamespace(passages=hits)], found=bool(self.text)
+            )
+            for hits in retriever.retrieve(queries)
+        ]
 
 
 def ask(tmp_path: Path, vector: list[float], text: str, kept: int = 2) -> Outcome:
@@ -154,7 +157,8 @@ def ask(tmp_path: Path, vector: list[float], text: str, kept: int = 2) -> Outcom
     index = PassageIndex.build(Fixed(), passages)
     model: Any = Searching(vector, text)
     asker = Asker(model, index, tmp_path / "docs", tmp_path)
-    return asker.ask(OwnQuestion("q", "Which colour?", ("red",), "right.txt", "txt", "heading"))
+    question = OwnQuestion("q", "Which colour?", ("red",), "right.txt", "txt", "heading")
+    return next(asker.ask([question]))
 
 
 RIGHT, OTHER = [1.0, 0.0], [0.0, 1.0]
