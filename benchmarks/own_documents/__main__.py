@@ -16,7 +16,7 @@ from benchmarks import report
 from benchmarks.own_documents.asking import Asker, Outcome, to_dict
 from benchmarks.own_documents.making import make
 from benchmarks.own_documents.questions import read_own_questions
-from benchmarks.own_documents.scoring import score, score_refusals
+from benchmarks.own_documents.scoring import score, score_limits, score_refusals
 from onegen_model import OneGenModel, PassageIndex
 from onegen_model.cli import main as onegen
 from onegen_model.evaluation.score.table import table
@@ -48,9 +48,10 @@ def ask(options: argparse.Namespace) -> int:
     index = PassageIndex.load(model, options.index)
     asker = Asker(model, index, options.folder, options.index.resolve().parent)
     outcomes = list(asker.ask(read_own_questions(), options.batch))
-    rows, refusals = score(outcomes), score_refusals(outcomes)
+    rows = score(outcomes)
+    refusals = {"no limit": score_refusals(outcomes), **score_limits(outcomes)}
     print(f"\n{len(index)} passages\n\n{table('questions about', rows)}\n")
-    print(table("questions", {"refused": refusals}), "\n")
+    print(table("questions", refusals), "\n")
     print("\n".join(map(_line, outcomes)))
     measured = {
         "passages": len(index),

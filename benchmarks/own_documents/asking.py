@@ -43,6 +43,7 @@ class Outcome:
     the first passage of the first retrieval is of the right file. `source_inserted`: one of all
     inserted passages is. `passage_inserted`: one of these holds the answer. `rank` is the best rank
     of a passage of the right file that holds the answer, over all queries, None beyond `DEPTH`.
+    `scores` are the best ones of each search, whatever the context held already.
     """
 
     question: OwnQuestion
@@ -50,6 +51,7 @@ class Outcome:
     seconds: float
     found: bool
     right: bool
+    scores: tuple[float, ...] = ()
     readable: bool = False
     indexed: bool = False
     source_first: bool = False
@@ -102,8 +104,10 @@ class Asker:
         self, question: OwnQuestion, answer: Answer, seconds: float, queries: Sequence[Query]
     ) -> Outcome:
         found = getattr(answer, "found", True)
+        hits = [some for one in queries for some in self.index.search([one.embedding], DEPTH)]
+        scores = tuple(some[0].score for some in hits if some)
         if question.source is None:
-            return Outcome(question, answer, seconds, found, right=not found)
+            return Outcome(question, answer, seconds, found, not found, scores)
         inserted = [[hit.passage for hit in one.passages] for one in answer.retrievals]
         flat = [passage for some in inserted for passage in some]
         right = holds(answer.text, question.answers)
@@ -113,12 +117,13 @@ class Asker:
             seconds,
             found,
             right,
+            scores,
             readable=any(self.source(one) == question.source for one in self.index.passages),
             indexed=any(self._answers(one, question) for one in self.index.passages),
             source_first=any(self.source(one) == question.source for one in flat[:1]),
             source_inserted=any(self.source(one) == question.source for one in flat),
             passage_inserted=any(self._answers(one, question) for one in flat),
-            rank=self._rank(question, queries),
+            rank=self._rank(question, hits),
         )
 
     def source(self, passage: Passage) -> str | None:
@@ -134,11 +139,12 @@ class Asker:
         text = f"{passage.title}\n{passage.text}"
         return holds(text, question.answers) and self.source(passage) == question.source
 
-    def _rank(self, question: OwnQuestion, queries: Sequence[Query]) -> int | None:
+    def _rank(
+        self, question: OwnQuestion, searches: Sequence[Sequence[ScoredPassage]]
+    ) -> int | None:
         ranks = [
             rank
-            for query in queries
-            for hits in self.index.search([query.embedding], DEPTH)
+            for hits in searches
             for rank, hit in enumerate(hits, start=1)
             if self._answers(hit.passage, question)
         ]
@@ -158,5 +164,6 @@ def to_dict(outcome: Outcome) -> dict[str, Any]:
         "passage_inserted": outcome.passage_inserted,
         "rank": outcome.rank,
         "retrievals": len(outcome.answer.retrievals),
+        "scores": [round(score, 3) for score in outcome.scores],
         "seconds": round(outcome.seconds, 2),
     }

@@ -1,11 +1,13 @@
 """Tables of outcomes: right answers and sources, over all questions and by kind."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks.own_documents.asking import Outcome
 from onegen_model.evaluation.score.estimate import Estimate
 
 Columns = dict[str, Estimate]
+LIMITS = range(50, 95, 5)  # in hundredths
 _COLUMNS: Mapping[str, Callable[[Outcome], bool]] = {
     "right": lambda one: one.right,
     "source first": lambda one: one.source_first,
@@ -28,6 +30,22 @@ def score(outcomes: Sequence[Outcome]) -> dict[str, Columns]:
     return rows
 
 
+def score_limits(outcomes: Sequence[Outcome]) -> dict[str, Columns]:
+    """What each `min_score` would refuse: questions with a search whose best score is lower.
+
+    The searches are taken as they were, although one that is refused ends the searching.
+    """
+    return {
+        f"min_score {limit / 100:.2f}": score_refusals(
+            [
+                replace(one, found=one.found and min(one.scores, default=1) * 100 >= limit)
+                for one in outcomes
+            ]
+        )
+        for limit in LIMITS
+    }
+
+
 def score_refusals(outcomes: Sequence[Outcome]) -> Columns:
     """Shares of questions that were refused, of those without and of those with an answer."""
     without = [one for one in outcomes if not one.question.answers]
@@ -35,8 +53,8 @@ def score_refusals(outcomes: Sequence[Outcome]) -> Columns:
     return {
         "refused": _share(without, lambda one: not one.found),
         "refused although answerable": _share(asked, lambda one: not one.found),
-        "… of those that would have been read": _share(
-            [one for one in asked if one.readable], lambda one: not one.found
+        "refused although right": _share(
+            [one for one in asked if one.right], lambda one: not one.found
         ),
     }
 

@@ -18,7 +18,7 @@ from benchmarks.own_documents.asking import Asker, Outcome, to_dict
 from benchmarks.own_documents.blocks import Block, parse
 from benchmarks.own_documents.making import ENCODINGS, make, sources
 from benchmarks.own_documents.questions import OwnQuestion, holds, read_own_questions
-from benchmarks.own_documents.scoring import score, score_refusals
+from benchmarks.own_documents.scoring import score, score_limits, score_refusals
 from onegen_model import Passage, PassageIndex, Query
 from onegen_model.places import PassagePlace
 from tests.support.fake_embedder import FakeEmbedder
@@ -204,3 +204,15 @@ def test_refusals_are_counted_on_both_sides(tmp_path: Path) -> None:
     shares = score_refusals([answered, refused, without])
     assert shares["refused"].value == 1
     assert shares["refused although answerable"].value == 0.5
+
+
+def test_a_limit_refuses_the_searches_below_it(tmp_path: Path) -> None:
+    sure = replace(ask(tmp_path, RIGHT, "red"), scores=(0.9, 0.8))
+    unsure = replace(ask(tmp_path, RIGHT, "blue"), scores=(0.9, 0.62))
+    shares = {
+        name: columns["refused although answerable"].value
+        for name, columns in score_limits([sure, unsure]).items()
+    }
+    assert shares["min_score 0.60"] == 0
+    assert shares["min_score 0.65"] == shares["min_score 0.80"] == 0.5
+    assert shares["min_score 0.85"] == 1
