@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.indexing.fake import ConstantTimeEmbedder, WatchedModel
 from onegen_model import OneGenModel
-from onegen_model.indexing.job import grow_index
+from onegen_model.indexing.sync import grow_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ def run(job: Job) -> dict[str, Any]:
         "embedded": embedder.passages,
         "passages": report.passages,
         "files_opened": len(opened),
+        "files_read": report.files.added + report.files.changed,
         "peak_mib": _mib("VmHWM"),
         "mib_before": before,
         "index_bytes": sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file()),

@@ -20,7 +20,8 @@ from benchmarks.indexing.fake import ConstantTimeEmbedder
 from benchmarks.indexing.folders import fill_small
 from onegen_model import PassageIndex
 from onegen_model.errors import PassageIndexError
-from onegen_model.indexing.job import IndexingOptions, grow_index
+from onegen_model.indexing.options import IndexingOptions
+from onegen_model.indexing.sync import grow_index
 from onegen_model.retrieval.manifest import is_embedded
 
 SECONDS_PER_PASSAGE = 0.002

@@ -53,13 +53,14 @@ def show_sync(work: Path, options: argparse.Namespace) -> int:
         [
             name,
             one["files_opened"],
+            one["files_read"],
             one["passages"],
             one["embedded"],
             f"{one['seconds'] - one['embedding_seconds']:.2f}",
         ]
         for name, one in measured.items()
     ]
-    heads = ["run", "files opened", "passages", "embedded", "seconds without embedding"]
+    heads = ["run", "files opened", "read", "passages", "embedded", "seconds without embedding"]
     print(report.markdown(heads, rows))
     return _save("indexing-sync", options, measured)
 

@@ -41,11 +41,12 @@ def test_a_second_run_embeds_what_has_changed(tmp_path: Path) -> None:
     job = Job(tmp_path / "documents", tmp_path / "out.index", "words")
     first = run_apart(job)
     assert first["embedded"] == first["passages"] > 5
-    assert first["files_opened"] == 5
+    assert first["files_opened"] == first["files_read"] == 5
     assert first["peak_mib"] >= first["mib_before"] > 1
     files[2].write_text(f"{files[2].read_text('utf-8')}\nThis is new.\n", encoding="utf-8")
     second = run_apart(job)
     assert 1 <= second["embedded"] <= 2
+    assert second["files_read"] == 1
 
 
 @pytest.mark.slow
