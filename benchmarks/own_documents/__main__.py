@@ -1,11 +1,11 @@
 """A folder of documents in all kinds, and questions about them.
 
     python -m benchmarks.own_documents make DIR
-    python -m benchmarks.own_documents ask DIR --index INDEX [--label NAME]
+    python -m benchmarks.own_documents ask DIR --index INDEX [--min-score X] [--label NAME]
 
 `ask` indexes the folder with `onegen index` where INDEX does not exist, and asks 44 questions that
-the documents answer and 16 that they do not, with the defaults of the library. An answer is right
-when it holds one of the accepted answers as whole words.
+the documents answer and 16 that they do not, with the defaults of the library but for
+`--min-score`. An answer is right when it holds one of the accepted answers as whole words.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.own_documents.asking import Asker, Outcome, to_dict
 from benchmarks.own_documents.making import make
 from benchmarks.own_documents.questions import read_own_questions
 from benchmarks.own_documents.scoring import score, score_limits, score_refusals
-from onegen_model import OneGenModel, PassageIndex
+from onegen_model import OneGenModel, PassageIndex, RetrievalParams
 from onegen_model.cli import main as onegen
 from onegen_model.evaluation.score.table import table
 
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asking = commands.add_parser("ask", help="ask the questions")
     asking.add_argument("folder", type=Path)
     asking.add_argument("--index", type=Path, required=True, help="made where there is none")
+    asking.add_argument("--min-score", type=float, help="refuse what is found with less")
     asking.add_argument("--batch", type=int, default=8, help="questions asked at once")
     asking.add_argument("--label", default="", help="part of the name of the result")
     options = parser.parse_args(argv)
@@ -46,7 +47,8 @@ def ask(options: argparse.Namespace) -> int:
             return status
     model = OneGenModel.from_pretrained()
     index = PassageIndex.load(model, options.index)
-    asker = Asker(model, index, options.folder, options.index.resolve().parent)
+    retrieval = RetrievalParams(min_score=options.min_score)
+    asker = Asker(model, index, options.folder, options.index.resolve().parent, retrieval)
     outcomes = list(asker.ask(read_own_questions(), options.batch))
     rows = score(outcomes)
     refusals = {"no limit": score_refusals(outcomes), **score_limits(outcomes)}

@@ -15,6 +15,7 @@ from onegen_model import (
     Passage,
     PassageIndex,
     Query,
+    RetrievalParams,
     ScoredPassage,
 )
 from onegen_model.places import place_of
@@ -39,7 +40,7 @@ class WatchedIndex:
 class Outcome:
     """What became of one question.
 
-    `found`: the answer is none of the sentences that say that nothing was found. `source_first`:
+    `found`: the answer does not say that nothing was found. `source_first`:
     the first passage of the first retrieval is of the right file. `source_inserted`: one of all
     inserted passages is. `passage_inserted`: one of these holds the answer. `rank` is the best rank
     of a passage of the right file that holds the answer, over all queries, None beyond `DEPTH`.
@@ -81,12 +82,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Asks with the defaults of the library; `root` is what sources in the index stand for."""
+    """Asks with the defaults of the library, but for `retrieval` if it is given; `root` is what
+    sources in the index stand for.
+    """
 
     model: OneGenModel
     index: PassageIndex
     folder: Path
     root: Path
+    retrieval: RetrievalParams | None = None
 
     def ask(self, questions: Sequence[OwnQuestion], batch: int = 8) -> Iterator[Outcome]:
         """In batches, whose answers are those of each question alone."""
@@ -94,7 +98,9 @@ class Asker:
             some = questions[start : start + batch]
             watched = WatchedIndex(self.index)
             started = perf_counter()
-            answers = self.model.generate([one.question for one in some], retriever=watched)
+            answers = self.model.generate(
+                [one.question for one in some], retriever=watched, retrieval=self.retrieval
+            )
             seconds = (perf_counter() - started) / len(some)
             for question, answer in zip(some, answers, strict=True):
                 own = [one for one in watched.queries if one.question == question.question]
@@ -103,7 +109,7 @@ class Asker:
     def _outcome(
         self, question: OwnQuestion, answer: Answer, seconds: float, queries: Sequence[Query]
     ) -> Outcome:
-        found = getattr(answer, "found", True)
+        found = answer.found
         hits = [some for one in queries for some in self.index.search([one.embedding], DEPTH)]
         scores = tuple(some[0].score for some in hits if some)
         if question.source is None:

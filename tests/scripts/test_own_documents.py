@@ -139,7 +139,9 @@ class Searching:
     def __init__(self, vector: list[float], text: str) -> None:
         self.vector, self.text = vector, text
 
-    def generate(self, questions: list[str], *, retriever: Any) -> list[SimpleNamespace]:
+    def generate(
+        self, questions: list[str], *, retriever: Any, retrieval: Any
+    ) -> list[SimpleNamespace]:
         queries = [Query(array("f", self.vector), one, 1, question=one) for one in questions]
         return [
             SimpleNamespace(
