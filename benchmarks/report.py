@@ -16,7 +16,7 @@ from onegen_model import OneGenModel
 from onegen_model.evaluation.score.estimate import Estimate
 from onegen_model.evaluation.score.table import markdown
 
-__all__ = ["machine", "markdown", "save"]
+__all__ = ["machine", "markdown", "save", "save_without_model"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -39,22 +39,33 @@ def save(
 
     `<name>-world-…` is over the invented world, `…-<fingerprint>.json` of a named `--model`.
     """
+    facts = {
+        "fingerprint": model.fingerprint,
+        "dtype": str(model.network.dtype).removeprefix("torch."),
+        "device": str(model.network.device),
+    }
+    which = f"-{model.fingerprint[:8]}" if getattr(options, "model", None) else ""
+    cut = "-world" if getattr(options, "data", None) == WORLD else ""
+    return _write(f"{name}{cut}", which, options, {**facts, **measured})
+
+
+def save_without_model(name: str, options: argparse.Namespace, measured: dict[str, Any]) -> Path:
+    """The same for what is measured without a model, or in other processes."""
+    return _write(name, "", options, measured)
+
+
+def _write(name: str, which: str, options: argparse.Namespace, measured: dict[str, Any]) -> Path:
     today = date.today().isoformat()
     content = {
         "date": today,
         "onegen": version("onegen"),
-        "fingerprint": model.fingerprint,
-        "dtype": str(model.network.dtype).removeprefix("torch."),
-        "device": str(model.network.device),
         "machine": machine(),
         "libraries": {name: version(name) for name in ("torch", "transformers")},
         "settings": {key: _plain(value) for key, value in vars(options).items()},
         **measured,
     }
     RESULTS.mkdir(exist_ok=True)
-    cut = "-world" if getattr(options, "data", None) == WORLD else ""
-    which = f"-{model.fingerprint[:8]}" if getattr(options, "model", None) else ""
-    path = RESULTS / f"{name}{cut}-{today}{which}.json"
+    path = RESULTS / f"{name}-{today}{which}.json"
     text = json.dumps(content, indent=2, ensure_ascii=False, default=_json) + "\n"
     path.write_text(text, encoding="utf-8")
     return path

@@ -1,0 +1,1 @@
+"""What indexing costs, and what it keeps when things go wrong."""
