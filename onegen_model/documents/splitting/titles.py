@@ -23,8 +23,8 @@ def title_of(document_title: str, path: Sequence[Heading], measure: Measure) -> 
     """The title of the document and the headings; outer ones are left out where it is too long."""
     own = " ".join(document_title[: measure.max_tokens * CHARS_PER_TOKEN].split())
     names = [(own, None), *((one.text, one) for one in path)]
-    if path and _same(own, path[0].text):
-        del names[0]
+    if path and _letters(path[0].text).startswith(_letters(own)):
+        del names[0]  # "Handbook > Handbook of the ferry" would say it twice.
     names = [(name, heading) for name, heading in names if name]
     longest = measure.max_tokens // TITLE_SHARE
     for skipped in range(max(len(names) - 1, 1)):
@@ -52,10 +52,6 @@ def shorten(title: str, longest: int, measure: Measure) -> str:
     while words and measure.count_tokens(" ".join(words)) > longest:
         words = words[: len(words) * 3 // 4]
     return " ".join(words)
-
-
-def _same(one: str, other: str) -> bool:
-    return _letters(one) == _letters(other)
 
 
 def _letters(text: str) -> str:

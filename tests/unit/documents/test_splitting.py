@@ -122,6 +122,8 @@ def test_a_section_of_some_length_has_a_passage_and_a_title_of_its_own() -> None
 def test_the_title_of_a_document_is_not_repeated() -> None:
     [passage] = split("# The *title*\n\nIt is short.", 30, title="The *title*")
     assert (passage.title, passage.text) == ("The title", "It is short.")
+    [passage] = split("# Book of mills\n\nIt is short.", 30, title="Book")
+    assert (passage.title, passage.text) == ("Book of mills", "It is short.")
     [passage] = split("# Part\n\nIt is short.", 30, title="Book")
     assert (passage.title, passage.text) == ("Book > Part", "It is short.")
 
