@@ -79,9 +79,8 @@ class SkippedFiles:
         """Name the files on standard error; the exit status of the command."""
         if not self.failures:
             return 0
-        noun = "file" if len(self.failures) == 1 else "files"
-        sys.stderr.write(
-            f"onegen: {len(self.failures)} {noun} could not be read and were skipped:\n"
-        )
+        count = len(self.failures)
+        noun, were = ("file", "was") if count == 1 else ("files", "were")
+        sys.stderr.write(f"onegen: {count} {noun} could not be read and {were} skipped:\n")
         sys.stderr.writelines(f"  {failure}\n" for failure in self.failures)
         return FILES_WERE_SKIPPED

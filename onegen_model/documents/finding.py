@@ -58,9 +58,12 @@ def warn_of_skipped(found: FoundFiles) -> None:
     kinds = Counter(_kind_name(path) for path in found.skipped)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(8))
     rest = len(kinds) - 8
+    count = len(found.skipped)
     logger.warning(
-        "%d files of unknown kind were skipped (%s%s; the first: %s); expected %s",
-        len(found.skipped),
+        "%d %s of unknown kind %s skipped (%s%s; the first: %s); expected %s",
+        count,
+        "file" if count == 1 else "files",
+        "was" if count == 1 else "were",
         counted,
         f" and {rest} kinds more" if rest > 0 else "",
         shown(found.skipped[0]),
@@ -188,7 +191,7 @@ def _require_known(path: Path) -> Path:
         known = stat.S_ISREG(mode) and kind_of(path) is not None
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInputError(
-            f"There is no file or folder {shown(path)}; expected {EXPECTED}; check the path"
+            f"There is no file or folder {shown(path)}; expected one that exists; check the path"
         ) from error
     except OSError as error:
         raise UnreadableFilesError([FailedFile(path, reason_of(error))]) from error

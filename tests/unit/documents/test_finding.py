@@ -38,6 +38,12 @@ def test_binary_files_and_indexes_are_skipped_and_counted(
     assert "4 files of unknown kind were skipped (2 .jpg, 1 .xyz, 1 .mp4" in caplog.text
     with pytest.raises(InvalidInputError, match=r"my\.index is an index"):
         find_files(["my.index"])
+    for name in ("photo.jpg", "more/scan.jpg", "film.mp4"):
+        (here / name).unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        warn_of_skipped(find_files(["."]))
+    assert "1 file of unknown kind was skipped (1 .xyz; the first: data.xyz)" in caplog.text
 
 
 def test_a_manifest_of_another_program_hides_no_document(here: Path) -> None:

@@ -217,6 +217,9 @@ def test_bad_files_stop_it_or_are_skipped_and_named(
         "2 files could not be read and were skipped:\n  docs/bad1.txt: " in capsys.readouterr().err
     )
     assert ids()
+    (docs / "bad2.txt").unlink()
+    assert run(model, "embed", "docs", "--out", "emb", "--skip-bad") == 3
+    assert "1 file could not be read and was skipped:" in capsys.readouterr().err
 
 
 def test_the_home_folder_is_expanded_in_an_option(
