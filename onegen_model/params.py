@@ -60,8 +60,8 @@ class RetrievalParams:
     """When to retrieve and how much; `top_k` is passages per retrieval.
 
     A passage is inserted together with `window` neighbours on each side, as one passage of at most
-    `passage_tokens` tokens (None: as many as the checkpoint's passages have). A longer one has
-    fewer neighbours; only a passage that is too long by itself is cut.
+    `passage_tokens` tokens (None: `2 * window + 1` times the longest passage of the checkpoint). A
+    longer one has fewer neighbours; only a passage that is too long by itself is cut.
 
     "auto": the model decides. "always": a query token is forced right after the prompt, then the
     model decides. "never": the query token is masked.

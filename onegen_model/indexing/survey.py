@@ -121,7 +121,7 @@ def _require_files(
                 raise error
         elif not options.prune and not options.keep_missing:
             raise InvalidInputError(
-                f"The folder {folder} holds no documents any more, and the index has {lost} files "
-                "of it; expected some of them; make sure that its disk is there, or prune the "
+                f"The folder {folder} holds no documents any more, and the index has {lost} of its "
+                "files; expected some of them; make sure that its disk is there, or prune the "
                 "index to remove them (--prune)"
             )

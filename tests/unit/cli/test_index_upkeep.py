@@ -107,6 +107,15 @@ def test_an_unknown_name_removes_nothing(
     assert len(PassageIndex.load(model, index)) == 101
 
 
+def test_an_empty_folder_is_scanned_as_nothing(
+    model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in docs.iterdir():
+        file.unlink()
+    assert run(model, "index", "docs", "--out", "my.index", "--prune") == 0
+    assert "Scan: 0 files\nNothing to embed, and 2 files to remove\n" in capsys.readouterr().err
+
+
 def test_prune(
     model: FakeModel, docs: Path, index: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

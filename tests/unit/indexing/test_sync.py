@@ -174,7 +174,7 @@ def test_a_folder_that_is_suddenly_empty_is_refused_unless_it_is_pruned(
     for file in indexed.iterdir():
         file.unlink()
     with pytest.raises(
-        InvalidInputError, match=r"docs holds no documents any more, and the index has 20 files of"
+        InvalidInputError, match=r"docs holds no documents any more, and the index has 20 of its"
     ):
         sync(model)
     assert sync(model, keep_missing=True).files == FileCounts()
