@@ -108,7 +108,8 @@ def _add_ask(commands: Any) -> None:
         parents=[model_options(), _asking_options()],
         description="Answer one question from an index, and show each retrieval as it happens.",
     )
-    ask.add_argument("question", help="the question, as one argument; - reads standard input")
+    help_text = "the question, as one argument; - reads standard input"
+    ask.add_argument("question", metavar="QUESTION", help=help_text)
     ask.set_defaults(run=_deferred("ask", "run_ask"))
 
 
