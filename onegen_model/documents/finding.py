@@ -93,11 +93,19 @@ def _paths(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     try:
-        return [Path(path) for path in paths]
+        return [_named(path) for path in paths]
     except TypeError as error:
         raise InvalidInputError(
             f"The paths are {paths!r}; expected paths of files and folders; give a list of them"
         ) from error
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):  # Path("") is the working directory.
+        raise InvalidInputError(
+            "The name of a file or folder is empty; expected a path; write . for this folder"
+        )
+    return Path(path)
 
 
 def _is_folder(path: Path) -> bool:

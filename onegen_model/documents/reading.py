@@ -263,6 +263,7 @@ def _record(record: Record, source: str, place: str, digest: str) -> Document:
         record.metadata,
         first_line=record.line,
         digest=digest,
+        on_one_line=True,
     )
 
 
