@@ -24,10 +24,11 @@ def report_scan(scan: Scan, *, as_json: bool) -> None:
         for kind, count in sorted(scan.kinds.items(), key=lambda item: -item[1].files)
     )
     todo = scan.files - scan.unchanged
-    lines = [f"Scan: {_many(scan.files, 'file')} ({kinds}), {_size(scan.bytes)}"]
+    lines = [f"Scan: {_many(scan.files, 'file')} ({kinds or 'none'}), {_size(scan.bytes)}"]
     gone = f", and {_many(scan.gone, 'file')} to remove" if scan.gone else ""
     if not todo:
-        lines.append(f"All of them are in the index{gone}")
+        what = "All of them are in the index" if scan.files else "There is nothing to read"
+        lines.append(f"{what}{gone}")
     else:
         time = "" if scan.seconds is None else f", {duration(scan.seconds)} of embedding"
         lines.append(

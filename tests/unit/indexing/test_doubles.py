@@ -102,16 +102,14 @@ def test_what_is_unreadable_elsewhere_is_told_apart_with_dots_in_its_path(
     (few / "sub").mkdir()
     (few / "sub" / "a.txt").write_text("kept")
     grow_index(model, [few], "i")
-    walk = os.walk
+    scandir = os.scandir
 
-    def failing(folder: Path, onerror: object) -> object:
-        for parent, folders, names in walk(folder):
-            if Path(parent).name == "sub":
-                onerror(FileNotFoundError(2, "gone away", parent))  # type: ignore[operator]
-            else:
-                yield parent, folders, names
+    def failing(folder: Path) -> object:
+        if Path(folder).name == "sub":
+            raise FileNotFoundError(2, "gone away", str(folder))
+        return scandir(folder)
 
-    monkeypatch.setattr(os, "walk", failing)
+    monkeypatch.setattr(os, "scandir", failing)
     (few / "sub" / "a.txt").unlink()
     grow_index(model, [few], "i", options=IndexingOptions(skip_bad=True))
     assert ("../docs/sub/a.txt", "kept") in held(model)
