@@ -29,6 +29,9 @@ from onegen_model.retrieval.index import PassageIndex
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
 
+# They change nothing about other tasks, and a removal after --dry-run would be a surprise.
+_FOR_PATHS = ("scan", "watch", "keep_missing", "skip_bad", "include", "exclude")
+
 
 def run_index(options: Namespace, load_model: "LoadModel") -> int:
     _require_one_task(options)
@@ -63,6 +66,14 @@ def _require_one_task(options: Namespace) -> None:
             f"{' and '.join([*chosen, *(['--prune'] if options.prune else [])])} are given; "
             "expected one of them; run one command after the other"
         )
+    given = [f"--{name.replace('_', '-')}" for name in _FOR_PATHS if getattr(options, name)]
+    if given and not options.paths:
+        raise InvalidInputError(
+            f"{given[0]} is given without files or folders; expected them, because it says how "
+            "they are followed; add them, or leave it out"
+        )
+    if options.scan and options.watch:
+        raise InvalidInputError("--scan and --watch are given; expected one of them; leave one out")
 
 
 def _out(options: Namespace) -> Path:
@@ -127,10 +138,10 @@ class _Syncing:
             should_stop=lambda: self.interrupts.requested,
         )
         if not report.is_whole:
-            sys.stderr.write(
-                f"onegen: stopped; {report.done} of {report.total} passages are in {self.out}; run "
-                "the same command again to continue\n"
-            )
+            done = f"{report.done} of {report.total} passages are in {self.out}"
+            if report.unread:
+                done = f"{report.unread} files were not read, and nothing was written"
+            sys.stderr.write(f"onegen: stopped; {done}; run the same command again to continue\n")
             return INTERRUPTED
         if not (quiet and report.is_in_step):
             report_sync(self.out, report, as_json=self.options.json)

@@ -15,7 +15,8 @@ class Document:
     `source` is the path of the file, with "/", relative to the root of the reading; `place` is the
     file, and line, that errors name. `first_line` is the line of the file at which the text begins,
     None for a text that was converted. `pages` are the positions in the text at which a page begins
-    (none for a file without pages). `digest` identifies the content of the file.
+    (none for a file without pages). `digest` identifies the content of the file. All of a text
+    `on_one_line` comes from `first_line`, as that of a record does.
     """
 
     id: str
@@ -28,3 +29,4 @@ class Document:
     first_line: int | None = None
     pages: tuple[int, ...] = ()
     digest: str = ""
+    on_one_line: bool = False

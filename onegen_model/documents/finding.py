@@ -96,11 +96,19 @@ def _paths(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     try:
-        return [Path(path) for path in paths]
+        return [_named(path) for path in paths]
     except TypeError as error:
         raise InvalidInputError(
             f"The paths are {paths!r}; expected paths of files and folders; give a list of them"
         ) from error
+
+
+def _named(path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(path):  # Path("") is the working directory.
+        raise InvalidInputError(
+            "The name of a file or folder is empty; expected a path; write . for this folder"
+        )
+    return Path(path)
 
 
 def _is_folder(path: Path) -> bool:
@@ -162,20 +170,39 @@ def _walk(folder: Path, options: ReadingOptions, found: _Found) -> Iterator[Path
     absolute = Path(os.path.realpath(folder))
     rules = Rules.of(absolute, options)
 
-    def failed(error: OSError) -> None:
-        found.failures.append(FailedFile(Path(error.filename), reason_of(error)))
-
-    for parent, folders, names in os.walk(folder, onerror=failed):
-        here = Path(parent)
+    waiting = [folder]
+    while waiting:  # os.walk of Python 3.11 fails in folders that are nested deeply.
+        here = waiting.pop()
         inside = absolute / here.relative_to(folder)
-        folders[:] = sorted(
-            name
+        try:
+            names, folders = _entries(here)
+        except OSError as error:
+            found.failures.append(FailedFile(here, reason_of(error)))
+            continue
+        wanted = [
+            here / name
             for name in folders
             if rules.allow_folder(inside / name) and not _is_index(here / name)
-        )
-        links = [name for name in folders if os.path.islink(here / name)]
-        found.skipped.extend(here / name for name in links)
-        yield from (here / name for name in sorted(names) if rules.allow_file(inside / name))
+        ]
+        found.skipped.extend(path for path in wanted if path.is_symlink())
+        yield from (here / name for name in names if rules.allow_file(inside / name))
+        waiting.extend(path for path in reversed(wanted) if not path.is_symlink())
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of files, and of folders and links to folders, sorted."""
+    names: dict[bool, list[str]] = {False: [], True: []}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names[_leads_to_folder(entry)].append(entry.name)
+    return sorted(names[False]), sorted(names[True])
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
 
 
 def _is_index(folder: Path) -> bool:

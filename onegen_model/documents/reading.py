@@ -13,7 +13,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from onegen_model.documents.converter import Converter
+from onegen_model.documents.converter import Converted, Converter
 from onegen_model.documents.decoding import decode
 from onegen_model.documents.digests import digest_of
 from onegen_model.documents.document import Document
@@ -203,7 +203,8 @@ class FileReader:
         )
 
     def _convert(self, path: Path, source: str, digest: str) -> Document:
-        converted = self._converter.convert(path)
+        empty = not path.stat().st_size  # Which the libraries call damaged.
+        converted = Converted("") if empty else self._converter.convert(path)
         return Document(
             source,
             converted.text,
@@ -263,6 +264,7 @@ def _record(record: Record, source: str, place: str, digest: str) -> Document:
         record.metadata,
         first_line=record.line,
         digest=digest,
+        on_one_line=True,
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def _digest(places: Sequence[PassagePlace]) -> str:
 
 
 def is_gone(source: str, root: Path) -> bool:
-    """Whether a file does not exist; not if that cannot be known, in a folder that is closed."""
+    """Whether there is no such file; not if that cannot be known, in a folder that is closed."""
     raw = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), source.encode())
     names = {source, os.fsdecode(raw)}
     return all(_is_missing(root / name) for name in names)
@@ -91,15 +92,14 @@ def is_gone(source: str, root: Path) -> bool:
 
 def _is_missing(path: Path) -> bool:
     try:
-        os.stat(path)
+        return stat.S_ISDIR(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
         return False
-    return False
 
 
 def is_below(source: str, root: Path, folders: Iterable[Path]) -> bool:
-    """Whether a file lies, or lay, in one of the folders, which are resolved."""
+    """Whether a file lies, or lay, in one of the folders, which are absolute."""
     path = Path(os.path.normpath(root / source))
-    return any(path.is_relative_to(folder) for folder in folders)
+    return any(path.is_relative_to(os.path.normpath(folder)) for folder in folders)

@@ -1,7 +1,7 @@
 """Files to passages: everything is read and checked before the first passage is embedded."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from onegen_model.documents.reading import FileReader, source_of
 from onegen_model.documents.splitting import PassageSplitter
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.progress import show_progress
+from onegen_model.progress import ShouldStop, show_progress
 from onegen_model.retrieval.embedding import Embedder
 
 
@@ -25,12 +25,16 @@ class DocumentModel(Embedder, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The passages of all files that have been read; an index holds exactly these of `sources`."""
+    """The passages of all files that have been read; an index holds exactly these of `sources`.
+
+    `unread` is the number of files that are left after a stop.
+    """
 
     root: Path
     passages: list[Passage] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     failures: list[FailedFile] = field(default_factory=list)
+    unread: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,19 @@ class PassageReader:
 
 
 def read_changed(
-    reader: PassageReader, files: Mapping[str, Path], root: Path, *, progress: bool | None = False
+    reader: PassageReader,
+    files: Mapping[str, Path],
+    root: Path,
+    *,
+    progress: bool | None = False,
+    should_stop: ShouldStop | None = None,
 ) -> Reading:
     """Read files by their sources; those that cannot be read become failures."""
     reading = Reading(root)
     with show_progress(len(files), "Reading", "file", progress) as shown:
-        for source, file in files.items():
+        for number, (source, file) in enumerate(files.items()):
+            if should_stop and should_stop():
+                return replace(reading, unread=len(files) - number)
             try:
                 reading.passages.extend(reader.read(file, source))
                 reading.sources.add(source)

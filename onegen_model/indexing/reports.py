@@ -24,7 +24,8 @@ class IndexReport:
     processed; it is whole unless it was stopped.
 
     `embedded` passages were embedded now, `reused` took the vectors of the same title and text, and
-    `removed` left the index. `failures` are the files that could not be read.
+    `removed` left the index. `failures` are the files that could not be read, and `unread` is the
+    number of those that were not, because of a stop before anything was embedded.
     """
 
     passages: int
@@ -35,11 +36,12 @@ class IndexReport:
     removed: int = 0
     files: FileCounts = field(default_factory=FileCounts)
     failures: tuple[FailedFile, ...] = ()
+    unread: int = 0
 
     @property
     def is_whole(self) -> bool:
         """Whether all passages are in the index."""
-        return self.done == self.total
+        return self.done == self.total and not self.unread
 
     @property
     def is_in_step(self) -> bool:

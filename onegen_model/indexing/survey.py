@@ -3,6 +3,7 @@
 Times of files play no part, because clocks and copies change them.
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,14 @@ def survey_files(
 ) -> Survey:
     """Raises InvalidInputError for a folder that is empty now, unless `options.prune`."""
     held = held_files(passages, root)
-    sources = {source_of(file, root): file for file in selection.files}
+    sources, doubles = _sources(selection.files, root)
     digests, unreadable = _digests(sources, max_tokens, options.reading)
-    failures = (*selection.failures, *unreadable)
+    failures = (*selection.failures, *doubles, *unreadable)
     unchanged = frozenset(
         source for source, digest in digests.items() if _holds(held, source, digest)
     )
     changed = {source: sources[source] for source in digests if source not in unchanged}
-    missing = _missing(held, {*sources}, failures, root)
+    missing = _missing(held, sources, failures, root)
     moved = _moved(held, missing, {source: digests[source] for source in changed})
     gone = {source for source in missing if is_below(source, root, selection.folders)}
     _require_files(selection, missing, root, options)
@@ -64,6 +65,17 @@ def survey_files(
     if options.keep_missing:
         gone = set()
     return Survey(root, held, changed, unchanged, frozenset(gone | moved), moved, failures)
+
+
+def _sources(files: Iterable[Path], root: Path) -> tuple[dict[str, Path], list[FailedFile]]:
+    """Files by their sources; one whose name cannot be told from that of another is a failure."""
+    sources: dict[str, Path] = {}
+    doubles: list[FailedFile] = []
+    for file in files:
+        source = source_of(file, root)
+        if sources.setdefault(source, file) is not file:
+            doubles.append(FailedFile(file, "another file has the same name as UTF-8; rename it"))
+    return sources, doubles
 
 
 def _digests(
@@ -84,14 +96,22 @@ def _holds(held: Mapping[str, HeldFile], source: str, digest: str) -> bool:
 
 
 def _missing(
-    held: Mapping[str, HeldFile], selected: set[str], failures: Iterable[FailedFile], root: Path
+    held: Mapping[str, HeldFile],
+    selected: Mapping[str, Path],
+    failures: Iterable[FailedFile],
+    root: Path,
 ) -> set[str]:
-    """The files of the index that do not exist; not if they could not be looked for."""
+    """The files of the index that do not exist, or that links have given another name; not if they
+    could not be looked for.
+    """
     closed = [Path(root / source_of(failure.path, root)) for failure in failures]
+    read = set(map(os.path.realpath, selected.values()))
     return {
         source
         for source in held
-        if source not in selected and is_gone(source, root) and not is_below(source, root, closed)
+        if source not in selected
+        and (is_gone(source, root) or os.path.realpath(root / source) in read)
+        and not is_below(source, root, closed)
     }
 
 

@@ -28,7 +28,7 @@ from onegen_model.indexing.survey import Survey, survey_files
 from onegen_model.places import place_of
 from onegen_model.progress import ShouldStop
 from onegen_model.retrieval.embedding import Embedder
-from onegen_model.retrieval.folders import hold_for_writing
+from onegen_model.retrieval.folders import hold_for_writing, require_free_or_ours
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.manifest import is_ours
 
@@ -63,11 +63,17 @@ def grow_index(
         survey = sync.survey()
         if options.on_scan is not None:
             options.on_scan(estimate(model, reader, selection, survey, folder))
-        reading = sync.read(survey, progress=progress)
+        reading = sync.read(survey, progress=progress, should_stop=should_stop)
+        if reading.unread:
+            kept = survey.kept_passages
+            return IndexReport(len(sync.index), kept, kept, unread=reading.unread)
         survey = _with_recognised(survey, reading)
         reading.sources.update(survey.gone)
         job = IndexingJob(sync.index, folder, options, should_stop)
-        return sync.report(survey, reading, sync.grow(job, reading, progress=progress))
+        grown = IndexReport(len(sync.index), 0, 0)
+        if reading.passages or reading.sources & survey.held.keys():
+            grown = job.grow(reading, progress=progress)  # An index that is in step is not written.
+        return sync.report(survey, reading, grown)
 
 
 def scan_files(
@@ -80,6 +86,7 @@ def scan_files(
     """What `grow_index` would do; nothing is written."""
     options, folder = options or IndexingOptions(), Path(out)
     selection = _select(paths, options)
+    require_free_or_ours(folder)
     with PassageReader(model, options.reading) as reader:
         sync = _Sync(model, selection, folder, options, reader, open_or_create(model, folder))
         return estimate(model, reader, selection, sync.survey(), folder)
@@ -110,9 +117,15 @@ class _Sync:
         root, longest = root_of(self.folder), self.model.max_passage_tokens
         return survey_files(self.index.passages, self.selection, root, longest, self.options)
 
-    def read(self, survey: Survey, *, progress: bool | None) -> Reading:
+    def read(
+        self, survey: Survey, *, progress: bool | None, should_stop: ShouldStop | None
+    ) -> Reading:
         """The new and changed files; nothing has been written when this raises an error."""
-        reading = read_changed(self.reader, survey.changed, survey.root, progress=progress)
+        reading = read_changed(
+            self.reader, survey.changed, survey.root, progress=progress, should_stop=should_stop
+        )
+        if reading.unread:
+            return reading
         reading.failures[:0] = survey.failures
         if not self.options.skip_bad:
             require_readable(reading.failures)
@@ -125,11 +138,6 @@ class _Sync:
             require_some(reading)
         _require_own_ids(self.index, reading, survey, self.folder)
         return reading
-
-    def grow(self, job: IndexingJob, reading: Reading, *, progress: bool | None) -> IndexReport:
-        if not reading.sources:  # An index that is in step is not written.
-            return IndexReport(len(self.index), 0, 0)
-        return job.grow(reading, progress=progress)
 
     def report(self, survey: Survey, reading: Reading, grown: IndexReport) -> IndexReport:
         kept = survey.kept_passages
@@ -178,14 +186,17 @@ def _require_own_ids(index: PassageIndex, reading: Reading, survey: Survey, out:
     known = {passage.id: passage for passage in index.passages}
     given = reading.sources | survey.gone
     for passage in reading.passages:
-        other = known.get(passage.id, passage)
-        if other.text == passage.text:
+        if (other := known.get(passage.id)) is None:
             continue
         place = place_of(other)
         source = None if place is None else source_in(place, reading.root)
-        if source not in given:
+        if source in given:
+            continue
+        # Two files that exist would take a passage of the same text from each other for ever.
+        is_free = source is None or is_gone(source, reading.root)
+        if other.text != passage.text or not is_free:
             raise InvalidInputError(
-                f"{out} already holds another passage with the id {passage.id!r}, from {source}; "
-                "expected ids of its own for each file; run from a folder above both files, give "
-                "the records other ids, or choose another --out"
+                f"{out} already holds another passage with the id {passage.id!r}, from "
+                f"{source or 'no file'}; expected ids of its own for each file; run from a folder "
+                "above both files, give the records other ids, or choose another --out"
             )

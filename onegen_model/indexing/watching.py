@@ -3,11 +3,12 @@
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onegen_model.errors import MissingExtraError
+from onegen_model.errors import InvalidInputError, MissingExtraError
 from onegen_model.progress import ShouldStop
 
 # Changes that come within this time are one.
@@ -19,28 +20,20 @@ def watch_files(
     paths: Iterable[Path], out: Path, should_stop: ShouldStop, *, pause: float = DEBOUNCE_SECONDS
 ) -> Iterator[None]:
     """Yields at first, and after each change below the folders, or of the files, until it is
-    stopped.
+    stopped. A folder that is removed and made again, or mounted, is watched again.
 
-    Changes of the index in `out` do not count. Raises MissingExtraError without watchfiles.
+    Changes of the index in `out` do not count. Raises MissingExtraError without watchfiles, and
+    InvalidInputError if the system cannot watch so many folders.
     """
-    watchfiles = import_watchfiles()
-    changes, ended = queue.SimpleQueue[None](), threading.Event()
-    settings = {
-        "debounce": round(pause * 1000),
-        "step": min(50, round(pause * 1000)),
-        "stop_event": ended,
-        "rust_timeout": round(_POLL_SECONDS * 1000),
-        "yield_on_timeout": True,
-    }
+    import_watchfiles()
+    changes, ended = queue.SimpleQueue[Exception | None](), threading.Event()
 
     def watch(group: _Watched) -> None:
-        is_first = True
-        for found in watchfiles.watch(
-            *group.folders, watch_filter=group.counts, recursive=group.recursive, **settings
-        ):
-            if found or is_first:  # Something may have changed before the watch began.
+        try:
+            for _ in group.changes(pause, ended):
                 changes.put(None)
-            is_first = False
+        except Exception as error:  # Shown where the changes are waited for.
+            changes.put(error)
 
     groups = _grouped(list(paths), out.resolve())
     threads = [threading.Thread(target=watch, args=(group,), daemon=True) for group in groups]
@@ -49,9 +42,14 @@ def watch_files(
     try:
         while not should_stop():
             try:
-                changes.get(timeout=_POLL_SECONDS)
+                error = changes.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 continue
+            if error is not None:
+                raise InvalidInputError(
+                    f"The files cannot be watched ({error}); expected a system with room for "
+                    "watches; raise its limit of them, or run without watching"
+                ) from error
             yield
     finally:
         ended.set()
@@ -69,9 +67,53 @@ class _Watched:
     files: frozenset[Path] = frozenset()
 
     def counts(self, _: Any, path: str) -> bool:
-        if self.files:
+        if self.files and Path(path) not in self.folders:
             return Path(path) in self.files
         return not Path(path).is_relative_to(self.out)
+
+    def changes(self, pause: float, ended: threading.Event) -> Iterator[None]:
+        """Yields when a watch has begun, and after each change."""
+        while not ended.is_set():
+            if there := self._there():
+                with suppress(FileNotFoundError):  # Gone since it was looked for.
+                    yield from self._watch(there, pause, ended)
+                continue
+            yield
+            while not self._there() and not ended.wait(_POLL_SECONDS):
+                pass
+
+    def _watch(
+        self, there: dict[Path, tuple[int, int]], pause: float, ended: threading.Event
+    ) -> Iterator[None]:
+        """Until a folder itself has changed, whose watch ends with it."""
+        is_first = True
+        for found in import_watchfiles().watch(
+            *there,
+            watch_filter=self.counts,
+            recursive=self.recursive,
+            debounce=round(pause * 1000),
+            step=min(50, round(pause * 1000)),
+            stop_event=ended,
+            rust_timeout=round(_POLL_SECONDS * 1000),
+            yield_on_timeout=True,
+            ignore_permission_denied=True,
+        ):
+            if found or is_first:  # Something may have changed before the watch began.
+                yield
+            is_first = False
+            if there != self._there() or any(Path(path) in there for _, path in found):
+                return
+
+    def _there(self) -> dict[Path, tuple[int, int]]:
+        """The folders that exist, and what tells them from others of the same name."""
+        found = {}
+        for folder in self.folders:
+            try:
+                state = folder.stat()
+            except OSError:
+                continue
+            found[folder] = state.st_dev, state.st_ino
+        return found
 
 
 def _grouped(paths: Sequence[Path], out: Path) -> list[_Watched]:

@@ -154,6 +154,8 @@ class _Places:
     def _lines(self, start: int, end: int) -> Range | None:
         if self._line is None:
             return None
+        if self._document.on_one_line:
+            return self._line, self._line
         text = self._document.text
         self._line += text.count("\n", self._counted, start)
         self._counted = start

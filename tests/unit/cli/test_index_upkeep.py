@@ -153,6 +153,9 @@ def test_an_embedded_corpus_is_not_turned_into_an_index(
         (["docs", "--list", "my.index"], "PATH and --list are given; expected one"),
         (["--list", "x", "--prune"], "--list and --prune are given; expected one"),
         (["docs", "--out", "x", "--prune", "--keep-missing"], "keep_missing and prune"),
+        (["--remove", "docs", "--out", "my.index", "--dry-run"], "--scan is given without files"),
+        (["--prune", "--out", "my.index", "--exclude", "a"], "--exclude is given without files"),
+        (["docs", "--out", "x", "--scan", "--watch"], "--scan and --watch are given"),
     ],
 )
 def test_wrong_usage_is_explained(

@@ -1,3 +1,4 @@
+import inspect
 import json
 import logging
 import os
@@ -197,3 +198,23 @@ def test_names_that_are_no_text(here: Path, caplog: pytest.LogCaptureFixture) ->
     assert len(failures) == 1
     for text in texts:
         json.dumps(text, ensure_ascii=False).encode()
+
+
+def test_folders_may_be_nested_deeper_than_calls(here: Path) -> None:
+    write("/".join(["d"] * 150 + ["a.txt"]))
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        [file] = find_files(["d"], ReadingOptions(use_ignore_files=False)).files
+    finally:
+        sys.setrecursionlimit(before)
+    assert len(file.parts) == 151
+
+
+def test_an_empty_file_is_skipped_whatever_its_kind(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (here / "a.pdf").touch()
+    (here / "a.docx").touch()
+    assert not list(read_documents(["a.pdf", "a.docx"]))
+    assert "a.pdf is empty and was skipped" in caplog.text

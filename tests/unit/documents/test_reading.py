@@ -51,6 +51,7 @@ def test_reads_every_kind_of_text(here: Path) -> None:
     assert found["docs/LICENSE"].syntax == "text"
     assert (found["7"].title, found["7"].metadata) == ("1", {"k": [1]})
     assert (found["7"].source, found["7"].first_line) == ("docs/deep/c.jsonl", 1)
+    assert found["7"].on_one_line
     assert found["docs/deep/c.jsonl:2"].title == ""
     assert found["docs/deep/c.jsonl:2"].place == "docs/deep/c.jsonl:2"
 

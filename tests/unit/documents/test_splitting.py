@@ -260,6 +260,8 @@ def test_a_place_has_lines_pages_and_span() -> None:
         assert place(passage).digest == splitting_digest("x", 24)
     assert place(split(text, 20)[0]).lines is None
     assert place(split(text, 20)[0]).pages is None
+    record = split("one two\nthree four\nfive", 3, first_line=7, on_one_line=True)
+    assert [place(passage).lines for passage in record] == [(7, 7)] * len(record)
 
 
 def test_the_digest_tells_content_and_length() -> None:
