@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from onegen_model.cli.printable import printable
 from onegen_model.documents.failures import FailedFile, OnFailure
 
 if TYPE_CHECKING:
@@ -83,5 +84,5 @@ class SkippedFiles:
         sys.stderr.write(
             f"onegen: {len(self.failures)} {noun} could not be read and were skipped:\n"
         )
-        sys.stderr.writelines(f"  {failure}\n" for failure in self.failures)
+        sys.stderr.writelines(f"  {printable(str(failure))}\n" for failure in self.failures)
         return FILES_WERE_SKIPPED

@@ -1,19 +1,17 @@
 """The sources below an answer: title, file and place of each passage, as links where possible."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
 from onegen_model.citations import Citation, cite
+from onegen_model.cli.printable import printable
 from onegen_model.events import ScoredPassage
 
 Sources = Literal["short", "full", "none"]
 
-# A document may hold escape sequences, which must not reach the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Terminals that are known to show OSC 8 links; others may print them as text.
 _PROGRAMS = {"Hyper", "WarpTerminal", "WezTerm", "ghostty", "iTerm.app", "mintty", "vscode"}
 _OWN_VARIABLES = ("KITTY_WINDOW_ID", "KONSOLE_VERSION", "WT_SESSION")
@@ -68,11 +66,6 @@ def _name(citation: Citation, listing: SourceListing) -> str:
 
 def _has_place(citation: Citation) -> bool:
     return citation.pages is not None or citation.lines is not None
-
-
-def printable(text: str) -> str:
-    """The text without control characters, apart from tabs and line breaks."""
-    return _CONTROL.sub("", text)
 
 
 def has_links(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
