@@ -52,16 +52,21 @@ def format_sources(
 
 
 def _name(citation: Citation, listing: SourceListing) -> str:
-    title = f"{printable(citation.title)} " if citation.title else ""
+    title = f"{_one_line(citation.title)} " if citation.title else ""
     if not citation.source:
-        return f"{title}[{printable(citation.passage_id)}]"
-    label = printable(citation.label)
+        return f"{title}[{_one_line(citation.passage_id)}]"
+    label = _one_line(citation.label)
     file = citation.path(listing.root) if listing.links and listing.root else None
     if file is not None:
         label = f"\x1b]8;;{file.as_uri()}\x1b\\{label}\x1b]8;;\x1b\\"
     span = citation.span
     characters = f", characters {span[0]}-{span[1]}" if span and _has_place(citation) else ""
     return f"{title}[{label}{characters}]"
+
+
+def _one_line(text: str) -> str:
+    """A file name may hold line breaks."""
+    return " ".join(printable(text).split("\n"))
 
 
 def _has_place(citation: Citation) -> bool:
