@@ -85,6 +85,7 @@ class RetrievalParams:
             "mode": (self.mode in get_args(RetrievalMode), '"auto", "always" or "never"'),
             "top_k": (_is_int(self.top_k, 1), "at least 1"),
             "max_retrievals": (_is_int(self.max_retrievals, 0), "a whole number, 0 or more"),
+            "filter": (isinstance(self.filter, Mapping | None), "a mapping, or None"),
             "min_score": (
                 self.min_score is None
                 or (_is_number(self.min_score, -inf) and isfinite(self.min_score)),

@@ -3,7 +3,7 @@
 All other metadata belongs to the user and stays as it is.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -67,9 +67,10 @@ def place_of(passage: Passage) -> PassagePlace | None:
     known = {field.name for field in fields(PassagePlace)}
     values = {name: _frozen(value) for name, value in kept.items() if name in known}
     values.setdefault("source", "")  # Text that comes from no file has none.
-    if not all(isinstance(values.get(name), str) for name in ("source", "document")):
-        return None
-    return PassagePlace(**values)
+    is_whole = "document" in values and all(
+        _KINDS.get(name, _is_text)(value) for name, value in values.items()
+    )
+    return PassagePlace(**values) if is_whole else None
 
 
 def with_place(passage: Passage, place: PassagePlace) -> Passage:
@@ -96,6 +97,36 @@ def held_ids(passages: Iterable[Passage]) -> tuple[str, ...]:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_text, value))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int)
+
+
+def _is_range(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return value is None
+    return len(value) == 2 and all(map(_is_number, value))
+
+
+# The other fields are text. A foreign passage may hold anything under the reserved key.
+_KINDS: dict[str, Callable[[object], bool]] = {
+    "chunk": _is_number,
+    "chunks": _is_number,
+    "headings": _are_texts,
+    "pieces": _are_texts,
+    "pages": _is_range,
+    "lines": _is_range,
+    "span": _is_range,
+}
 
 
 def _place_of_release_0_1(passage: Passage) -> PassagePlace | None:

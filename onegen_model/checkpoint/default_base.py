@@ -47,7 +47,7 @@ def default_base_file() -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """The digest of a file, kept in the cache folder until the file's size or time changes."""
+    """The digest of a file, kept in the cache folder until the file changes."""
     memo = _digest_file(path)
     try:
         remembered = memo.read_text(encoding="ascii")
@@ -56,24 +56,29 @@ def file_sha256(path: Path) -> str:
     if len(remembered) == 64:
         return remembered
     digest = sha256_of(path)
-    remember_sha256(path, digest)
+    _keep(memo, digest)  # for the file as it was before it was read
     return digest
 
 
 def remember_sha256(path: Path, digest: str) -> None:
     """Keep the digest of a file that was computed elsewhere."""
-    memo = _digest_file(path)
+    _keep(_digest_file(path), digest)
+
+
+def _keep(memo: Path, digest: str) -> None:
     try:
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(memo, digest)
     except OSError:
-        logger.debug("The digest of %s could not be remembered", path, exc_info=True)
+        logger.debug("The digest %s could not be written", memo, exc_info=True)
 
 
 def _digest_file(path: Path) -> Path:
     path = path.resolve()
     stat = path.stat()
-    key = hashlib.sha256(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+    # A tool may give new content the old time (cp -p, rsync, git), but not the time of the change.
+    state = f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0{stat.st_ctime_ns}"
+    key = hashlib.sha256(os.fsencode(state)).hexdigest()
     return cache_dir() / "digests" / key
 
 

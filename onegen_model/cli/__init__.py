@@ -12,6 +12,7 @@ from onegen_model.checkpoint.collector import paused_collector
 from onegen_model.cli.interrupts import INTERRUPTED
 from onegen_model.cli.options import require_device_name
 from onegen_model.cli.parser import parse_arguments
+from onegen_model.cli.printable import PrintableFormatter, printable
 from onegen_model.cli.system_errors import explain_os_error
 from onegen_model.errors import InvalidInputError, OneGenError, is_out_of_memory
 
@@ -25,6 +26,7 @@ _FAILED = 2
 
 def main(argv: Sequence[str] | None = None, load_model: LoadModel | None = None) -> int:
     """The exit status: 0, 2 after an error, 130 after Ctrl-C; wrong usage raises SystemExit(2)."""
+    _open_closed_streams()
     try:
         options = parse_arguments(sys.argv[1:] if argv is None else argv)
         return _run(options, load_model)
@@ -32,8 +34,17 @@ def main(argv: Sequence[str] | None = None, load_model: LoadModel | None = None)
         return _fail("stopped", INTERRUPTED)
 
 
+def _open_closed_streams() -> None:
+    """A stream that the shell has closed is None in Python, and used like an empty one here."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (until the process ends)
+
+
 def _run(options: Namespace, load_model: LoadModel | None) -> int:
-    logging.basicConfig(format="onegen: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("onegen: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -69,7 +80,7 @@ def _less_memory(options: Namespace) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"onegen: {' '.join(message.split())}\n")
+    sys.stderr.write(f"onegen: {printable(' '.join(message.split()))}\n")
     return status
 
 

@@ -66,9 +66,11 @@ def _read_question(given: str) -> str:
     """The argument, or standard input for "-"; raises InvalidInputError without any text."""
     try:
         question = sys.stdin.read() if given == "-" else given
-    except UnicodeDecodeError as error:
+        question.encode()  # Python reads other bytes as surrogates where the locale is C.
+    except UnicodeError as error:
+        what = "Standard input" if given == "-" else "The question"
         raise InvalidInputError(
-            "Standard input is not UTF-8; expected a question in text; convert it"
+            f"{what} is not UTF-8; expected a question in text; convert it"
         ) from error
     if not question.strip():
         raise InvalidInputError("The question is empty; expected some text; write one")

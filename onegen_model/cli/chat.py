@@ -1,6 +1,7 @@
 """`onegen chat`: questions and commands, line by line."""
 
 import contextlib
+import os
 import re
 import sys
 from argparse import Namespace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.cli.ask import Session, open_session
 from onegen_model.cli.options import did_you_mean
+from onegen_model.cli.printable import printable
 from onegen_model.cli.saved_chats import (
     SavedChat,
     Turn,
@@ -43,6 +45,7 @@ class Chat:
 
     def begin_anew(self, _: str) -> None:
         self.turns.clear()
+        self.file = None  # It keeps the turns before.
 
     def show_sources(self, _: str) -> None:
         if not self.turns:
@@ -52,7 +55,7 @@ class Chat:
         self.session.display.sources([one for item in retrievals for one in item.passages])
 
     def save(self, name: str) -> None:
-        file = Path(name).expanduser() if name else self.file
+        file = Path(os.path.expanduser(name)) if name else self.file
         if file is None or not self.turns:
             what = "No file is given" if self.turns else "There is no turn to save"
             raise InvalidInputError(f"{what}; expected one; write /save FILE after an answer")
@@ -83,7 +86,7 @@ def run_chat(options: Namespace, load_model: "LoadModel") -> int:
     if saved is not None and file is not None:
         chat = _resumed(session, saved, file)
     for line in _read_lines():
-        if line == "/quit":
+        if line.split()[0] == "/quit":
             break
         try:
             _carry_out(chat, line)
@@ -103,13 +106,13 @@ def _resumed(session: Session, saved: SavedChat, file: Path) -> Chat:
 
 def _carry_out(chat: Chat, line: str) -> None:
     """A question, or a command: one word behind a slash (and `/etc/hosts` is a question)."""
-    word, _, argument = line.partition(" ")
+    word, argument = [*line.split(maxsplit=1), ""][:2]
     if not re.fullmatch(r"/\w*", word):
         chat.ask(line)
         return
     commands = {name.partition(" ")[0]: run for name, (_, run) in _COMMANDS.items()}
     if word in commands:
-        commands[word](chat, argument.strip())
+        commands[word](chat, argument)
         return
     similar = did_you_mean(word, [*commands])
     _say(f"There is no command {word}{similar or '; /help lists the commands'}")
@@ -140,4 +143,4 @@ def _read_lines() -> Iterator[str]:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"onegen: {text}\n")
+    sys.stderr.write(f"onegen: {printable(text)}\n")

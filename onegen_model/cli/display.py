@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from onegen_model.cli.sources import SourceListing, format_sources, has_links, printable
+from onegen_model.cli.printable import printable
+from onegen_model.cli.sources import SourceListing, format_sources, has_links
 from onegen_model.events import (
     Event,
     Finished,

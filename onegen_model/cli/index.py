@@ -13,6 +13,7 @@ from onegen_model.cli.index_reports import (
     report_sync,
 )
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
+from onegen_model.cli.printable import printable
 from onegen_model.cli.reading_options import FILES_WERE_SKIPPED, SkippedFiles, reading_options
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.indexing.job import IndexingJob
@@ -158,7 +159,7 @@ class _Syncing:
                 if self.sync(selection, quiet=True) == INTERRUPTED:
                     return INTERRUPTED
             except OneGenError as error:
-                sys.stderr.write(f"onegen: error: {error}\n")
+                sys.stderr.write(f"onegen: error: {printable(str(error))}\n")
         return 0
 
 

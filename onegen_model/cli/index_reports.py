@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from onegen_model.cli.printable import printable
 from onegen_model.indexing.held import HeldFile, is_gone, root_of
 from onegen_model.indexing.reports import IndexReport
 from onegen_model.indexing.scan import Scan
@@ -105,7 +106,7 @@ def report_files(folder: Path, held: Sequence[HeldFile], others: int, *, as_json
     for row in rows:
         cells = [row.get("passages"), row.get("characters"), row.get("pages")]
         first, second, third = ("" if cell is None else str(cell) for cell in cells)
-        source = row["source"] or "(added without a file)"
+        source = printable(str(row["source"] or "(added without a file)"))
         missing = " (the file is missing)" if row.get("missing") else ""
         sys.stdout.write(f"{first:>8} {second:>10} {third:>5}  {source}{missing}\n")
     passages = others + sum(len(file.passages) for file in held)

@@ -5,6 +5,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from onegen_model.cli.printable import printable
 from onegen_model.documents.failures import FailedFile, OnFailure
 
 if TYPE_CHECKING:
@@ -82,5 +83,5 @@ class SkippedFiles:
         count = len(self.failures)
         noun, were = ("file", "was") if count == 1 else ("files", "were")
         sys.stderr.write(f"onegen: {count} {noun} could not be read and {were} skipped:\n")
-        sys.stderr.writelines(f"  {failure}\n" for failure in self.failures)
+        sys.stderr.writelines(f"  {printable(str(failure))}\n" for failure in self.failures)
         return FILES_WERE_SKIPPED

@@ -38,6 +38,10 @@ def save_chat(path: Path, fingerprint: str, turns: Sequence[Turn]) -> None:
 
     Raises InvalidInputError where something else is there, and OSError.
     """
+    if "\0" in str(path):
+        raise InvalidInputError(
+            f"{str(path)!r} holds a NUL character; expected the name of a file; choose another"
+        )
     if path.exists() and not _is_chat(path):
         raise InvalidInputError(
             f"{path} exists and is no saved chat; expected a new name, because nothing else is "

@@ -1,19 +1,17 @@
 """The sources below an answer: title, file and place of each passage, as links where possible."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
 from onegen_model.citations import Citation, cite
+from onegen_model.cli.printable import printable
 from onegen_model.events import ScoredPassage
 
 Sources = Literal["short", "full", "none"]
 
-# A document may hold escape sequences, which must not reach the terminal.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # Terminals that are known to show OSC 8 links; others may print them as text.
 _PROGRAMS = {"Hyper", "WarpTerminal", "WezTerm", "ghostty", "iTerm.app", "mintty", "vscode"}
 _OWN_VARIABLES = ("KITTY_WINDOW_ID", "KONSOLE_VERSION", "WT_SESSION")
@@ -54,10 +52,10 @@ def format_sources(
 
 
 def _name(citation: Citation, listing: SourceListing) -> str:
-    title = f"{printable(citation.title)} " if citation.title else ""
+    title = f"{_one_line(citation.title)} " if citation.title else ""
     if not citation.source:
-        return f"{title}[{printable(citation.passage_id)}]"
-    label = printable(citation.label)
+        return f"{title}[{_one_line(citation.passage_id)}]"
+    label = _one_line(citation.label)
     file = citation.path(listing.root) if listing.links and listing.root else None
     if file is not None:
         label = f"\x1b]8;;{file.as_uri()}\x1b\\{label}\x1b]8;;\x1b\\"
@@ -66,13 +64,13 @@ def _name(citation: Citation, listing: SourceListing) -> str:
     return f"{title}[{label}{characters}]"
 
 
+def _one_line(text: str) -> str:
+    """A file name may hold line breaks."""
+    return " ".join(printable(text).split("\n"))
+
+
 def _has_place(citation: Citation) -> bool:
     return citation.pages is not None or citation.lines is not None
-
-
-def printable(text: str) -> str:
-    """The text without control characters, apart from tabs and line breaks."""
-    return _CONTROL.sub("", text)
 
 
 def has_links(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 from argparse import ArgumentParser
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from onegen_model.errors import InvalidInputError
@@ -22,6 +23,7 @@ _OPERATORS = {
     "<": "$lt",
     "~": "$contains",
 }
+_SIGNS = ("<", ">", "=", "~")
 _CONDITION = re.compile(
     r"\s*(?P<name>[^<>=!~]+?)\s*(?P<operator>{})(?P<value>.*)".format(
         "|".join(map(re.escape, _OPERATORS))
@@ -80,10 +82,11 @@ def require_known_names(filter: Mapping[str, Any] | None, passages: Iterable["Pa
 def _parse(condition: str) -> dict[str, Any]:
     if condition.lstrip().startswith("{"):
         return _parse_json(condition)
-    if found := _CONDITION.fullmatch(condition):
+    found = _CONDITION.fullmatch(condition)
+    if found and not found["value"].startswith(_SIGNS):  # => is not >=
         return {found["name"]: {_OPERATORS[found["operator"]]: _value(found["value"])}}
-    if found := _AMONG.fullmatch(condition):
-        return {found["name"]: {"$in": list(map(_value, found["values"].split(",")))}}
+    if not found and (found := _AMONG.fullmatch(condition)):
+        return {found["name"]: {"$in": _values(found["values"])}}
     raise InvalidInputError(f"--where {condition!r} is no condition; {_EXPECTED}; correct it")
 
 
@@ -105,6 +108,20 @@ def _value(text: str) -> Any:
     except (ValueError, RecursionError):
         return text
     return text if isinstance(value, list | dict) else value
+
+
+def _values(text: str) -> list[Any]:
+    """Values between commas; text that holds a comma is quoted, as all other texts are then."""
+    for listed in (text, f"[{text}]"):
+        with suppress(ValueError, RecursionError):
+            if isinstance(found := json.loads(listed), list):
+                return found
+    if '"' in text:
+        raise InvalidInputError(
+            f"--where has the values {text!r}; expected quotes around each text or around none; "
+            'write "A","B"'
+        )
+    return list(map(_value, text.split(",")))
 
 
 def _names_in(metadata: Mapping[Any, Any], before: str = "") -> Iterable[str]:

@@ -8,6 +8,8 @@ Nothing new: the context holds every hit already. The model goes on with them, a
 something else; asking for the same text once more ends the search.
 """
 
+from math import isnan
+
 from onegen_model.events import Query, ScoredPassage
 from onegen_model.generation.stream import EventStream
 from onegen_model.inputs import EmptySearch
@@ -32,7 +34,8 @@ def _reason(stream: EventStream, query: Query, answer: object) -> str:
     if least is not None:
         limits = f" with a score of at least {least:g}"
         hits = answer if isinstance(answer, list | tuple) else ()
-        if scores := [hit.score for hit in hits if isinstance(hit, ScoredPassage)]:
+        scores = [hit.score for hit in hits if isinstance(hit, ScoredPassage)]
+        if scores := [score for score in scores if not isnan(score)]:
             limits += f" (the best score was {max(scores):.3f})"
     if query.filter:
         limits += f" under the filter {dict(query.filter)}"

@@ -12,6 +12,9 @@ from onegen_model.retrieval.protocol import NeighbourRetriever, retrieving
 from onegen_model.transcript.passage_fit import count_passage, fit_passage
 from onegen_model.transcript.renderer import Renderer
 
+# A side with fewer neighbours loses them one by one where there is no room.
+_STEPS = 8
+
 
 @dataclass(slots=True, eq=False)
 class _Run:
@@ -81,10 +84,14 @@ class _Runs:
 
 @dataclass(frozen=True, slots=True)
 class PassageReader:
-    """What is inserted for hits, as the parameters of a request say."""
+    """What is inserted for hits, as the parameters of a request say.
+
+    Hits are widened to at most `room` tokens, which are left of the context.
+    """
 
     renderer: Renderer
     retrieval: RetrievalParams
+    room: int
 
     @property
     def longest(self) -> int:
@@ -107,7 +114,7 @@ class PassageReader:
                 "expected some text; remove empty documents from the store"
             )
         window = self.retrieval.window
-        runs = _Runs(self.longest, self.renderer, frozenset(query.exclude))
+        runs = _Runs(min(self.longest, self.room), self.renderer, frozenset(query.exclude))
         for hit in usable:
             around = _neighbours(retriever, hit.passage, window, query) if window else ()
             runs.add(hit, around, window)
@@ -132,14 +139,21 @@ def _plain(hit: ScoredPassage, passage: Passage) -> ScoredPassage:
 
 
 def _narrower(run: _Run) -> list[_Run]:
-    """The run without its outermost neighbour; the single hits where it has none."""
+    """The run without its outermost neighbours; the single hits where it has none."""
     found = {hit.passage.id for hit in run.hits}
     at = [n for n, piece in enumerate(run.pieces) if piece.id in found]
     before, behind = at[0], len(run.pieces) - 1 - at[-1]
     if before or behind:
-        return [_Run(run.hits, run.pieces[:-1] if behind >= before else run.pieces[1:])]
+        # One, or a part of many, so that the number of steps stays small.
+        if behind >= before:
+            return [_Run(run.hits, run.pieces[: -_part(behind)])]
+        return [_Run(run.hits, run.pieces[_part(before) :])]
     by_id = {hit.passage.id: hit for hit in run.hits}
     return [_Run([by_id[run.pieces[n].id]], [run.pieces[n]]) for n in at]
+
+
+def _part(neighbours: int) -> int:
+    return max(1, neighbours // _STEPS)
 
 
 def _neighbours(

@@ -151,7 +151,8 @@ class Retrievals:
         stream, query = search.stream, search.query
         least = stream.request.retrieval.min_score
         if hits := select_passages(answer, query, stream.retriever, least):
-            reader = PassageReader(self._renderer, stream.request.retrieval)
+            room = stream.request.max_context - len(stream.request.ids)
+            reader = PassageReader(self._renderer, stream.request.retrieval, room)
             return reader.candidates(hits, query, stream.retriever), None
         if select_passages(answer, replace(query, exclude=()), stream.retriever, least):
             return (), nothing_new(stream, query)

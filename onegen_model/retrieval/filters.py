@@ -43,12 +43,16 @@ def matches_filter(metadata: Mapping[str, Any], filter: Mapping[str, Any] | None
 
 def compile_filter(filter: Mapping[str, Any] | None) -> Matches:
     """A function of metadata that is faster than `matches_filter` for many passages."""
-    if not isinstance(filter, Mapping | None):
+    return _compile({} if filter is None else filter)
+
+
+def _compile(filter: Any) -> Matches:
+    if not isinstance(filter, Mapping):
         raise InvalidInputError(
             f"A filter of type {type(filter).__name__}; expected a mapping of metadata names to "
             'values; write it as {"name": value}'
         )
-    return _all([_condition(name, wanted) for name, wanted in (filter or {}).items()])
+    return _all([_condition(name, wanted) for name, wanted in filter.items()])
 
 
 def filter_names(filter: Mapping[str, Any] | None) -> set[Any]:
@@ -83,7 +87,7 @@ def _any(tests: Sequence[Matches]) -> Matches:
 
 def _condition(name: object, wanted: Any) -> Matches:
     if name == "$not":
-        inner = compile_filter(wanted)
+        inner = _compile(wanted)
         return lambda metadata: not inner(metadata)
     if name in _GROUPS:
         if not isinstance(wanted, list | tuple) or not wanted:
@@ -91,7 +95,7 @@ def _condition(name: object, wanted: Any) -> Matches:
                 f"The filter operator {name} has {wanted!r}; expected a list of filters; write "
                 f'{{"{name}": [{{"name": value}}, …]}}'
             )
-        parts = list(map(compile_filter, wanted))
+        parts = list(map(_compile, wanted))
         return _all(parts) if name == "$and" else _any(parts)
     test = _test(name, wanted)
 

@@ -1,8 +1,10 @@
 """The protocol of a retriever, and checks of what it returns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 from onegen_model.errors import InvalidInputError, RetrievalError
@@ -130,14 +132,36 @@ def select_passages(
             f"{type(retriever).__name__} answered a query with {type(odd[0]).__name__}; expected "
             "a list of ScoredPassage; wrap what it finds in ScoredPassage(Passage(id, text), score)"
         )
+    hits = [_checked(hit, retriever) for hit in found or () if isinstance(hit, ScoredPassage)]
     seen = set(query.exclude)
     fresh: list[ScoredPassage] = []
-    for hit in found or ():
-        is_near = min_score is None or (isinstance(hit, ScoredPassage) and hit.score >= min_score)
-        if isinstance(hit, ScoredPassage) and is_near and hit.passage.id not in seen:
+    for hit in hits:
+        if (min_score is None or hit.score >= min_score) and hit.passage.id not in seen:
             seen.add(hit.passage.id)
             fresh.append(hit)
     return fresh[: query.top_k]
+
+
+def _checked(hit: ScoredPassage, retriever: object) -> ScoredPassage:
+    """The hit, whose score is a float; raises RetrievalError for fields of a wrong type."""
+    passage: object = hit.passage
+    wrong: tuple[str, object, str] | None = None
+    if not isinstance(passage, Passage):
+        wrong = ("a passage", passage, "Passage(id, text)")
+    elif not isinstance(passage.text, str):
+        wrong = (f"the text of passage {passage.id!r}", passage.text, "str")
+    elif not isinstance(passage.metadata, Mapping):
+        wrong = (f"the metadata of passage {passage.id!r}", passage.metadata, "a dict")
+    elif not isinstance(hit.score, Real):
+        wrong = (f"the score of passage {passage.id!r}", hit.score, "a number, 0.0 if unknown")
+    if wrong is not None:
+        what, value, expected = wrong
+        raise RetrievalError(
+            f"{type(retriever).__name__} answered with {what} of type {type(value).__name__}; "
+            f"expected {expected}; correct the retriever"
+        )
+    # Scores of numpy are no JSON.
+    return hit if isinstance(hit.score, float) else replace(hit, score=float(hit.score))
 
 
 def _as_list(answer: object) -> list[object] | None:

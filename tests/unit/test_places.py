@@ -1,4 +1,7 @@
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from onegen_model import Passage
 from onegen_model.places import (
@@ -32,6 +35,26 @@ def test_the_metadata_of_release_0_1_is_understood() -> None:
 def test_other_metadata_is_no_place() -> None:
     for metadata in ({}, {"source": "a"}, {"source": "a", "chunk": 1}, {"onegen": {"chunk": 1}}):
         assert place_of(Passage("a#2", "text", metadata=metadata)) is None
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"chunk": "a"},
+        {"chunks": None},
+        {"pages": [1]},
+        {"lines": "12"},
+        {"span": 5},
+        {"span": ["a", "b"]},
+        {"headings": 3},
+        {"pieces": [1]},
+        {"digest": 7},
+        {"document": 5},
+    ],
+)
+def test_a_damaged_place_is_none(kept: dict[str, Any]) -> None:
+    metadata = {"onegen": {"source": "a.md", "document": "a.md", **kept}}
+    assert place_of(Passage("a.md#0", "text", metadata=metadata)) is None
 
 
 def named(*places: PassagePlace) -> PassageNames:

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -78,6 +79,19 @@ def test_a_digest_is_remembered_until_the_file_changes(cache: Path, tmp_path: Pa
     assert weights.file_sha256(source) == "f" * 64
     source.write_bytes(b"other weights")
     assert weights.file_sha256(source) not in {first, "f" * 64}
+
+
+def test_new_content_with_the_old_size_and_time_has_its_own_digest(
+    cache: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "weights.gguf"
+    source.write_bytes(b"one")
+    old = source.stat()
+    first = weights.file_sha256(source)
+    source.write_bytes(b"two")
+    os.utime(source, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert source.stat().st_mtime_ns == old.st_mtime_ns
+    assert weights.file_sha256(source) != first
 
 
 def test_a_damaged_digest_is_computed_again(cache: Path, tmp_path: Path) -> None:

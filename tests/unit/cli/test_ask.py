@@ -153,6 +153,9 @@ def test_a_question_from_standard_input(
     bytes_in = io.TextIOWrapper(io.BytesIO(b"caf\xe9 \xff"), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", bytes_in)
     assert "is not UTF-8" in fails(capsys, model, "ask", "-", "--retrieval", "never")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("caf\udce9"))  # as in the locale C
+    assert "input is not UTF-8" in fails(capsys, model, "ask", "-", "--retrieval", "never")
+    assert "question is not UTF-8" in fails(capsys, model, "ask", "\udce9", "--retrieval", "never")
 
 
 def test_an_unknown_model(capsys: pytest.CaptureFixture[str], index: Path) -> None:

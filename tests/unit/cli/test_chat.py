@@ -81,6 +81,34 @@ def test_commands_of_a_chat(
     assert not list(Path().glob("*.json"))
 
 
+def test_commands_take_any_spaces_and_any_name(
+    model: FakeModel,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    typed = "one\n/save\t my chät.json \n/save ~nobody-here/x\n/save a\0b\ntwo\n/quit  now\nthree\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    assert run(model, "chat", "--retrieval", "never") == 0
+    assert [stream.answer.question for stream in model.streams] == ["one", "two"]
+    assert Path("my chät.json").is_file()
+    err = capsys.readouterr().err
+    assert "~nobody-here" in err
+    assert "holds a NUL character" in err
+
+
+def test_a_new_conversation_does_not_replace_the_saved_one(
+    model: FakeModel,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n/save a.json\n/new\ntwo\n/save\n"))
+    assert run(model, "chat", "--retrieval", "never") == 0
+    assert "No file is given" in capsys.readouterr().err
+    assert '"one"' in Path("a.json").read_text()
+
+
 def test_sources_in_json(
     model: FakeModel,
     index: Path,

@@ -1,6 +1,7 @@
 """What all subcommands share: help and version, bad paths, and imports that are not needed."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import onegen_model
 from onegen_model.cli import main
 from onegen_model.cli.parser import parse_arguments
+from onegen_model.cli.printable import PrintableFormatter
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
 COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate")
@@ -276,3 +278,23 @@ def test_an_unknown_option_shows_the_usage_of_its_subcommand(
     assert shown.startswith("usage: onegen ask ")
     assert "--top-k" in shown
     assert "unrecognized arguments: --k 2" in shown
+
+
+@pytest.mark.parametrize("command", ["ask -", "chat"])
+def test_a_closed_input_is_an_empty_one(command: str, here: Path) -> None:
+    line = f"{sys.executable} -m onegen_model.cli {command} --index absent <&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("onegen: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_control_characters_never_reach_the_terminal(
+    model: FakeModel, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = fails(capsys, model, "ask", "q", "--index", "a\x1b]0;title\x07b\x9bm")
+    assert "a]0;titlebm" in line
+    assert not set(line) & set("\x1b\x07\x9b")
+    record = logging.LogRecord("x", logging.WARNING, "x", 1, "%s is cut", ("a\x1b[2Jb",), None)
+    assert PrintableFormatter("onegen: %(message)s").format(record) == "onegen: a[2Jb is cut"

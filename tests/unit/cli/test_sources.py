@@ -54,6 +54,8 @@ def test_a_file_that_exists_is_a_link(tmp_path: Path) -> None:
 
 def test_control_characters_of_a_document_do_not_reach_the_terminal(tmp_path: Path) -> None:
     evil = ScoredPassage(Passage("x\x1b]0;", "\x1b[2Jtext\r\x07", "title\x1b]8;;http://x\x07"), 0.5)
+    broken = ScoredPassage(Passage("x\ny", "text", "two\nlines"), 0.5)
+    assert format_sources([broken])[1:] == ["  two lines [x y]"]
     answer: Any = FakeAnswer("q", None, retrievals=[FakeRetrieval(0, "q", (evil,))])
     out = io.StringIO()
     listing = SourceListing("full", tmp_path, links=True)

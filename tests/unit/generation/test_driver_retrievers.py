@@ -1,8 +1,10 @@
 """What a driver makes of the answers of a retriever."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from onegen_model.errors import (
@@ -16,6 +18,7 @@ from onegen_model.events import (
     Query,
     RetrievalRequested,
     ScoredPassage,
+    event_to_dict,
 )
 from onegen_model.transcript.renderer import Renderer
 from tests.support.drivers import (
@@ -75,6 +78,11 @@ def test_no_passage_is_inserted_twice(stage: Stage) -> None:
         ([[None]], "a query with NoneType"),
         ([["text"]], "a query with str"),
         ([[Passage("a", "b")]], "a query with Passage"),
+        ([[ScoredPassage("a", 0.5)]], "a passage of type str; expected Passage(id, text)"),
+        ([[ScoredPassage(Passage("a", None), 0.5)]], "the text of passage 'a' of type NoneType"),
+        ([[ScoredPassage(Passage("a", "b", metadata=None), 0.5)]], "the metadata of passage 'a'"),
+        ([[ScoredPassage(Passage("a", "b"), None)]], "the score of passage 'a' of type NoneType"),
+        ([[ScoredPassage(Passage("a", "b"), "0.5")]], "the score of passage 'a' of type str"),
     ],
 )
 def test_a_wrong_answer_names_the_retriever(stage: Stage, answers: Any, message: str) -> None:
@@ -85,6 +93,13 @@ def test_a_wrong_answer_names_the_retriever(stage: Stage, answers: Any, message:
     assert str(error).startswith("Answering answered")
     assert message in str(error)
     assert stage.engine.is_idle
+
+
+def test_scores_of_numpy_become_plain_numbers(stage: Stage) -> None:
+    found = ScoredPassage(Passage("a", "b"), np.float32(0.5))  # type: ignore[arg-type]
+    events = stage.run("x[RQ]y", Answering(lambda queries: [[found] for _ in queries]))
+    (inserted,) = of(events, PassagesInserted)
+    assert json.dumps(event_to_dict(inserted))
 
 
 def test_a_hit_that_is_too_long_is_cut_and_named(

@@ -15,7 +15,7 @@ from onegen_model.transcript.renderer import Renderer
 @pytest.fixture
 def read(renderer: Renderer) -> Any:
     def read(found: list[ScoredPassage], passage_tokens: int | None = None) -> list[Candidate]:
-        reader = PassageReader(renderer, RetrievalParams(passage_tokens=passage_tokens))
+        reader = PassageReader(renderer, RetrievalParams(passage_tokens=passage_tokens), 4096)
         return reader.candidates(found, Query(array("f", [1.0]), "Where?", 5), object())
 
     return read

@@ -10,11 +10,12 @@ import pytest
 from onegen_model import Passage, PassagePlace, Query, RetrievalParams, ScoredPassage, place_of
 from onegen_model.errors import RetrievalError
 from onegen_model.generation.passage_reader import PassageReader
-from onegen_model.inputs import Candidate
+from onegen_model.inputs import Candidate, fit_candidates
 from onegen_model.places import held_ids
 from onegen_model.retrieval.neighbours import find_neighbours
 from onegen_model.transcript.renderer import Renderer
 
+ROOM = 512
 NAMES = ("Alba", "Brig", "Cary", "Dorn", "Elva", "Fink", "Gera", "Hof")
 
 
@@ -55,7 +56,7 @@ def read(renderer: Renderer) -> Any:
         asked: Query | None = None,
     ) -> list[Candidate]:
         params = RetrievalParams(window=window, passage_tokens=passage_tokens)
-        reader = PassageReader(renderer, params)
+        reader = PassageReader(renderer, params, ROOM)
         return reader.candidates(found, asked or query(), retriever or Document())
 
     return read
@@ -165,6 +166,19 @@ def test_hits_too_long_to_join_share_their_neighbours(read: Any, renderer: Rende
     limit = len(read(hits(3))[0].ids)
     first, second = read(hits(3, 5), passage_tokens=limit)
     assert ranges([first, second]) == ["2-4", "5-6"]
+
+
+def test_a_wide_window_stays_within_the_room_of_the_context(read: Any, renderer: Renderer) -> None:
+    count = 1000
+    place = PassagePlace("a.md", "a.md", 0, count)
+    pieces = [
+        Passage(place.id_of(at), f"{at}", "", replace(place, chunk=at).to_metadata())
+        for at in range(count)
+    ]
+    (candidate,) = read(hits(pieces[500]), window=count, retriever=Document(pieces))
+    assert ROOM - 8 < len(candidate.ids) <= ROOM + 2
+    least = fit_candidates([candidate], 10)
+    assert [one.scored.passage.text for one in least] == ["499\n500"]
 
 
 def test_narrower_candidates_lead_to_the_hits_alone(read: Any) -> None:

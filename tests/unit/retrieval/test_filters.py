@@ -80,6 +80,8 @@ def test_a_filter_of_metadata(filter: Any, expected: bool) -> None:
         ({"$or": {"year": 1}}, r"operator \$or has \{'year': 1\}; expected a list of filters"),
         ({"$or": []}, r"operator \$or has \[\]; expected a list of filters"),
         ({"$and": [{"year": {"$near": 1}}]}, r"filter of 'year' has the operator '\$near'"),
+        ({"$not": None}, "A filter of type NoneType; expected a mapping"),
+        ({"$and": [None]}, "A filter of type NoneType; expected a mapping"),
         ({"$not": [1]}, "A filter of type list; expected a mapping"),
         ({"year": {"$in": 1921}}, r"\$in of 'year' has 1921; expected a list .*; write \[1921\]"),
         ([("year", 1921)], "A filter of type list; expected a mapping"),
