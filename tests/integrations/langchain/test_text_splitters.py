@@ -27,7 +27,7 @@ def test_pieces_are_passages_with_flat_metadata(embeddings: OneGenEmbeddings) ->
         assert (passage.title, piece.metadata["title"]) == (headings, headings)
         assert HANDBOOK[piece.metadata["start_index"] :].startswith(passage.text)
         assert (piece.metadata["page"], piece.metadata["tags"]) == (3, ["a"])
-    assert pieces[0].metadata["lines"] == "5-5"
+    assert pieces[0].metadata["lines"] == "5"
     assert document.metadata == {"source": "docs/handbook.md", "page": 3, "tags": ["a"]}
     assert len(embeddings.embed_documents([piece.page_content for piece in pieces])) == len(pieces)
 

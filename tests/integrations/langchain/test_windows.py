@@ -188,6 +188,10 @@ def test_the_documents_of_a_retriever_with_a_window_can_be_stored(
     store.add_documents(TOWNS)
     retriever = OneGenRetriever(model=wide_folder, vectorstore=store, k=1, window=1)
     (document,) = retriever.invoke(QUESTION)
+    place = json.loads(document.metadata["onegen"])
+    assert place["lines"][0] < place["lines"][1]
+    assert document.metadata["lines"] == "{}-{}".format(*place["lines"])
+    assert (document.metadata["start_index"], document.metadata["end_index"]) == (*place["span"],)
     assert document.metadata["source"] == "docs/towns.pdf"
     assert {type(value) for value in document.metadata.values()} <= {str, int, float}
     again: Any = chroma()(OneGenEmbeddings(model=wide_folder), [document])
