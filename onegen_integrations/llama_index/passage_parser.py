@@ -122,7 +122,7 @@ class PassageParser(TextSplitter):
         done = super()._postprocess_parsed_nodes(nodes, parent_doc_map)
         for node, span in zip(texts, spans, strict=True):
             node.start_char_idx, node.end_char_idx = span
-        return [_format(node) for node in done]
+        return [to_formatted(node) for node in done]
 
 
 def _default() -> OneGenEmbedding:
@@ -131,7 +131,8 @@ def _default() -> OneGenEmbedding:
     return own if isinstance(own, OneGenEmbedding) else OneGenEmbedding()
 
 
-def _format(node: BaseNode) -> BaseNode:
+def to_formatted(node: BaseNode) -> BaseNode:
+    """The node itself, which is embedded and read as `"title\\ntext"` from now on."""
     # A title of None would be read as the word.
     shown = {TITLE} if json_title(node.metadata) else set()
     hidden = [key for key in node.metadata if key not in shown]

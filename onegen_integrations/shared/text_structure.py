@@ -46,11 +46,14 @@ def structure_of(text: str, metadata: Mapping[Any, Any]) -> TextStructure:
     Of a text that was changed after it was read, lines and pages are unknown.
     """
     kept = nested_metadata(metadata).get(KEY)
-    if not isinstance(kept, Mapping) or kept.get("syntax") not in get_args(Syntax):
-        return _by_name(file_of(metadata).lower())
-    if kept.get("characters") != len(text):
-        return TextStructure(kept["syntax"])
-    return TextStructure(kept["syntax"], kept.get("first_line"), tuple(kept.get("pages", ())))
+    known = kept if isinstance(kept, Mapping) else {}
+    if known.get("syntax") not in get_args(Syntax):
+        by_name = _by_name(file_of(metadata).lower())
+        # A piece that is split again does not begin where its document begins.
+        return TextStructure(by_name.syntax) if "document" in known else by_name
+    if known.get("characters") != len(text):
+        return TextStructure(known["syntax"])
+    return TextStructure(known["syntax"], known.get("first_line"), tuple(known.get("pages", ())))
 
 
 def file_of(metadata: Mapping[Any, Any]) -> str:
