@@ -11,6 +11,7 @@ from langchain_core.vectorstores import VectorStore
 
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
 from onegen_integrations.shared.json_values import json_metadata
+from onegen_integrations.shared.known_names import require_known_names
 from onegen_model import Passage, PassageIndex
 from onegen_model.errors import InvalidInputError
 
@@ -119,7 +120,11 @@ class OneGenVectorStore(VectorStore):
         filter: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
-        """Documents with their cosines, best first; `filter` is one of the core."""
+        """Documents with their cosines, best first; `filter` is one of the core.
+
+        Raises InvalidInputError for any other option.
+        """
+        require_known_names("OneGenVectorStore", kwargs, ["filter"])
         [found] = self.index.search(np.array([embedding], np.float32), k, filter=filter)
         return [(to_document(one.passage), one.score) for one in found]
 

@@ -14,8 +14,10 @@ class OneGenLoader(BaseLoader):
     """Loads files of any kind that `onegen index` reads, and folders of them.
 
     The metadata of a document is flat: `source` (relative to `root`), `title`, the number of
-    `pages` of a file that has some, and the file's own (front matter, or that of a record). With
-    `by_page`, each page, slide or sheet is a document with its `page`. Files that cannot be read
+    `pages` of a file that has some, and the file's own (front matter, or that of a record), in
+    which mappings and mixed lists become JSON text. `onegen` tells OneGenTextSplitter where
+    headings, pages and lines are. With `by_page`, each page, slide or sheet is a document with its
+    `page` (from 0) and `page_label` (from 1). Files that cannot be read
     are one UnreadableFilesError after the others are loaded; with `skip_bad` they are left out and
     stand in `failures`.
     """
@@ -30,7 +32,7 @@ class OneGenLoader(BaseLoader):
         skip_bad: bool = False,
     ) -> None:
         self._paths = paths
-        self._reading = FolderReading(root, options, by_page, skip_bad)
+        self._reading = FolderReading(root, options, by_page, skip_bad, keeps_lists=True)
         self.failures: list[FailedFile] = []
 
     def lazy_load(self) -> Iterator[Document]:

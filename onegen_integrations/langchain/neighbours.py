@@ -13,6 +13,15 @@ from onegen_integrations.langchain.vectorstores import Search
 from onegen_model import Passage, find_neighbours, matches_filter, place_of
 from onegen_model.errors import InvalidInputError
 
+_WITHOUT_PLACE = (
+    "Documents that do not say where they stand have no neighbours, and a window does not widen "
+    "them; split documents with OneGenTextSplitter"
+)
+_WITH_OTHER_ID = (
+    "Documents whose ids are not those of OneGenTextSplitter have no neighbours, and a window does "
+    "not widen them; keep the ids, in LangChain's `index` by `key_encoder=lambda one: one.id`"
+)
+
 
 def require_fetching(search: Search, filter: object) -> None:
     """Raise InvalidInputError for a store without ids, and for a filter only it understands."""
@@ -31,13 +40,9 @@ def fetch_neighbours(
 ) -> list[Passage]:
     """See NeighbourRetriever. A document that none of our splitters made has no neighbours."""
     place = place_of(passage)
-    if place is None:
+    if place is None or place.passage_id != passage.id:
         # Python shows the same warning once, not for each document.
-        warnings.warn(
-            "Documents that do not say where they stand have no neighbours, and a window does not "
-            "widen them; split documents with OneGenTextSplitter",
-            stacklevel=1,
-        )
+        warnings.warn(_WITHOUT_PLACE if place is None else _WITH_OTHER_ID, stacklevel=1)
         return [passage]
     chunks = range(max(0, place.chunk - window), place.chunk + window + 1)
     wanted = [place.id_of(chunk) for chunk in chunks if chunk != place.chunk]

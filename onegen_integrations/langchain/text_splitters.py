@@ -5,21 +5,20 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from langchain_core.documents import Document
 
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings
 from onegen_integrations.shared.document_splitting import (
-    Syntax,
     flat_place,
     known_place,
     require_length,
     split_document,
 )
 from onegen_integrations.shared.json_values import json_metadata
-from onegen_integrations.shared.places import KEY, place_text
+from onegen_integrations.shared.places import KEY
+from onegen_integrations.shared.text_structure import Syntax
 from onegen_model import PassageSplitter
 from onegen_model.errors import MissingExtraError
 
@@ -36,11 +35,13 @@ class OneGenTextSplitter(TextSplitter):
     """Splits documents into passages of `embeddings` (default: those of the default checkpoint).
 
     `chunk_size` counts tokens of the model, and is at most its longest passage (the default).
-    `syntax` is "text", "markdown" or "code"; without one, documents from `.md` files are Markdown
-    and others text. The first line of a passage is its title: the `title` of the metadata and the
-    headings that lead to it. Metadata that a document has already is kept; `title`, `headings`,
-    `lines`, `start_index` and the place of the passage (`onegen`) are added. The ids of passages
-    are made from text and metadata of the document; a window needs a store that has kept them.
+    `syntax` is "text", "markdown" or "code"; without one, it is as OneGenLoader has read it, and of
+    documents from elsewhere those from `.md` files are Markdown and others text. The first line of
+    a passage is its title: the `title` of the metadata and the headings that lead to it. Metadata
+    that a document has already is kept; `title`, `headings`, `lines`, `page`, `page_label`,
+    `start_index` and the place of the passage (`onegen`) are added where they are known. The ids of
+    passages are made from text and metadata of the document; a window needs a store that has kept
+    them.
     """
 
     def __init__(
@@ -83,13 +84,12 @@ class OneGenTextSplitter(TextSplitter):
         model = self._embeddings.shared.model
         splitter = PassageSplitter.for_model(model, self._chunk_size)
         for passage in split_document(splitter, text, metadata, self._syntax, document_id):
-            place = known_place(passage)
-            place = replace(place, source=str(metadata.get("source") or ""))
-            start, _ = place.span or (0, 0)
-            added = {**flat_place(passage), "start_index": start, KEY: place_text(place)}
+            start, _ = known_place(passage).span or (0, 0)
+            added = {**flat_place(passage, metadata), "start_index": start}
             if passage.title:
                 added["title"] = passage.title
-            kept = copy.deepcopy(metadata)
+            kept = {name: value for name, value in metadata.items() if name != KEY}
+            kept = copy.deepcopy(kept)
             yield Document(
                 id=passage.id, page_content=passage.titled_text, metadata={**added, **kept}
             )

@@ -27,6 +27,7 @@ from onegen_integrations.langchain.embeddings import to_passage
 from onegen_integrations.langchain.neighbours import fetch_neighbours, require_fetching
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.vectorstores import Hit, Search
+from onegen_integrations.shared.places import own_metadata
 from onegen_integrations.shared.search_adapter import RequestScope, SearchAdapter
 from onegen_integrations.shared.usable_passages import usable_passages
 from onegen_model import Passage, Query, ScoredPassage
@@ -130,8 +131,13 @@ class Lookup(RequestScope):
 def _to_passages(hits: Sequence[Hit]) -> list[ScoredPassage]:
     # An unknown score is 0; the core keeps the order of equal scores.
     return usable_passages(
-        [ScoredPassage(to_passage(document), score or 0.0) for document, score in hits]
+        [ScoredPassage(_to_passage(document), score or 0.0) for document, score in hits]
     )
+
+
+def _to_passage(document: Document) -> Passage:
+    passage = to_passage(document)
+    return replace(passage, metadata=own_metadata(passage.metadata))
 
 
 class SourceRetriever(SearchAdapter):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
-from llama_index.core.schema import BaseNode
+from llama_index.core.schema import BaseNode, TextNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
     MetadataFilters,
@@ -19,12 +19,18 @@ from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
 from onegen_integrations.llama_index.filters import to_core_filter
-from onegen_integrations.llama_index.passage_parser import to_passage
+from onegen_integrations.llama_index.passage_parser import (
+    TITLE,
+    to_formatted,
+    to_passage,
+)
 from onegen_integrations.shared.json_values import json_metadata
+from onegen_integrations.shared.places import flat_metadata
 from onegen_model import Passage, PassageIndex, matches_filter
 from onegen_model.errors import InvalidInputError
 
-_DOCUMENT = "ref_doc_id"  # as LlamaIndex keeps it in metadata
+# As LlamaIndex keeps them in metadata.
+_DOCUMENT, _NODE = "ref_doc_id", "_node_content"
 
 
 class OneGenVectorStore(BasePydanticVectorStore):
@@ -56,7 +62,10 @@ class OneGenVectorStore(BasePydanticVectorStore):
     def load(
         cls, path: str | os.PathLike[str], embed_model: OneGenEmbedding
     ) -> "OneGenVectorStore":
-        """Over the index in a folder of `save`, or of `persist`; raises PassageIndexError."""
+        """Over the index in a folder of `save`, `persist` or `onegen index`.
+
+        Raises PassageIndexError. Passages of `onegen index` become nodes with their title.
+        """
         return cls(embed_model, PassageIndex.load(embed_model.shared.model, path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -147,6 +156,10 @@ def _to_stored(node: BaseNode) -> Passage:
 
 
 def to_node(passage: Passage) -> BaseNode:
-    """The node that was stored; raises ValueError for a passage that is no node."""
+    """The node that was stored; one is made of a passage that came from elsewhere."""
+    if _NODE not in passage.metadata:
+        title = {TITLE: passage.title} if passage.title else {}
+        metadata = {**flat_metadata(passage), **title}
+        return to_formatted(TextNode(id_=passage.id, text=passage.text, metadata=metadata))
     node: BaseNode = metadata_dict_to_node(passage.metadata)
     return node

@@ -37,7 +37,8 @@ def fetch_neighbours(
         names = {"filters": "_filters", "node_ids": "_node_ids", "doc_ids": "_doc_ids"}
         options = {name: getattr(searched, own, None) for name, own in names.items()}
         searched = searched._index
-    if (place := place_of(passage)) is not None:
+    place = place_of(passage)
+    if place is not None and place.passage_id == passage.id:
         chunks = range(max(0, place.chunk - window), place.chunk + window + 1)
         wanted = [place.id_of(chunk) for chunk in chunks if chunk != place.chunk]
         nodes = [one for one in _fetch(searched, wanted) if _passes(one, options)]

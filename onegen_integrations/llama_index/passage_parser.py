@@ -12,7 +12,6 @@ from llama_index.core.utils import get_tqdm_iterable
 
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
 from onegen_integrations.shared.document_splitting import (
-    Syntax,
     flat_place,
     known_place,
     require_length,
@@ -20,7 +19,8 @@ from onegen_integrations.shared.document_splitting import (
 )
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.known_names import require_known_names
-from onegen_integrations.shared.places import nested_metadata
+from onegen_integrations.shared.places import KEY, nested_metadata
+from onegen_integrations.shared.text_structure import Syntax
 from onegen_integrations.shared.usable_passages import shorten_title
 from onegen_model import Passage, PassageSplitter
 
@@ -32,11 +32,13 @@ class PassageParser(TextSplitter):
     """Splits documents into passages of `embed_model`, none longer than its model takes.
 
     Without one: that of `Settings`, or the default checkpoint's. `chunk_size` is the longest
-    passage in tokens of the model. `syntax` is "text", "markdown" or "code"; without one, documents
-    from `.md` files are Markdown and others text. The `title` of a node is that of its document
-    and the headings that lead to it; it is embedded and read, and the rest stays metadata, to which
-    `headings` and `lines` are added. A title of more than a third of a passage is shortened in the
-    nodes, with a warning that names the document. Other `options` are those of every NodeParser.
+    passage in tokens of the model. `syntax` is "text", "markdown" or "code"; without one, it is as
+    OneGenReader has read it, and of documents from elsewhere those from `.md` files are Markdown
+    and others text. The `title` of a node is that of its document and the headings that lead to it;
+    it is embedded and read, and the rest stays metadata, to which `headings`, `lines`, `page`,
+    `page_label` and the place of the node (`onegen`) are added where they are known. A title of
+    more than a third of a passage is shortened in the nodes, with a warning that names the
+    document. Other `options` are those of every NodeParser.
     """
 
     embed_model: OneGenEmbedding | None = None
@@ -99,7 +101,12 @@ class PassageParser(TextSplitter):
         texts = [passage.text for passage in passages]
         parts: list[TextNode] = build_nodes_from_splits(texts, node, id_func=self.id_func)
         for part, passage in zip(parts, passages, strict=True):
-            part.metadata = flat_place(passage)
+            known = flat_place(passage, node.metadata)
+            part.metadata = {
+                name: value
+                for name, value in known.items()
+                if name == KEY or name not in node.metadata
+            }
             if passage.title:
                 part.metadata[TITLE] = passage.title
             part.start_char_idx, part.end_char_idx = known_place(passage).span or (None, None)
@@ -115,7 +122,7 @@ class PassageParser(TextSplitter):
         done = super()._postprocess_parsed_nodes(nodes, parent_doc_map)
         for node, span in zip(texts, spans, strict=True):
             node.start_char_idx, node.end_char_idx = span
-        return [_format(node) for node in done]
+        return [to_formatted(node) for node in done]
 
 
 def _default() -> OneGenEmbedding:
@@ -124,7 +131,8 @@ def _default() -> OneGenEmbedding:
     return own if isinstance(own, OneGenEmbedding) else OneGenEmbedding()
 
 
-def _format(node: BaseNode) -> BaseNode:
+def to_formatted(node: BaseNode) -> BaseNode:
+    """The node itself, which is embedded and read as `"title\\ntext"` from now on."""
     # A title of None would be read as the word.
     shown = {TITLE} if json_title(node.metadata) else set()
     hidden = [key for key in node.metadata if key not in shown]

@@ -1,12 +1,13 @@
 """The source nodes of an answer: nodes as they were read, and what is known of their places."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from llama_index.core.schema import MetadataMode, NodeWithScore, TextNode
 
-from onegen_integrations.shared.places import KEY, flat_metadata, place_names
+from onegen_integrations.shared.places import KEY, flat_metadata, own_metadata, place_names
 from onegen_model import Passage, PassagePlace, ScoredPassage, place_of
 
 
@@ -24,7 +25,8 @@ def source_node(hit: NodeHit) -> NodeWithScore:
     if not isinstance(node, TextNode) or not (widened or place):
         return hit.node
     copy: TextNode = node.model_copy()
-    copy.metadata = {**(_names(place) if place else {}), **node.metadata, **kept}
+    names = _names(place, node.metadata) if place else {}
+    copy.metadata = {**names, **own_metadata(node.metadata), **kept}
     added = [name for name in copy.metadata if name not in node.metadata]
     copy.excluded_embed_metadata_keys = [*node.excluded_embed_metadata_keys, *added]
     copy.excluded_llm_metadata_keys = [*node.excluded_llm_metadata_keys, *added]
@@ -36,12 +38,12 @@ def source_node(hit: NodeHit) -> NodeWithScore:
     return NodeWithScore(node=copy, score=hit.node.score)
 
 
-def _names(place: PassagePlace) -> dict[str, Any]:
-    """A place by the names that LlamaIndex's readers use."""
+def _names(place: PassagePlace, had: Mapping[str, Any]) -> dict[str, Any]:
+    """A place by the names that LlamaIndex's readers use, and by those that the node had."""
     files: dict[str, Any] = {}
     if place.source:
         files = {"file_path": place.source, "file_name": PurePosixPath(place.source).name}
-    known = ("page_label", "lines")
+    known = {"page_label", "lines", *had}
     return files | {name: value for name, value in place_names(place).items() if name in known}
 
 

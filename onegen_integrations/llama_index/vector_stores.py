@@ -19,6 +19,7 @@ from llama_index.core.vector_stores.utils import (
     metadata_dict_to_node,
 )
 
+from onegen_integrations.llama_index.index_store import to_node
 from onegen_integrations.llama_index.passage_parser import to_passage
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.stores import (
@@ -120,7 +121,7 @@ def _refused_by_simple(filters: MetadataFilters) -> str | None:
 def _own_sample(store: Any) -> StoredVector | None:
     for passages, rows in store.client.batches(1):
         vector = rows[0].tolist()
-        return StoredVector(len(vector), vector, metadata_dict_to_node(passages[0].metadata))
+        return StoredVector(len(vector), vector, to_node(passages[0]))
     return None
 
 

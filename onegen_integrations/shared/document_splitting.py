@@ -1,17 +1,14 @@
 """Documents of frameworks to passages, whose places become flat metadata."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from onegen_integrations.shared.json_values import json_title
+from onegen_integrations.shared.places import KEY, place_names, place_text
+from onegen_integrations.shared.text_structure import Syntax, file_of, structure_of
 from onegen_model import Document, Passage, PassagePlace, PassageSplitter, place_of
 from onegen_model.errors import InvalidInputError
-
-Syntax = Literal["text", "markdown", "code"]
-
-_MARKDOWN = (".md", ".markdown")
-# What loaders call the file of a document.
-_FILE_KEYS = ("file_name", "file_path", "source")
 
 
 def split_document(
@@ -21,7 +18,8 @@ def split_document(
     syntax: Syntax | None,
     document_id: str = "document",
 ) -> list[Passage]:
-    """The passages of a text; its `title` and, without a `syntax`, its file are in `metadata`."""
+    """The passages of a text; its `title` and what is known of its file are in `metadata`."""
+    known = structure_of(text, metadata)
     return splitter.split(
         Document(
             document_id,
@@ -29,24 +27,28 @@ def split_document(
             json_title(metadata),
             source=document_id,
             place=document_id,
-            syntax=syntax or _syntax_of(metadata),
-            first_line=1,
+            syntax=syntax or known.syntax,
+            first_line=known.first_line,
+            pages=known.pages,
         )
     )
 
 
-def flat_place(passage: Passage) -> dict[str, Any]:
-    """`headings` joined by " > ", and `lines` ("3-9") where the text has become several passages.
+def flat_place(passage: Passage, metadata: Mapping[Any, Any]) -> dict[str, Any]:
+    """The place of a passage of a document with this metadata, as texts and numbers.
 
-    Stores keep no lists in metadata.
+    `headings` are joined by " > ", because stores keep no lists in metadata; `lines` are left out
+    where the text has become one passage.
     """
     place = known_place(passage)
-    flat: dict[str, Any] = {}
+    place = replace(place, source=file_of(metadata))
+    names, flat = place_names(place), {KEY: place_text(place)}
     if place.headings:
         flat["headings"] = " > ".join(place.headings)
-    if place.lines and place.chunks > 1:
-        flat["lines"] = "{}-{}".format(*place.lines)
-    return flat
+    if place.chunks == 1:
+        names.pop("lines", None)
+    shown = ("page", "page_label", "lines")
+    return flat | {name: names[name] for name in shown if name in names}
 
 
 def known_place(passage: Passage) -> PassagePlace:
@@ -64,8 +66,3 @@ def require_length(chosen: int | None, longest: int) -> int:
             "and at least 1; change it"
         )
     return chosen
-
-
-def _syntax_of(metadata: Mapping[Any, Any]) -> Syntax:
-    names = [str(metadata[key]).lower() for key in _FILE_KEYS if metadata.get(key)]
-    return "markdown" if any(name.endswith(_MARKDOWN) for name in names) else "text"

@@ -1,10 +1,13 @@
 """Documents of files in the form that both frameworks take: a text and flat metadata."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from onegen_integrations.shared.places import KEY
+from onegen_integrations.shared.text_structure import structure_text
 from onegen_model import Document, FailedFile, ReadingOptions, read_documents
 
 Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
@@ -21,12 +24,16 @@ class FrameworkDocument:
 
 @dataclass(frozen=True, slots=True)
 class FolderReading:
-    """What a loader of LangChain and a reader of LlamaIndex are told about reading."""
+    """What a loader of LangChain and a reader of LlamaIndex are told about reading.
+
+    `keeps_lists`: whether the stores of the framework take lists of values of one type.
+    """
 
     root: str | os.PathLike[str] | None
     options: ReadingOptions | None
     by_page: bool
     skip_bad: bool
+    keeps_lists: bool
 
     def documents(self, paths: Paths, failures: list[FailedFile]) -> Iterator[FrameworkDocument]:
         """One after another; `failures` takes the files that are skipped."""
@@ -38,12 +45,24 @@ class FolderReading:
             on_failure=failures.append if self.skip_bad else None,
         )
         for document in read:
-            yield from _pages(document) if self.by_page else [_whole(document)]
+            given = {name: self._flat(value) for name, value in document.metadata.items()}
+            flat = replace(document, metadata=given)
+            yield from _pages(flat) if self.by_page else [_whole(flat)]
+
+    def _flat(self, value: Any) -> Any:
+        """A value as stores take it: what is no text, number or list of those becomes JSON text."""
+        if value is None or isinstance(value, str | int | float):
+            return value
+        kinds = set(map(type, value)) if isinstance(value, list) else set()
+        if len(kinds) == 1 and kinds <= {str, int, float, bool}:
+            return value if self.keeps_lists else ", ".join(map(str, value))
+        return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _whole(document: Document) -> FrameworkDocument:
     number = {"pages": len(document.pages)} if document.pages else {}
-    return FrameworkDocument(document.id, document.text, _metadata(document, number))
+    known = {**number, KEY: structure_text(document, document.text, is_page=False)}
+    return FrameworkDocument(document.id, document.text, _metadata(document, known))
 
 
 def _pages(document: Document) -> Iterator[FrameworkDocument]:
@@ -52,11 +71,12 @@ def _pages(document: Document) -> Iterator[FrameworkDocument]:
     ends = (*document.pages[1:], len(document.text))
     for number, (start, end) in enumerate(zip(document.pages, ends, strict=False), 1):
         if text := document.text[start:end].strip():
-            metadata = _metadata(document, {"page": number, "pages": len(document.pages)})
-            yield FrameworkDocument(f"{document.id}:p{number}", text, metadata)
+            page = {"page": number - 1, "page_label": str(number), "pages": len(document.pages)}
+            known = {**page, KEY: structure_text(document, text, is_page=True)}
+            yield FrameworkDocument(f"{document.id}:p{number}", text, _metadata(document, known))
 
 
-def _metadata(document: Document, page: dict[str, int]) -> dict[str, Any]:
+def _metadata(document: Document, known: dict[str, Any]) -> dict[str, Any]:
     """The user's own values stay, also under our names."""
     title = {"title": document.title} if document.title else {}
-    return {"source": document.source, **title, **page, **document.metadata}
+    return {"source": document.source, **title, **known, **document.metadata}

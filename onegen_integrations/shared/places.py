@@ -24,6 +24,18 @@ def flat_metadata(passage: Passage) -> dict[str, Any]:
     return {**place_names(place), **flat} if place else flat
 
 
+def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`nested_metadata` without the names that say what the place says.
+
+    `flat_metadata` adds them again, for the place that the passage has then: a passage that was
+    widened or cut stands elsewhere than its document.
+    """
+    nested = nested_metadata(metadata)
+    place = place_of(Passage("", "", "", nested))
+    names = place_names(place) if place else {}
+    return {name: value for name, value in nested.items() if names.get(name) != value}
+
+
 def place_text(place: PassagePlace) -> str:
     """A place as it lies under `KEY`."""
     return _text(place.to_metadata()[KEY])

@@ -54,6 +54,13 @@ def test_documents_are_found_and_given_back(
     assert search.search(ask(vector, top_k=3, filter={"number": 4}))[0][0].id == "elva"
 
 
+def test_an_unknown_option_of_a_search_is_refused(store: OneGenVectorStore) -> None:
+    store.add_documents(DOCUMENTS)
+    for search in (store.similarity_search, store.similarity_search_with_score):
+        with pytest.raises(InvalidInputError, match="no option 'fliter'; expected 'filter'"):
+            search(QUESTION, fliter={"number": 4})  # type: ignore[operator]
+
+
 def test_a_retriever_of_the_store_searches_it(store: OneGenVectorStore) -> None:
     store.add_documents(DOCUMENTS)
     assert len(store.as_retriever(search_kwargs={"k": 2}).invoke(QUESTION)) == 2

@@ -8,6 +8,7 @@ import pytest
 from langchain_core.documents import Document
 
 from onegen_integrations.langchain import OneGenEmbeddings, OneGenTextSplitter, to_passage
+from onegen_model import place_of
 from onegen_model.errors import InvalidInputError, MissingExtraError
 
 SENTENCES = " ".join(f"The mill has wheel {n}." for n in range(16))
@@ -27,7 +28,7 @@ def test_pieces_are_passages_with_flat_metadata(embeddings: OneGenEmbeddings) ->
         assert (passage.title, piece.metadata["title"]) == (headings, headings)
         assert HANDBOOK[piece.metadata["start_index"] :].startswith(passage.text)
         assert (piece.metadata["page"], piece.metadata["tags"]) == (3, ["a"])
-    assert pieces[0].metadata["lines"] == "5-5"
+    assert pieces[0].metadata["lines"] == "5"
     assert document.metadata == {"source": "docs/handbook.md", "page": 3, "tags": ["a"]}
     assert len(embeddings.embed_documents([piece.page_content for piece in pieces])) == len(pieces)
 
@@ -37,6 +38,18 @@ def test_metadata_that_a_document_has_is_kept(embeddings: OneGenEmbeddings) -> N
     [*pieces] = OneGenTextSplitter(embeddings).split_documents([Document(HANDBOOK, metadata=given)])
     assert all(given.items() <= piece.metadata.items() for piece in pieces)
     assert pieces[0].page_content.startswith("B > A > Leave\n")
+
+
+def test_a_piece_that_is_split_again_does_not_begin_at_the_first_line(
+    embeddings: OneGenEmbeddings,
+) -> None:
+    splitter = OneGenTextSplitter(embeddings)
+    pieces = splitter.split_documents([Document(HANDBOOK, metadata={"source": "a.md"})])
+    for again in splitter.split_documents(pieces[-1:]):
+        place = place_of(to_passage(again))
+        assert place
+        assert place.lines is None
+        assert again.metadata["lines"] == pieces[-1].metadata["lines"]
 
 
 def test_the_syntax_is_given_or_that_of_the_file(embeddings: OneGenEmbeddings) -> None:

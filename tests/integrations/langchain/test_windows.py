@@ -188,6 +188,10 @@ def test_the_documents_of_a_retriever_with_a_window_can_be_stored(
     store.add_documents(TOWNS)
     retriever = OneGenRetriever(model=wide_folder, vectorstore=store, k=1, window=1)
     (document,) = retriever.invoke(QUESTION)
+    place = json.loads(document.metadata["onegen"])
+    assert place["lines"][0] < place["lines"][1]
+    assert document.metadata["lines"] == "{}-{}".format(*place["lines"])
+    assert (document.metadata["start_index"], document.metadata["end_index"]) == (*place["span"],)
     assert document.metadata["source"] == "docs/towns.pdf"
     assert {type(value) for value in document.metadata.values()} <= {str, int, float}
     again: Any = chroma()(OneGenEmbeddings(model=wide_folder), [document])
@@ -252,3 +256,13 @@ def test_the_usual_splitters_work_with_their_defaults_and_one_warning(
     assert "and was cut" in caplog.text
     whole = chat_over(wide_folder, store, window=0, passage_tokens=3000).invoke(QUESTION)
     assert outputs(whole)[0]["page_content"] in {one.page_content for one in documents}
+
+
+def test_other_ids_than_those_of_the_splitter_are_named(
+    wide_folder: Path, model: OneGenModel
+) -> None:
+    store = InMemoryVectorStore(OneGenEmbeddings(model=wide_folder))
+    store.add_documents([Document(one.page_content, metadata=one.metadata) for one in TOWNS])
+    with pytest.warns(UserWarning, match="ids are not those of OneGenTextSplitter"):
+        (output,) = outputs(chat_over(wide_folder, store).invoke(QUESTION))
+    assert output["page_content"].count("number") == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from llama_index.core import Document, StorageContext, VectorStoreIndex, load_index_from_storage
-from llama_index.core.schema import TextNode
+from llama_index.core.schema import MetadataMode, TextNode
 from llama_index.core.vector_stores import (
     FilterCondition,
     FilterOperator,
@@ -21,6 +21,7 @@ from onegen_integrations.llama_index import (
     OneGenVectorStore,
     PassageParser,
 )
+from onegen_model import grow_index
 from onegen_model.errors import InvalidInputError
 from tests.integrations.llama_index.conftest import DOCUMENTS
 
@@ -148,3 +149,16 @@ def test_searches_that_it_does_not_have_are_refused(store: OneGenVectorStore) ->
     ):
         with pytest.raises(InvalidInputError, match="over OneGenVectorStore; expected the default"):
             store.query(query)
+
+
+def test_an_index_of_files_is_searched(
+    embed_model: OneGenEmbedding, llm: OneGenLLM, tmp_path: Path
+) -> None:
+    (tmp_path / "a.md").write_text("# Alba\n\nIt has a mill.")
+    grow_index(embed_model.shared.model, [tmp_path / "a.md"], tmp_path / "my.index")
+    store = OneGenVectorStore.load(tmp_path / "my.index", embed_model)
+    index = VectorStoreIndex.from_vector_store(store, embed_model=embed_model)
+    engine = OneGenQueryEngine.from_index(index, llm, retrieval="always", max_retrievals=1)
+    [found] = engine.query("Where is a mill?").source_nodes
+    assert found.node.get_content(MetadataMode.LLM) == "Alba\nIt has a mill."
+    assert found.node.metadata["file_path"] == "a.md"
