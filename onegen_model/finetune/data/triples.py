@@ -5,8 +5,8 @@
 {"question": "…", "answer": "…", "source": "handbook/leave.md"}
 
 Without a passage it is the one of the source that holds the answer, and of several the one that
-shares most words with the question; so questions for `onegen evaluate` with answer and source can be
-trained on.
+shares most words with the question; so a question for `onegen evaluate` that has an answer and a
+source can be trained on.
 A triple becomes the transcript of a question that takes one retrieval: the query token follows the
 prompt at once, the passage is inserted, alone or with another one, and the answer is written. The
 hard negatives are the neighbours of the passage in its document that do not hold the answer.
