@@ -33,6 +33,20 @@ def test_a_plain_sentence_becomes_a_question(sentence: str, question: str, answe
 
 
 @pytest.mark.parametrize(
+    ("sentence", "answers"),
+    [
+        ("Fish is served on Mondays and Fridays.", []),
+        ("The mill was built by Ada Berg and Bo Carl.", []),
+        ("The mill was built by Ada Berg and burned later.", ["Ada Berg"]),
+        ("Boats are stored in the hall or the shed.", ["the hall or the shed"]),
+        ("The office is in room 214 and is open on Mondays.", ["room 214"]),
+    ],
+)
+def test_one_of_several_is_no_answer(sentence: str, answers: list[str]) -> None:
+    assert [answer for _, answer in asked(sentence)] == answers
+
+
+@pytest.mark.parametrize(
     "sentence",
     [
         "It is called Sculpin.",
