@@ -2,8 +2,8 @@
 
     python -m benchmarks.refusals [--index DIR] [--questions FILE] [--model M] [--min-score X …]
 
-A line of the questions is `{"question": …, "answer": text or null}`; null means that the documents
-hold no answer. `type` names a row of the tables. By default 40 questions about the bundled invented
+The questions are as `onegen evaluate` reads them; the answer null means that the documents hold
+none. `type` names a row of the tables. By default 40 questions about the bundled invented
 world are asked.
 
 Each question is asked once without a limit, and the best score of each of its searches is noted.
@@ -33,7 +33,9 @@ from onegen_model import (
     ScoredPassage,
 )
 from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation import read_document_questions
 from onegen_model.jsonl import JsonLines
+from onegen_model.spans import span_pattern
 
 QUESTIONS = Path(__file__).with_suffix(".jsonl")
 STEP = 0.02
@@ -74,8 +76,8 @@ class Asked:
 
     @property
     def is_right(self) -> bool:
-        """Whether the answer holds a gold answer."""
-        return any(gold.casefold() in self.answer.casefold() for gold in self.question.answers)
+        """Whether the answer holds a gold answer, as whole words."""
+        return any(span_pattern(gold).search(self.answer) for gold in self.question.answers)
 
     def to_dict(self) -> dict[str, Any]:
         question = self.question
@@ -91,19 +93,12 @@ class Asked:
 
 
 def read(path: Path) -> list[Question]:
-    """The questions of a file; raises InvalidInputError for a line without a question."""
-    lines = JsonLines(path)
+    """The questions of a file; raises InvalidInputError that names each wrong line."""
+    kinds = {str(row.get("question")).strip(): row.get("type") for row in JsonLines(path)}
     questions = []
-    for at, row in enumerate(lines):
-        text, answer = row.get("question"), row.get("answer")
-        if not isinstance(text, str) or not text.strip() or not isinstance(answer, str | None):
-            raise InvalidInputError(
-                f"{lines.where(at)}: expected a question, and an answer that is text or null; "
-                "correct the line"
-            )
-        answers = tuple(filter(None, (answer, *(row.get("aliases") or ()))))
-        kind = "answerable" if answers else "unanswerable"
-        questions.append(Question(text, answers, str(row.get("type") or kind)))
+    for one in read_document_questions(path):
+        kind = "answerable" if one.answers else "unanswerable"
+        questions.append(Question(one.text, one.answers, str(kinds[one.text] or kind)))
     if len({question.is_answerable for question in questions}) < 2:
         raise InvalidInputError(
             f"{path} has questions of one kind; expected some with an answer and some with null; "

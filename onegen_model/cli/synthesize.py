@@ -30,6 +30,7 @@ def add_synthesize(commands: "_SubParsersAction[ArgumentParser]", common: Argume
     )
     parser.add_argument("index", metavar="DIR", help="what `onegen index` has written")
     parser.add_argument("--out", required=True, metavar="FILE", help="a new .jsonl file")
+    parser.add_argument("--force", action="store_true", help="replace FILE, finished or not")
     add_number(parser, "--count", None, "questions to keep (default: all that can be made)")
     add_number(parser, "--per-passage", 3, "questions per passage")
     add_number(parser, "--seed", 0, "draws the order of the passages")
@@ -66,9 +67,10 @@ def run_synthesize(options: Namespace, load_model: "LoadModel") -> int:
         keep=options.keep,
         top_k=options.top_k,
         batch=options.batch,
+        force=options.force,
     )
     writer, out = _writer(options), Path(options.out)
-    PartialFile.require_place(out)
+    PartialFile.require_place(out, force=options.force)
     read_index_passages(Path(options.index))  # before the model is loaded, which takes seconds
     model = load_model(options.model, options.dtype)
     index = PassageIndex.load(model, options.index)

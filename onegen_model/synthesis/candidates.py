@@ -1,12 +1,12 @@
 """What is written about a passage, and the checks that need no model."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from onegen_model.evaluation.score.answer_metrics import normalise_answer
 from onegen_model.events import Passage
+from onegen_model.spans import count_words, span_pattern
 
 # Why a candidate is left out, in the order of the checks.
 Rejection = Literal[
@@ -19,7 +19,9 @@ REJECTIONS: tuple[Rejection, ...] = (
 )  # fmt: skip
 
 _MAX_ANSWER_WORDS = 12
+_MIN_QUESTION_WORDS = 3
 _MAX_QUESTION_WORDS = 40
+_QUESTION_MARKS = ("?", "\uff1f", "\u061f")  # Chinese and Arabic as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +48,25 @@ class QuestionWriter(Protocol):
 
 def verbatim(candidate: Candidate) -> str:
     """The answer as the passage writes it, "" where the passage does not hold it."""
-    wanted = r"\s+".join(map(re.escape, candidate.answer.strip(" .,;:").split()))
-    if not wanted:
-        return ""
-    found = re.search(rf"(?<!\w){wanted}(?!\w)", candidate.passage.text, re.IGNORECASE)
+    found = span_pattern(candidate.answer.strip(" .,;:")).search(candidate.passage.text)
     return found[0] if found else ""
 
 
 def problem_of(candidate: Candidate, asked: Iterable[str]) -> Rejection | None:
     """The first check that fails; `asked` are the earlier questions, folded."""
     question = " ".join(candidate.question.split())
-    words = question.split()
-    if not question.endswith("?") or not 3 <= len(words) <= _MAX_QUESTION_WORDS:
+    if not question.endswith(_QUESTION_MARKS) or not _has_length_of_question(question):
         return "no question"
     answer = verbatim(candidate)
     if not answer or len(answer.split()) > _MAX_ANSWER_WORDS:
         return "answer not in the passage"
-    if f" {normalise_answer(answer)} " in f" {normalise_answer(question)} ":
+    if _holds(question, answer):
         return "answer in the question"
     return "asked before" if folded(question) in asked else None
+
+
+def _has_length_of_question(text: str) -> bool:
+    return count_words(text) >= _MIN_QUESTION_WORDS and len(text.split()) <= _MAX_QUESTION_WORDS
 
 
 def folded(question: str) -> str:
@@ -77,8 +79,11 @@ def matches(answer: str, written: str) -> bool:
 
     An answer that holds less than half the words that were written is another one.
     """
-    ours, theirs = normalise_answer(answer).split(), normalise_answer(written).split()
-    if not theirs or 2 * len(ours) < len(theirs):
+    ours, theirs = (len(normalise_answer(one).split()) for one in (answer, written))
+    if not theirs or 2 * ours < theirs:
         return False
-    longer, shorter = (f" {' '.join(one)} " for one in sorted((ours, theirs), key=len)[::-1])
-    return shorter in longer
+    return _holds(answer, written) or _holds(written, answer)
+
+
+def _holds(text: str, wanted: str) -> bool:
+    return bool(span_pattern(normalise_answer(wanted)).search(normalise_answer(text)))

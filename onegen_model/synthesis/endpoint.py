@@ -3,13 +3,14 @@
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Passage
@@ -23,8 +24,11 @@ Reply with JSON alone: [{{"question": "…", "answer": "…"}}]
 
 Passage:
 {passage}"""
-_LIST = re.compile(r"\[.*\]", re.DOTALL)
+_LIST = re.compile(r"\[(?=\s*\{)")
 _TRIES = 4
+_MAX_DETAIL = 300  # bytes of an error that are shown
+_LONGEST_PAUSE = 60.0  # seconds that an endpoint may ask to wait
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 
 
@@ -32,11 +36,22 @@ class EndpointError(OneGenError):
     """An endpoint refused a request, could not be reached, or does not speak the protocol."""
 
 
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirected request would carry the key to another host, and lose its body."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = build_opener(_NoRedirects)
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a model answers: `url` ends before `/chat/completions`; `key` is a bearer token.
 
-    `timeout` and the first `pause` before another try are in seconds; a pause doubles.
+    `timeout` and the first `pause` before another try are in seconds; a pause doubles, and is as
+    long as the endpoint asks for, up to a minute.
     """
 
     url: str
@@ -52,9 +67,21 @@ class Endpoint:
                 f"The endpoint {self.url!r} is no URL; expected one as in "
                 "http://localhost:8000/v1; change it"
             )
+        if parts.username is not None or parts.query or parts.fragment:
+            # A URL is written to files and messages.
+            raise InvalidInputError(
+                "The URL of the endpoint holds a user, a query or a fragment; expected one as in "
+                "http://localhost:8000/v1; give the key apart from it"
+            )
         if not self.model:
             raise InvalidInputError(
                 "The endpoint has no model name; expected one that it serves; name it"
+            )
+        object.__setattr__(self, "key", self.key.strip())
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise InvalidInputError(
+                "The key of the endpoint holds a line break or a letter outside ASCII; expected "
+                "one line of ASCII; copy it again"
             )
 
     def complete(self, prompt: str, seed: int) -> str:
@@ -66,18 +93,20 @@ class Endpoint:
             "seed": seed,
         }
         for attempt in range(_TRIES):
+            is_last, wait = attempt == _TRIES - 1, self.pause * 2**attempt
             try:
                 return _content(self._post(body))
             except HTTPError as error:
-                if error.code not in _BUSY or attempt == _TRIES - 1:
+                if error.code not in _BUSY or is_last:
                     raise self._failed(f"answered {error.code} ({_detail(error)})") from error
+                wait = max(wait, _asked_pause(error))
             except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
-                if attempt == _TRIES - 1:
+                if is_last:
                     reason = getattr(error, "reason", error)
                     raise self._failed(f"cannot be reached ({reason})") from error
-            except (ValueError, LookupError, TypeError) as error:
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
                 raise self._failed(f"answered something else ({error})") from error
-            time.sleep(self.pause * 2**attempt)
+            time.sleep(wait)
         raise AssertionError("unreachable: the last try returns or raises")
 
     def _post(self, body: Mapping[str, Any]) -> Any:
@@ -87,10 +116,12 @@ class Endpoint:
         request = Request(
             f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers
         )
-        with urlopen(request, timeout=self.timeout) as reply:  # http or https, checked above
+        with _OPENER.open(request, timeout=self.timeout) as reply:
             return json.loads(reply.read())
 
     def _failed(self, what: str) -> EndpointError:
+        if self.key:  # Some endpoints quote what they were sent.
+            what = what.replace(self.key, "…")
         return EndpointError(
             f"{self.url} {what}; expected an OpenAI-compatible endpoint that serves {self.model}; "
             "check the URL, the model name and the key, and run the same again to continue"
@@ -105,7 +136,17 @@ def _content(plain: Any) -> str:
 
 
 def _detail(error: HTTPError) -> str:
-    return " ".join(error.read(300).decode("utf-8", "replace").split()) or error.reason
+    try:
+        said = error.read(_MAX_DETAIL).decode("utf-8", "replace")
+    except (HTTPException, OSError):  # the connection ended behind the status
+        said = ""
+    return " ".join(said.split()) or error.reason
+
+
+def _asked_pause(error: HTTPError) -> float:
+    """The seconds of Retry-After, which may be a date instead; 0 without them."""
+    asked = error.headers.get("Retry-After", "")
+    return min(float(asked), _LONGEST_PAUSE) if asked.isdecimal() else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +169,26 @@ class EndpointWriter:
 
 
 def read_reply(reply: str) -> list[tuple[str, str]]:
-    """Questions and answers of the JSON list in a reply, whatever is around it."""
-    found = _LIST.search(reply)
-    try:
-        rows = json.loads(found[0]) if found else []
-    except ValueError:
-        return []
+    """Questions and answers of the first JSON list of them in a reply, whatever is around it."""
+    return next(filter(None, map(_pairs, _lists(reply))), [])
+
+
+def _lists(reply: str) -> Iterator[list[Any]]:
+    """The JSON lists in a text that begin with an object."""
+    decoder = json.JSONDecoder()
+    for start in _LIST.finditer(reply):
+        with suppress(ValueError, RecursionError):
+            yield decoder.raw_decode(reply, start.start())[0]
+
+
+def _pairs(rows: Sequence[Any]) -> list[tuple[str, str]]:
     return [
         (row["question"].strip(), row["answer"].strip())
         for row in rows
-        if isinstance(row, dict)
-        and isinstance(row.get("question"), str)
-        and isinstance(row.get("answer"), str)
+        if isinstance(row, dict) and _is_text(row.get("question")) and _is_text(row.get("answer"))
     ]
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is some text that a file can hold."""
+    return isinstance(value, str) and not _SURROGATE.search(value)

@@ -42,7 +42,8 @@ class SynthesisSettings:
 
     Passages are taken in an order drawn by `seed`. Each question is asked again over the index:
     its passage must be among the `top_k` that a retrieval inserts, and the answer must hold the
-    one that was written (`keep`). `batch` questions are asked at a time.
+    one that was written (`keep`). `batch` questions are asked at a time. `force` replaces a file
+    that exists, finished or not.
     """
 
     count: int | None = None
@@ -51,6 +52,7 @@ class SynthesisSettings:
     keep: Keep = "answered"
     top_k: int = 2
     batch: int = 16
+    force: bool = False
 
     def __post_init__(self) -> None:
         for name in ("count", "per_passage", "top_k", "batch"):
@@ -87,8 +89,8 @@ def synthesize(
     """Write a file of `{"question", "answer", "passage", "source"}`, one object a line.
 
     Until it is whole its lines are in `out.partial`; after a stop or a kill the same call goes on.
-    Raises InvalidInputError if `out` exists, or was begun with other settings, and what the writer
-    raises.
+    Raises InvalidInputError if `out` exists, or was begun with other settings (unless
+    `settings.force`), and what the writer raises.
     """
     passages = sorted(index.passages, key=lambda one: one.id)
     random.Random(settings.seed).shuffle(passages)
@@ -103,6 +105,7 @@ def synthesize(
             "keep": settings.keep,
             "top_k": settings.top_k,
         },
+        force=settings.force,
     )
     job = _Job(model, index, writer, settings, file)
     done = passages[: file.done]
@@ -158,19 +161,19 @@ class _Job:
     def _finish(self, candidates: Sequence[Candidate], passages: int) -> None:
         """Check the candidates of a round and append those that pass."""
         counts: Counter[str] = Counter(candidates=len(candidates))
-        sound: list[Candidate] = []
-        for one in candidates:
-            if (problem := problem_of(one, self.asked)) is not None:
-                counts[problem] += 1
+        problems = [problem_of(one, self.asked) for one in candidates]
+        sound = [one for one, why in zip(candidates, problems, strict=True) if why is None]
+        again = iter(self._asked_again(sound))
+        kept = []
+        for one, why in zip(candidates, problems, strict=True):
+            if why is None:  # what a resumed job cannot know, the questions left out, has no say
+                verdict = next(again)
+                why = "asked before" if folded(one.question) in self.asked else verdict
+            if why is not None:
+                counts[why] += 1
                 continue
             self.asked.add(folded(one.question))
-            sound.append(one)
-        kept = []
-        for one, problem in zip(sound, self._asked_again(sound), strict=True):
-            if problem is None:
-                kept.append(one)
-            else:
-                counts[problem] += 1
+            kept.append(one)
         if self.settings.count is not None:
             kept = kept[: self.settings.count - self.file.counts["kept"]]
         counts["kept"] = len(kept)

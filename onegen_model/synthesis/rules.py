@@ -45,6 +45,11 @@ _VERB = (
     r"stored|[a-z]+ed)"
 )
 _END = r"(?=[.,;:]|$| and | or )"
+# Behind one of several, which is half an answer.
+_NOT_OF_SEVERAL = r"(?! (?:and|or) (?:by |on |in |at )?(?:{another})\b)"
+_ONE_NAME = _NOT_OF_SEVERAL.format(another=r"(?:the )?[A-Z][\w'-]*") + _END
+_ONE_DAY = _NOT_OF_SEVERAL.format(another=_DAY) + _END
+_ONE_PLACE = _NOT_OF_SEVERAL.format(another="the|an?|room") + _END
 _UNIT = rf"(?!{_WORD}\b)[a-z]+(?: an? [a-z]+)?"
 
 
@@ -86,17 +91,34 @@ _RULES = (
         rf"{_S} {_BE} {_VERB} (?:[a-z -]{{2,30}} )?by (?:the [a-z ]{{3,30}}, )?",
         _NAME,
         "By whom {be} {subject} {verb}?",
+        _ONE_NAME,
     ),
     _rule(rf"{_S} {_BE} {_VERB} ", rf"every {_NUMBER} {_TIME}", "How often {be} {subject} {verb}?"),
-    _rule(rf"{_S} {_BE} {_VERB} (?:on )?", rf"(?:every )?{_DAY}", "When {be} {subject} {verb}?"),
-    _rule(rf"{_S} {_BE} {_VERB} (?:in|at) ", r"the [\w' -]{3,40}?", "Where {be} {subject} {verb}?"),
-    _rule(rf"{_S} {_BE} (?:in|on) ", r"(?:the|room) [\w' -]{2,40}?", "Where {be} {subject}?"),
+    _rule(
+        rf"{_S} {_BE} {_VERB} (?:on )?",
+        rf"(?:every )?{_DAY}",
+        "When {be} {subject} {verb}?",
+        _ONE_DAY,
+    ),
+    _rule(
+        rf"{_S} {_BE} {_VERB} (?:in|at) ",
+        r"the [\w' -]{3,40}?",
+        "Where {be} {subject} {verb}?",
+        _ONE_PLACE,
+    ),
+    _rule(
+        rf"{_S} {_BE} (?:in|on) ",
+        r"(?:the|room) [\w' -]{2,40}?",
+        "Where {be} {subject}?",
+        _ONE_PLACE,
+    ),
     _rule(
         rf"{_S} (?:stands?|lies|lie|hangs?) (?:in|at|on) ",
         r"the [\w' -]{3,40}?",
         "Where {are} {subject}?",
+        _ONE_PLACE,
     ),
-    _rule(rf"{_THE} is ", _NAME, "Who or what is {subject}?"),
+    _rule(rf"{_THE} is ", _NAME, "Who or what is {subject}?", _ONE_NAME),
     _rule(rf"{_THE} (?:is|was) ", r"an? [\w' -]{5,60}?", "What is {subject}?", r"\."),
 )
 

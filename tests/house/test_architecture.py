@@ -38,6 +38,7 @@ CORE = {
     "places": "events",
     "citations": "events places",
     "progress": "",
+    "spans": "",
     "retrieval": "batches errors events files jsonl locks network places progress",
     "documents": "errors events jsonl places progress retrieval.manifest",
     "indexing": "documents errors events places progress retrieval",
@@ -52,7 +53,7 @@ CORE = {
     "finetune.settings": "errors",
     "finetune.loss": "network",
     "finetune.data": "checkpoint.presets errors events files finetune.loss finetune.settings "
-    "jsonl network places retrieval.corpus retrieval.manifest transcript",
+    "jsonl network places retrieval.corpus retrieval.manifest spans transcript",
     "finetune.mining": "batches checkpoint errors events files finetune.data jsonl network "
     "retrieval transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
@@ -62,9 +63,9 @@ CORE = {
     "params places retrieval transcript",
     "evaluation.score": "errors evaluation.ask transcript",
     "evaluation.documents": "errors evaluation.ask evaluation.score events jsonl model params "
-    "places retrieval",
+    "places retrieval spans",
     "synthesis": "errors evaluation.ask.pool evaluation.score.answer_metrics events "
-    "finetune.mining.resumable_file model params places progress retrieval.index "
+    "finetune.mining.resumable_file model params places progress retrieval.index spans "
     "transcript.answer",
 }
 TOP = {"", "cli"}  # may import every module of the core; nothing imports them

@@ -1,6 +1,7 @@
 """The benchmark of refusals: its questions, its curve, and the scores that it notes."""
 
 from array import array
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,11 +33,20 @@ def test_the_bundled_questions_are_of_both_kinds() -> None:
     assert sum(question.is_answerable for question in questions) == 20
 
 
+def test_the_questions_of_onegen_evaluate_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "questions.jsonl"
+    path.write_text('{"question": "a?", "answer": ["b", 6]}\n{"question": "c?", "answer": null}\n')
+    first, second = read(path)
+    assert (first.answers, first.type) == (("b", "6"), "answerable")
+    assert (second.answers, second.type) == ((), "unanswerable")
+    assert not replace(asked("6"), answer="16").is_right
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ('{"question": "a?", "answer": 5}\n', "expected a question, and an answer"),
-        ('{"answer": "b"}\n', "expected a question, and an answer"),
+        ('{"question": "a?", "answer": []}\n', "expected a question and its answer"),
+        ('{"answer": "b"}\n', "expected a question and its answer"),
         ('{"question": "a?", "answer": "b"}\n', "has questions of one kind"),
     ],
 )

@@ -4,6 +4,7 @@
 | --- | --- | --- |
 | `question` | text, required | the question as it is asked; each one once |
 | `answer` | text, number, list of texts or null, required | the accepted answer or answers; `null`: the documents do not answer the question |
+| `aliases`, `answerable` | list of texts; `false` | further accepted answers; the same as `null` |
 | `source` | text | where the answer is: a file as `onegen index --list` names it (the end of its path will do), or a passage id |
 | `passage` | text | a passage id, used where there is no `source`; `onegen synthesize` writes it |
 
@@ -86,15 +87,17 @@ def _parse(row: Mapping[str, Any], place: str) -> DocumentQuestion | Problem:
         return Problem("question", _expected(row, "question", "some text"))
     if "answer" not in row:
         return Problem("answer", "missing; expected a text, or null for a question without one")
+    if not isinstance(row.get("aliases") or [], list):
+        return Problem("aliases", _expected(row, "aliases", "a list of texts"))
     answers = _answers(row)
     if answers is None:
         what = _expected(row, "answer", "some text, a list of such texts, or null")
         return Problem("answer", what)
-    source = row.get("source", row.get("passage"))
+    name = "passage" if row.get("source") is None else "source"
+    source = row.get(name)
     if source is not None and _text(source) is None:
-        name = "source" if "source" in row else "passage"
         return Problem(name, _expected(row, name, "a file, or a passage id"))
-    return DocumentQuestion(text, answers, source.strip() if source else "", place)
+    return DocumentQuestion(text, answers, _text(source) or "", place)
 
 
 def _answers(row: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -9,10 +9,11 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.run_folder import JsonLog, RunFolder
 from onegen_model.evaluation.ask.trace import Trace
 from onegen_model.evaluation.documents.questions import RANKS, TASK, DocumentQuestion
-from onegen_model.evaluation.score.answer_metrics import exact_match, f1, substring_match
+from onegen_model.evaluation.score.answer_metrics import exact_match, f1, normalise_answer
 from onegen_model.evaluation.score.answer_scores import answer_of
 from onegen_model.evaluation.score.cases import Columns
 from onegen_model.evaluation.score.estimate import Estimate
+from onegen_model.spans import span_pattern
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ CUTS = (1, 5)
 MEANINGS = {
     "exact match": "the answer equals an accepted one (without case, punctuation, a, an, the)",
     "F1": "overlap of their words",
-    "contains": "the answer contains an accepted one",
+    "contains": "the answer contains an accepted one, as whole words",
     "false refusals": "questions with an answer that were not answered",
     "refusals": "questions without an answer that were not answered",
     "recall@1": "a retrieval has the source first",
@@ -100,7 +101,7 @@ def _measures(asked: Sequence[_Asked]) -> Measures:
     found: Measures = {
         "exact match": _best(answerable, exact_match),
         "F1": _best(answerable, f1),
-        "contains": _best(answerable, substring_match),
+        "contains": _best(answerable, _contains),
         "false refusals": {one.question.text: float(one.is_refused) for one in answerable},
         "refusals": {one.question.text: float(one.is_refused) for one in without},
         **{f"recall@{cut}": _recall(ranked, cut) for cut in CUTS},
@@ -115,6 +116,11 @@ def _best(asked: Sequence[_Asked], metric: Callable[[str, str], float]) -> dict[
         one.question.text: max(float(metric(one.answer, gold)) for gold in one.question.answers)
         for one in asked
     }
+
+
+def _contains(answer: str, gold: str) -> bool:
+    # Whole words: the answer "16 weeks" does not contain "6 weeks".
+    return bool(span_pattern(normalise_answer(gold)).search(normalise_answer(answer)))
 
 
 def _recall(asked: Sequence[_Asked], cut: int) -> dict[str, float]:

@@ -5,7 +5,8 @@
 {"question": "…", "answer": "…", "source": "handbook/leave.md"}
 
 Without a passage it is the one of the source that holds the answer, and of several the one that
-shares most words with the question; so a file of questions for `onegen evaluate` can be trained on.
+shares most words with the question; so a question for `onegen evaluate` that has an answer and a
+source can be trained on.
 A triple becomes the transcript of a question that takes one retrieval: the query token follows the
 prompt at once, the passage is inserted, alone or with another one, and the answer is written. The
 hard negatives are the neighbours of the passage in its document that do not hold the answer.
@@ -16,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, PlainValidator, model_validator
+from pydantic import BeforeValidator, ConfigDict, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from onegen_model.events import Passage
@@ -39,6 +40,7 @@ from onegen_model.finetune.data.records import (
 )
 from onegen_model.jsonl import Numbered, Problem
 from onegen_model.places import PassageNames
+from onegen_model.spans import span_pattern
 from onegen_model.transcript.template import Template
 
 # How often a second passage is inserted, and how often the right one is then the first: a search
@@ -59,14 +61,16 @@ def _read_ref(plain: Any) -> PassageRef | None:
     return str(plain)
 
 
-def _first(value: Any) -> Any:
-    """Of several accepted answers the first is written."""
-    return value[0] if isinstance(value, list) and value else value
+def _first(value: Any) -> str | None:
+    """Of several accepted answers the first is written; None where one of them is no text."""
+    texts = [_text(one) for one in (value if isinstance(value, list) else [value])]
+    return texts[0] if texts and all(texts) else None
 
 
-def _as_text(value: Any) -> Any:
+def _text(value: Any) -> str | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if is_number else value
+    text = str(value) if is_number else value
+    return text.strip() if isinstance(text, str) else None
 
 
 class TripleRecord(Record):
@@ -77,9 +81,7 @@ class TripleRecord(Record):
     question: SomeText = ABSENT
     answer: Annotated[
         str,
-        BeforeValidator(_as_text),
         BeforeValidator(_first),
-        AfterValidator(str.strip),
         Expected("some text, or a list of texts"),
     ] = ABSENT
     passage: Annotated[PassageRef | None, PlainValidator(_read_ref)] = None
@@ -88,8 +90,6 @@ class TripleRecord(Record):
 
     @model_validator(mode="after")
     def _has_a_passage(self) -> "TripleRecord":
-        if not self.answer:
-            raise problem_at("answer", "expected some text, or a list of texts")
         if self.passage is None and self.source is None:
             raise problem_at("passage", "expected a passage, or a source that holds the answer")
         return self
@@ -174,8 +174,7 @@ def _answers(plain: Mapping[str, Any]) -> list[str]:
 
 
 def _holds(passage: Passage, answers: Sequence[str]) -> bool:
-    text = passage.titled_text.casefold()
-    return any(answer.strip().casefold() in text for answer in answers)
+    return any(span_pattern(answer).search(passage.titled_text) for answer in answers)
 
 
 def _words(text: str) -> set[str]:

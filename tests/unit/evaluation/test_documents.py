@@ -183,6 +183,10 @@ def test_runs_are_scored_side_by_side_without_a_model(
             ["qa.jsonl:2: question: the same as in qa.jsonl:1"],
         ),
         (['{"question": "Why?", "answer": []}'], ["qa.jsonl:1: answer: []; expected some text"]),
+        (
+            ['{"question": "Why?", "answer": "x", "aliases": "xyz"}'],
+            ["qa.jsonl:1: aliases: 'xyz'; expected a list of texts"],
+        ),
         (['{"question": " ", "answer": "x"}'], ["qa.jsonl:1: question: ' '; expected some text"]),
         (["{"], ["qa.jsonl:1: line: not JSON"]),
         ([], ["qa.jsonl holds no question; expected at least one"]),
@@ -207,6 +211,25 @@ def test_bad_questions_are_named_before_a_model_is_loaded(
     error = capsys.readouterr().err
     assert [one for one in said if one not in error] == []
     assert not (own / "qa.evaluation").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "contained"),
+    [
+        ("It takes 6  Weeks.", "6 weeks", 1.0),
+        ("It takes 16 weeks.", "6 weeks", 0.0),
+        ("north", "no", 0.0),
+        ("3.15", "3.1", 0.0),
+    ],
+)
+def test_an_answer_contains_whole_words(
+    model: OneGenModel, own: Path, answer: str, gold: str, contained: float
+) -> None:
+    row = {"question": PLACE, "answer": gold}
+    (own / "qa.jsonl").write_text(json.dumps(row))
+    script = {PLACE: f"{PLACE}[RQ]<FINAL-ANSWER> {answer}</FINAL-ANSWER>"}
+    evaluate(model, "--index", "my.index", "--out", "run", script=script)
+    assert saved(own / "run")["contains"]["value"] == contained
 
 
 def test_an_index_of_another_model_is_refused(

@@ -78,6 +78,31 @@ def test_a_source_stands_for_its_passage_with_the_answer(tmp_path: Path, index: 
     assert found == ["leave.md#2", "leave.md#1", "pay.md#0"]
 
 
+@pytest.mark.parametrize(
+    ("texts", "answer"),
+    [
+        (("It lasts sixteen weeks.", "It lasts six\nweeks."), "six weeks"),
+        (("It was built in 1996.", "It has 96 rooms."), 96),
+        (("东京在日本", "首都是北京。"), "北京"),
+    ],
+)
+def test_an_answer_is_found_as_whole_words_in_any_spacing(
+    tmp_path: Path, texts: tuple[str, str], answer: str | int
+) -> None:
+    """So neither half a number makes a passage gold, nor a line break a negative."""
+    made = [Passage(f"a#{at}", one, "", PassagePlace("a", "a", at, 2).to_metadata())
+            for at, one in enumerate(texts)]  # fmt: skip
+    PassageIndex.build(FakeEmbedder(), made).save(tmp_path / "an.index")
+    rows = [
+        {"question": "What is it?", "answer": answer, "source": "a"},
+        {"question": "What else?", "answer": answer, "passage": "a#0"},
+    ]
+    first, second = opened(tmp_path, tmp_path / "an.index", *rows).examples.require_sound()
+    assert first.targets[0].positives == ("a#1",)
+    assert first.targets[0].negatives == ("a#0",)
+    assert second.targets[0].negatives == ()
+
+
 def test_rows_may_carry_their_passages(tmp_path: Path) -> None:
     row = {"question": "q?", "answer": 9, "passage": {"text": "nine", "title": "T"}}
     [example] = opened(tmp_path, None, row).examples.require_sound()
@@ -98,6 +123,11 @@ def test_the_same_line_is_the_same_example(tmp_path: Path, index: Path) -> None:
     [
         ({"question": "", "answer": "x", "passage": "pay.md#0"}, "question: expected some text"),
         ({"question": "q?", "answer": " ", "passage": "pay.md#0"}, "answer: expected some text"),
+        ({"question": "q?", "answer": ["x", ""], "passage": "pay.md#0"}, "answer: expected some"),
+        ({"question": "q?", "answer": [None], "passage": "pay.md#0"}, "answer: expected some"),
+        ({"question": "q?", "answer": [], "passage": "pay.md#0"}, "answer: expected some text"),
+        ({"question": "q?", "answer": True, "passage": "pay.md#0"}, "answer: expected some text"),
+        ({"question": "q?", "passage": "pay.md#0"}, "answer: expected some text"),
         ({"question": "q?", "answer": None, "passage": "pay.md#0"}, "answer: expected some text"),
         ({"question": "q?", "answer": "x"}, "passage: expected a passage, or a source"),
         ({"question": "q?", "answer": "x", "passage": {"title": "T"}}, "passage.text: expected"),

@@ -22,6 +22,7 @@ class Server:
     """Answers with the next of `replies`: a status, or the content of a message."""
 
     replies: list[Any] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
     url: str = ""
 
@@ -39,6 +40,8 @@ def server() -> Iterator[Server]:
             content = {"choices": [{"message": {"content": reply}}]}
             text = json.dumps({"error": "no such model"} if status != 200 else content)
             self.send_response(status)
+            for header in state.headers.items():
+                self.send_header(*header)
             self.end_headers()
             self.wfile.write((reply[4:] if str(reply).startswith("RAW:") else text).encode())
 
@@ -107,13 +110,74 @@ def test_a_reply_without_questions_gives_none(reply: str) -> None:
     assert read_reply(reply) == []
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        "[1] I think [so]: {}",
+        '<think>["question"]</think>\n```json\n{}\n```\n[end]',
+        '{{"questions": {}}}',
+        "[broken {}",
+    ],
+)
+def test_the_list_is_found_in_a_reply(around: str) -> None:
+    rows = '[{"question": "Who?", "answer": "Ada"}]'
+    assert read_reply(around.format(rows)) == [("Who?", "Ada")]
+
+
+def test_a_reply_that_no_file_can_hold_gives_none() -> None:
+    assert read_reply('[{"question": "Who \\ud83d?", "answer": "Ada"}]') == []
+    assert read_reply("[" * 100_000) == []
+
+
+def test_a_redirect_does_not_carry_the_key_elsewhere(server: Server) -> None:
+    server.replies, server.headers = [302], {"Location": f"{server.url}/elsewhere"}
+    with pytest.raises(EndpointError, match="answered 302"):
+        writer(server, "secret").write(PASSAGE)
+    assert len(server.requests) == 1
+
+
+def test_an_endpoint_says_how_long_to_wait(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("onegen_model.synthesis.endpoint.time.sleep", waited.append)
+    for asked in ("7", "Wed, 21 Oct 2015 07:28:00 GMT", "100000"):
+        server.replies, server.headers = [429, GOOD], {"Retry-After": asked}
+        writer(server).write(PASSAGE)
+    assert waited == [7, 0.001, 60]
+
+
+def test_an_endpoint_that_quotes_the_key_does_not_show_it(server: Server) -> None:
+    server.replies = ['RAW:["secret"']
+    with pytest.raises(EndpointError) as caught:
+        writer(server, "secret").write(PASSAGE)
+    server.replies = [[{"you sent": "secret"}]]
+    with pytest.raises(EndpointError) as quoted:
+        writer(server, "secret").write(PASSAGE)
+    assert "secret" not in f"{caught.value} {quoted.value}"
+
+
+def test_a_key_with_a_line_break_is_refused_and_not_shown() -> None:
+    assert Endpoint("http://localhost/v1", "m", "secret\r\n").key == "secret"
+    for key in ("sec\nret", "secrét"):
+        with pytest.raises(InvalidInputError) as caught:
+            Endpoint("http://localhost/v1", "m", key)
+        assert "sec" not in str(caught.value)
+
+
 def test_a_key_is_not_shown() -> None:
     assert "secret" not in repr(Endpoint("http://localhost/v1", "m", "secret"))
 
 
 @pytest.mark.parametrize(
-    ("url", "model"), [("localhost:8000", "m"), ("file:///x", "m"), ("http://x/v1", "")]
+    ("url", "model"),
+    [
+        ("localhost:8000", "m"),
+        ("file:///x", "m"),
+        ("http://x/v1", ""),
+        ("http://me:secret@x/v1", "m"),
+        ("http://x/v1?key=secret", "m"),
+    ],
 )
 def test_a_wrong_endpoint_is_refused(url: str, model: str) -> None:
-    with pytest.raises(InvalidInputError, match="endpoint"):
+    with pytest.raises(InvalidInputError, match="endpoint") as caught:
         Endpoint(url, model)
+    assert "secret" not in str(caught.value)

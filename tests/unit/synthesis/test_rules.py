@@ -33,6 +33,20 @@ def test_a_plain_sentence_becomes_a_question(sentence: str, question: str, answe
 
 
 @pytest.mark.parametrize(
+    ("sentence", "answers"),
+    [
+        ("Fish is served on Mondays and Fridays.", []),
+        ("The mill was built by Ada Berg and Bo Carl.", []),
+        ("The mill was built by Ada Berg and burned later.", ["Ada Berg"]),
+        ("Boats are stored in the hall or the shed.", ["the hall or the shed"]),
+        ("The office is in room 214 and is open on Mondays.", ["room 214"]),
+    ],
+)
+def test_one_of_several_is_no_answer(sentence: str, answers: list[str]) -> None:
+    assert [answer for _, answer in asked(sentence)] == answers
+
+
+@pytest.mark.parametrize(
     "sentence",
     [
         "It is called Sculpin.",
@@ -79,6 +93,23 @@ def test_a_candidate_is_checked_without_a_model(
     assert problem_of(Candidate(question, answer, PASSAGE), {"who signs notice"}) == problem
 
 
+@pytest.mark.parametrize(
+    ("question", "answer", "problem"),
+    [
+        ("站长是谁\uff1f", "李明", None),
+        ("站长是谁\uff1f", "王强", "answer not in the passage"),
+        ("李明是谁\uff1f", "李明", "answer in the question"),
+        ("谁\uff1f", "李明", "no question"),
+        ("Who runs it?", "李明", None),
+    ],
+)
+def test_a_script_without_spaces_is_checked_too(
+    question: str, answer: str, problem: str | None
+) -> None:
+    passage = Passage("p", "潮汐站的站长李明住在这里。")
+    assert problem_of(Candidate(question, answer, passage), ()) == problem
+
+
 def test_an_answer_is_kept_as_the_passage_writes_it() -> None:
     assert verbatim(Candidate("q?", "IS six", PASSAGE)) == "is\nsix"
 
@@ -92,6 +123,8 @@ def test_an_answer_is_kept_as_the_passage_writes_it() -> None:
         ("thirty-five", "five", False),
         ("", "five", False),
         ("five", "six", False),
+        ("是北京。", "北京", True),
+        ("16 weeks", "6 weeks", False),
     ],
 )
 def test_an_answer_matches_what_was_written(answer: str, written: str, is_right: bool) -> None:

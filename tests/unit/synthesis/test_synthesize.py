@@ -192,6 +192,51 @@ def test_an_existing_file_and_a_missing_index_are_refused(
     assert "gone" in capsys.readouterr().err
 
 
+def test_force_replaces_a_file(
+    model: OneGenModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("qa.jsonl").write_text("mine\n")
+    assert synthesize(model, *ALL, "--force") == 0
+    assert len(rows()) == 3
+
+    def interrupt(_self: rules.RuleWriter, _passage: Passage) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return []
+
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(rules.RuleWriter, "write", interrupt)
+        assert synthesize(model, *ALL, "--force", "--batch", "1") == 130
+    assert synthesize(model, *ALL, "--force", "--seed", "3") == 0
+    assert len(rows()) == 3
+    assert not Path("qa.jsonl.partial").exists()
+
+
+@pytest.mark.parametrize("batch", ["1", "2", "16"])
+def test_a_stop_does_not_change_which_of_equal_questions_are_kept(
+    model: OneGenModel, monkeypatch: pytest.MonkeyPatch, batch: str
+) -> None:
+    """The passage that is written about first is not found, so that its question is left out."""
+    whole = {}
+    for stops in (False, True):
+        written: list[str] = []
+
+        def write(_: rules.RuleWriter, one: Passage) -> list[Candidate]:
+            written.append(one.id)  # noqa: B023
+            if stops and len(written) == 2:  # noqa: B023
+                signal.raise_signal(signal.SIGINT)
+            answer = one.text.split()[-1].strip(".")
+            return [Candidate("What is it called?", answer, one)]
+
+        monkeypatch.setattr(rules.RuleWriter, "write", write)
+        script = {"What is it called?": RIGHT[MILL].replace(MILL, "What is it called?")}
+        for _ in range(2 if stops else 1):
+            synthesize(model, *ALL, "--batch", batch, script=script)
+        whole[stops] = rows()
+        Path("qa.jsonl").unlink()
+    assert whole[False] == whole[True]
+    assert [row["answer"] for row in whole[True]] == ["Arden"]
+
+
 def test_another_setting_does_not_continue_a_file(
     model: OneGenModel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
