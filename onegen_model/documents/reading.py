@@ -143,11 +143,15 @@ def read_file(
 
 
 class FileReader:
-    """Reads files one by one, in one thread; starts the process that converts them when needed."""
+    """Reads files one by one, in one thread; starts the process that converts them when needed.
+
+    As a context it ends that process, and tells how many documents were empty.
+    """
 
     def __init__(self, options: ReadingOptions | None = None) -> None:
         self.options = options or ReadingOptions()
         self._converter = Converter(self.options)
+        self._empty: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +163,11 @@ class FileReader:
         trace: TracebackType | None,
     ) -> None:
         self._converter.close()
+        if self._empty:
+            count = len(self._empty)
+            what = "is empty and was" if count == 1 else f"and {count - 1} more are empty and were"
+            logger.warning("%s %s skipped", self._empty[0], what)
+            self._empty.clear()
 
     def read(self, path: Path, source: str) -> Iterator[Document]:
         """The documents of a file, without empty ones; the whole file is checked first.
@@ -170,7 +179,7 @@ class FileReader:
                 if document.text.strip():
                     yield document
                 else:
-                    logger.warning("%s is empty and was skipped", document.place)
+                    self._empty.append(document.place)
         except OSError as error:
             raise UnreadableFilesError([FailedFile(path, reason_of(error))]) from error
         except FileProblem as problem:

@@ -12,7 +12,7 @@ from onegen_model.errors import OneGenError, RetrievalError
 from onegen_model.events import Query
 from onegen_model.generation.delivery import Batch, Delivery
 from onegen_model.generation.empty_searches import nothing_found, nothing_new
-from onegen_model.generation.passage_reader import PassageReader
+from onegen_model.generation.hit_renderer import HitRenderer
 from onegen_model.generation.stream import EventStream
 from onegen_model.inputs import Candidate, EmptySearch
 from onegen_model.retrieval.protocol import (
@@ -152,7 +152,7 @@ class Retrievals:
         least = stream.request.retrieval.min_score
         if hits := select_passages(answer, query, stream.retriever, least):
             room = stream.request.max_context - len(stream.request.ids)
-            reader = PassageReader(self._renderer, stream.request.retrieval, room)
+            reader = HitRenderer(self._renderer, stream.request.retrieval, room)
             return reader.candidates(hits, query, stream.retriever), None
         if select_passages(answer, replace(query, exclude=()), stream.retriever, least):
             return (), nothing_new(stream, query)

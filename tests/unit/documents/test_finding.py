@@ -217,4 +217,7 @@ def test_an_empty_file_is_skipped_whatever_its_kind(
     (here / "a.pdf").touch()
     (here / "a.docx").touch()
     assert not list(read_documents(["a.pdf", "a.docx"]))
-    assert "a.pdf is empty and was skipped" in caplog.text
+    assert caplog.messages == ["a.pdf and 1 more are empty and were skipped"]
+    caplog.clear()
+    assert not list(read_documents(["a.pdf"]))
+    assert caplog.messages == ["a.pdf is empty and was skipped"]

@@ -7,7 +7,7 @@ import pytest
 
 from onegen_model import Passage, PassagePlace, Query, RetrievalParams, ScoredPassage, place_of
 from onegen_model.events import FragmentHit
-from onegen_model.generation.passage_reader import PassageReader
+from onegen_model.generation.hit_renderer import HitRenderer
 from onegen_model.inputs import Candidate
 from onegen_model.transcript.renderer import Renderer
 
@@ -15,7 +15,7 @@ from onegen_model.transcript.renderer import Renderer
 @pytest.fixture
 def read(renderer: Renderer) -> Any:
     def read(found: list[ScoredPassage], passage_tokens: int | None = None) -> list[Candidate]:
-        reader = PassageReader(renderer, RetrievalParams(passage_tokens=passage_tokens), 4096)
+        reader = HitRenderer(renderer, RetrievalParams(passage_tokens=passage_tokens), 4096)
         return reader.candidates(found, Query(array("f", [1.0]), "Where?", 5), object())
 
     return read

@@ -9,7 +9,7 @@ import pytest
 
 from onegen_model import Passage, PassagePlace, Query, RetrievalParams, ScoredPassage, place_of
 from onegen_model.errors import RetrievalError
-from onegen_model.generation.passage_reader import PassageReader
+from onegen_model.generation.hit_renderer import HitRenderer
 from onegen_model.inputs import Candidate, fit_candidates
 from onegen_model.places import held_ids
 from onegen_model.retrieval.neighbours import find_neighbours
@@ -56,7 +56,7 @@ def read(renderer: Renderer) -> Any:
         asked: Query | None = None,
     ) -> list[Candidate]:
         params = RetrievalParams(window=window, passage_tokens=passage_tokens)
-        reader = PassageReader(renderer, params, ROOM)
+        reader = HitRenderer(renderer, params, ROOM)
         return reader.candidates(found, asked or query(), retriever or Document())
 
     return read

@@ -83,7 +83,7 @@ class _Runs:
 
 
 @dataclass(frozen=True, slots=True)
-class PassageReader:
+class HitRenderer:
     """What is inserted for hits, as the parameters of a request say.
 
     Hits are widened to at most `room` tokens, which are left of the context.
