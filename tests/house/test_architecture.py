@@ -52,7 +52,7 @@ CORE = {
     "finetune": "",
     "finetune.settings": "errors",
     "finetune.loss": "network",
-    "finetune.data": "checkpoint.presets errors events files finetune.loss finetune.settings "
+    "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings "
     "jsonl network places retrieval.corpus retrieval.manifest spans transcript",
     "finetune.mining": "batches checkpoint errors events files finetune.data jsonl network "
     "retrieval transcript",

@@ -8,7 +8,6 @@ from typing import Any, Protocol, overload
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.files import sha256_of
 from onegen_model.finetune.data import pairs, published, triples
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
 from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
@@ -220,8 +219,8 @@ def load_passages(path: Path) -> Mapping[str, Passage]:
     return {passage.id: passage for some, _ in corpus.batches() for passage in some}
 
 
-def data_sha256(path: Path) -> str:
-    """The digest of a training file or a corpus; that of an index is its manifest's, which names
-    the content of all its files.
+def content_file(path: Path) -> Path:
+    """The file whose digest is that of training data: of an index it is the manifest, which names
+    the content of all files.
     """
-    return sha256_of(path / MANIFEST if path.is_dir() else path)
+    return path / MANIFEST if path.is_dir() else path

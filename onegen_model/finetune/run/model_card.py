@@ -17,7 +17,8 @@ from torch import nn
 from transformers import TrainerState, TrainingArguments
 
 from onegen_model.checkpoint.config import Base
-from onegen_model.finetune.data.datasets import data_sha256
+from onegen_model.checkpoint.default_base import file_sha256
+from onegen_model.finetune.data.datasets import content_file
 from onegen_model.finetune.run.dev_set import kept_evaluation
 from onegen_model.finetune.run.recipe import Recipe
 
@@ -136,7 +137,7 @@ def _data(facts: RunFacts) -> str:
     for role in ("train", "passages", "dev", "dev_passages"):
         if (file := getattr(recipe, role)) is not None:
             used = f"{counts[role]:,}" if role in counts else ""
-            rows.append((role, f"`{file.name}`", used, f"`{data_sha256(file)}`"))
+            rows.append((role, f"`{file.name}`", used, f"`{file_sha256(content_file(file))}`"))
     return _table(("", "file", "examples used", "sha256"), rows)
 
 

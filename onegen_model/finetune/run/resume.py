@@ -8,7 +8,7 @@ from typing import Any
 from onegen_model.checkpoint.config import ADAPTER_FILE
 from onegen_model.checkpoint.default_base import file_sha256
 from onegen_model.errors import CheckpointError, InvalidInputError
-from onegen_model.finetune.data.datasets import data_sha256
+from onegen_model.finetune.data.datasets import content_file
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import Start, adapter_problems, find_source
 from onegen_model.finetune.run.trainable import (
@@ -147,7 +147,11 @@ def _task(recipe: Recipe) -> dict[str, Any]:
     source = find_source(recipe)  # its digests are cached since the start of the run
     adapter = source.adapter and file_sha256(source.adapter / ADAPTER_FILE)
     plain = {
-        **{name: data_sha256(path) for name, path in files.items() if path is not None},
+        **{
+            name: file_sha256(content_file(path))
+            for name, path in files.items()
+            if path is not None
+        },
         **{name: getattr(recipe, name) for name in names},
         **dict(zip(_ADDED, (source.base.sha256, adapter), strict=True)),
         **asdict(recipe.losses),

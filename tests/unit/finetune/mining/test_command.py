@@ -193,7 +193,7 @@ def test_ctrl_c_names_the_way_to_continue(
         (["--out", "out.jsonl.gz"], "no .gz"),
         (["--out", "train.jsonl", "--force"], "other than the file that is read"),
         (["--out", "passages.jsonl", "--force"], "is the corpus"),
-        (["--passages", "nowhere.jsonl"], "No file nowhere.jsonl"),
+        (["--passages", "nowhere.jsonl"], "nowhere.jsonl cannot be used"),
     ],
 )
 def test_a_command_that_cannot_run_is_one_line(
