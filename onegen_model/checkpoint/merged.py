@@ -103,19 +103,24 @@ class _CachedWeights:
     def load(self, arguments: Mapping[str, Any]) -> "PreTrainedModel | None":
         """The network, whose weights are pages of the file; None where none is kept.
 
-        A damaged folder is removed with a warning.
+        A damaged folder is removed with a warning. A whole one that cannot be loaded stays: what
+        is wrong then, such as a missing package, is reported when the weights are merged anew.
         """
         try:
             digests = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
             for name, digest in dict(digests).items():
                 if file_sha256(self.folder / name) != digest:
                     raise ValueError(f"{name} has changed")
-            network = load_network(self.folder, arguments)
-        except (OSError, TypeError, ValueError, CheckpointError) as error:
+        except (OSError, TypeError, ValueError) as error:
             if not self.folder.is_dir():
                 return None
             logger.warning("%s is damaged (%s); it is made again", self.folder, error)
             shutil.rmtree(self.folder, ignore_errors=True)
+            return None
+        try:
+            network = load_network(self.folder, arguments)
+        except (OSError, TypeError, ValueError, CheckpointError) as error:
+            logger.warning("%s cannot be loaded (%s); the weights are merged", self.folder, error)
             return None
         with suppress(OSError):
             os.utime(self.folder / _MANIFEST)

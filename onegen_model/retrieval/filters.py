@@ -28,6 +28,7 @@ _PLAIN = (str, int, float, bool, bytes, date, datetime, type(None))
 # The last two are the small and the full-width dollar sign: refused as operators, not compared.
 _DOLLARS = ("$", "\ufe69", "\uff04")
 _GROUPS = ("$and", "$or", "$not")
+_MAX_DEPTH = 100  # far below what Python's stack allows
 # The value of a name that a passage lacks.
 ABSENT = object()
 Matches = Callable[[Mapping[str, Any]], bool]
@@ -43,7 +44,23 @@ def matches_filter(metadata: Mapping[str, Any], filter: Mapping[str, Any] | None
 
 def compile_filter(filter: Mapping[str, Any] | None) -> Matches:
     """A function of metadata that is faster than `matches_filter` for many passages."""
+    _require_shallow(filter)
     return _compile({} if filter is None else filter)
+
+
+def _require_shallow(filter: Any) -> None:
+    level, depth = [filter], 0
+    while level := [
+        inner
+        for value in level
+        if isinstance(value, Mapping | list | tuple)
+        for inner in (value.values() if isinstance(value, Mapping) else value)
+    ]:
+        if (depth := depth + 1) > _MAX_DEPTH:
+            raise InvalidInputError(
+                f"A filter is nested more than {_MAX_DEPTH} levels deep; expected a shallow one; "
+                "write it with fewer groups"
+            )
 
 
 def _compile(filter: Any) -> Matches:
@@ -177,6 +194,7 @@ def _equals(value: object, wanted: object) -> bool:
 
 def filter_key(filter: Mapping[str, Any] | None) -> Hashable:
     """A key that is equal for filters with the same types and values."""
+    _require_shallow(filter)
     return _key(filter or {})
 
 

@@ -162,6 +162,25 @@ def test_damaged_weights_are_made_again_with_a_warning(
     assert not caplog.records
 
 
+def test_whole_weights_that_cannot_be_loaded_stay(
+    adapter: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = OneGenModel.from_pretrained(adapter)
+    [folder] = kept(cache)
+
+    def fail(*_: object) -> None:
+        raise CheckpointError("a package is missing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merged, "load_network", fail)
+        assert_same(whole, OneGenModel.from_pretrained(adapter))
+    assert "cannot be loaded (a package is missing)" in caplog.text
+    assert kept(cache) == [folder]
+    caplog.clear()
+    assert_same(whole, OneGenModel.from_pretrained(adapter))
+    assert not caplog.records
+
+
 def test_a_folder_that_cannot_be_written_changes_nothing(
     adapter: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,3 +172,18 @@ def test_a_number_of_numpy_is_compared_with_lists_without_an_error(wanted: Any) 
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("group", ["$not", "$and", "values"])
+def test_a_filter_that_is_nested_too_deeply_is_refused(group: str) -> None:
+    deep: Any = {"a": 1}
+    for _ in range(5000):
+        deep = [deep] if group == "values" else {group: deep if group == "$not" else [deep]}
+    wanted = {"a": deep} if group == "values" else deep
+    index = PassageIndex.build(FakeEmbedder(), passages(3))
+    for call in (
+        lambda: matches_filter({}, wanted),
+        lambda: index.retrieve([query("a", filter=wanted)]),
+    ):
+        with pytest.raises(InvalidInputError, match="nested more than 100 levels deep"):
+            call()
