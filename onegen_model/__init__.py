@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from onegen_model.indexing.reports import FileCounts, IndexReport
     from onegen_model.indexing.scan import KindCount, Scan
     from onegen_model.indexing.sync import grow_index, scan_files
+    from onegen_model.linking.entities import entity_name, entity_passage
+    from onegen_model.linking.mentions import LinkedText, LinkingUsage, Mention
+    from onegen_model.linking.params import LinkingParams
+    from onegen_model.linking.search import RankingRetriever
+    from onegen_model.linking.streams import AsyncMentionStream, MentionStream
     from onegen_model.model import OneGenModel
     from onegen_model.options import Options
     from onegen_model.params import RetrievalParams, SamplingParams
@@ -76,6 +81,11 @@ _MODULES = {
     "events": "Event Finished Passage PassagesInserted Query RetrievalRequested ScoredPassage "
     "Token Usage",
     "generation.handle": "RequestHandle",
+    "linking.entities": "entity_name entity_passage",
+    "linking.mentions": "LinkedText LinkingUsage Mention",
+    "linking.params": "LinkingParams",
+    "linking.search": "RankingRetriever",
+    "linking.streams": "AsyncMentionStream MentionStream",
     "model": "OneGenModel",
     "options": "Options",
     "params": "RetrievalParams SamplingParams",
@@ -105,6 +115,7 @@ _OLD_NAMES = {"Ticket": "RequestHandle"}
 __all__ = [
     "Answer",
     "AnswerText",
+    "AsyncMentionStream",
     "AsyncRetriever",
     "Citation",
     "Conversation",
@@ -122,7 +133,12 @@ __all__ = [
     "IndexingOptions",
     "InvalidToolCall",
     "KindCount",
+    "LinkedText",
+    "LinkingParams",
+    "LinkingUsage",
     "LoadOptions",
+    "Mention",
+    "MentionStream",
     "Message",
     "NeighbourRetriever",
     "OneGenError",
@@ -137,6 +153,7 @@ __all__ = [
     "PassagesInserted",
     "Quantization",
     "Query",
+    "RankingRetriever",
     "ReadingOptions",
     "RemovalReport",
     "RequestHandle",
@@ -159,6 +176,8 @@ __all__ = [
     "Usage",
     "build_corpus",
     "digest_of",
+    "entity_name",
+    "entity_passage",
     "find_neighbours",
     "grow_index",
     "matches_filter",

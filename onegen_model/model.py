@@ -23,6 +23,7 @@ from onegen_model.generation.driver import Driver
 from onegen_model.generation.handle import RequestHandle, outcomes, submitted
 from onegen_model.generation.prompts import make_prompt, opening_spans
 from onegen_model.generation.scheduler import MAX_QUEUE
+from onegen_model.linking.links_entities import LinksEntities
 from onegen_model.options import Options, as_batch, check_options, require_question
 from onegen_model.params import RetrievalMode, RetrievalParams, SamplingParams
 from onegen_model.retrieval.embedder import embed_ids
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class OneGenModel(PickledByName):
+class OneGenModel(LinksEntities, PickledByName):
     """A checkpoint, ready to use; safe to share between threads and event loops.
 
     `engine` computes the answers; by default a `TransformersEngine` is made when first needed. At
@@ -221,9 +222,8 @@ class OneGenModel(PickledByName):
     ) -> Any:
         """One question, or a list as one batch in which each row retrieves when it wants to.
 
-        `options` are those of `submit`: retriever, sampling, retrieval, history. The first error of
-        a batch is raised when all have finished; with `return_exceptions` a list has each error in
-        the place of its answer.
+        `options` are those of `submit`. The first error of a batch is raised when all have ended;
+        with `return_exceptions` a list has each error in the place of its answer.
         """
         check_options(options)
         many, caught = as_batch(questions, return_exceptions)

@@ -106,7 +106,7 @@ def make_tokenizer(*, control: bool = True) -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     if control:
-        add_control_tokens(tokenizer, Template().tokens)
+        add_control_tokens(tokenizer, Template().added_tokens)
     return tokenizer
 
 
@@ -141,7 +141,7 @@ def make_network(tiny_tokenizer: PreTrainedTokenizerFast) -> MakeNetwork:
         )
         torch.manual_seed(0)
         network = getattr(transformers, name + suffix)(config).to(torch.float64).eval()
-        initialise_rows(network, tiny_tokenizer, Template().tokens)
+        initialise_rows(network, tiny_tokenizer, Template().added_tokens)
         liven(network, tiny_tokenizer)
         return network
 

@@ -89,7 +89,9 @@ def _require_kinds(config: CheckpointConfig) -> None:
     """Raise TypeError, LookupError or ValueError for a value that fails only when it is used."""
     texts = {**asdict(config.template), **config.template.tokens.to_dict()}
     texts |= {f"base.{name}": value for name, value in asdict(config.base or Base("", "")).items()}
-    del texts["tokens"], texts["reflection"]
+    del texts["tokens"], texts["reflection"], texts["linking"]
+    if (linking := config.template.linking) is not None:
+        texts |= {f"linking.{name}": value for name, value in asdict(linking).items()}
     texts |= {f"reflection[{at}]": one for at, one in enumerate(config.template.reflection)}
     for name, value in texts.items():
         if not isinstance(value, str):

@@ -87,7 +87,7 @@ def _find_cached(
         _FORMAT,
         *(version(package) for package in ("onegen", "torch", "transformers", "peft")),
         str(settings.dtype),
-        config.template.tokens.to_dict(),
+        config.template.added_tokens,
         *((file.name, file_sha256(file)) for file in files if file.is_file()),
     ]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -126,12 +126,12 @@ def prepare_tokens(
     network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", template: Template
 ) -> None:
     """Give a base the control tokens of a template, with their first rows."""
-    if add_control_tokens(tokenizer, template.tokens):
-        initialise_rows(network, tokenizer, template.tokens)
+    if add_control_tokens(tokenizer, template.added_tokens):
+        initialise_rows(network, tokenizer, template.added_tokens)
 
 
 def prepare_tokenizer(folder: Path, template: Template) -> "PreTrainedTokenizerBase":
     """The tokenizer of a base, with the control tokens of a template."""
     tokenizer = load_tokenizer(folder)
-    add_control_tokens(tokenizer, template.tokens)
+    add_control_tokens(tokenizer, template.added_tokens)
     return tokenizer

@@ -36,6 +36,13 @@ class SlotNetwork:
     def read(self, chunks: Sequence[Chunk], wanted: Sequence[int]) -> HeadOutput:
         """Read all chunks; results are those at the last ids of the chunks numbered in `wanted`.
 
+        See `read_at`.
+        """
+        return self.read_at(chunks, [(row, len(chunks[row].ids) - 1) for row in wanted])
+
+    def read_at(self, chunks: Sequence[Chunk], places: Sequence[tuple[int, int]]) -> HeadOutput:
+        """Read all chunks; the results are those at `places`, each a chunk and an id in it.
+
         The slots must be long enough. After an error the cached positions before each chunk's
         start are what they were.
         """
@@ -46,10 +53,10 @@ class SlotNetwork:
         ids = [[*chunk.ids, *[chunk.ids[-1]] * (width - len(chunk.ids))] for chunk in chunks]
         placement = make_placement(slots, starts, lengths, self.device)
         self.cache.place(placement)
-        last = torch.tensor([[*wanted], [lengths[row] - 1 for row in wanted]], device=self.device)
+        at = torch.tensor(places, dtype=torch.long, device=self.device).view(-1, 2)
         return read(
             self._network,
-            (last[0].long(), last[1].long()),
+            (at[:, 0], at[:, 1]),
             input_ids=torch.tensor(ids, device=self.device),
             attention_mask=self._pattern.masks(
                 starts, lengths, placement.positions, self._network.dtype

@@ -219,14 +219,19 @@ class PassageIndex:
         filter: Mapping[str, Any] | None = None,
         exclude: Collection[str] = (),
     ) -> list[list[ScoredPassage]]:
-        """The best `top_k` passages for each row of `vectors` (n, dimension), best first.
-
-        Equal scores are in the order in which the passages were added.
-        """
+        """The best `top_k` passages for each row of `vectors` (n, dimension), best first, and of
+        equal scores in the order in which they were added."""
         count = len(vectors) if isinstance(vectors, Sized) else 1
         rows = unit_rows(vectors, count, self.dimension)
         wanted = Wanted(top_k, frozenset(exclude))
         return self._rows.search(rows, [wanted] * len(rows), filter)
+
+    def rank(
+        self, embeddings: ArrayLike, ids: Sequence[Collection[str]]
+    ) -> list[list[ScoredPassage]]:
+        """The passages with the ids `ids[i]`, best first for embedding i; unknown ids count not."""
+        rows, state = unit_rows(embeddings, len(ids), self.dimension), self._rows
+        return [state.rank(row, some) for row, some in zip(rows, ids, strict=True)]
 
     def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
         """See NeighbourRetriever; a passage without a place has no neighbours."""

@@ -101,6 +101,18 @@ class Rows:
         first = np.repeat(starts - np.cumsum(ends - starts) + (ends - starts), ends - starts)
         return self.buffer[first + np.arange(len(ranks))], ranks.tolist()
 
+    def rank(self, vector: Floats, ids: Iterable[str]) -> list[ScoredPassage]:
+        """The passages with these ids, best first, each with the score of its best vector; unknown
+        ids are left out."""
+        positions = {at: None for name in ids if (at := self.find(name)) is not None}
+        rows, ranks = self.gather(positions)
+        best: dict[int, float] = {}
+        for rank, score in zip(ranks, (rows @ vector).tolist(), strict=True):
+            best[rank] = max(score, best.get(rank, score))
+        places = list(positions)
+        hits = [ScoredPassage(self.listed[places[rank]], score) for rank, score in best.items()]
+        return sorted(hits, key=lambda hit: -hit.score)
+
     def fragments(self) -> list[int]:
         """How many vectors each passage has, deleted ones included."""
         counts: list[int] = np.bincount(self.owners[: self.size], minlength=self.count).tolist()

@@ -61,8 +61,7 @@ class Renderer:
         self.tokenizer = tokenizer
         self.max_passage_tokens = max_passage_tokens
         self._turns = None if template.prompt else _render_turns(template, tokenizer)
-        forms = (template.prompt, template.embedded, template.before_query)
-        emitted = "\n".join((chat_template.own_text(tokenizer), *forms))
+        emitted = "\n".join((chat_template.own_text(tokenizer), template.emitted))
         self.end_id = self._find_end_id(control_token_ids(tokenizer, emitted))
         self.roles = TokenRoles.of(
             tokenizer,
@@ -75,7 +74,7 @@ class Renderer:
         self.query_id, self.passage_id = self.roles.query, self.roles.passage
         before = template.before_query
         self.before_query = [token_id(tokenizer, before)] if before else []
-        self._guard = TextGuard(tokenizer, self.roles.control)
+        self.guard = TextGuard(tokenizer, self.roles.control)
         added = tokenizer.added_tokens_decoder
         self._control_strings = {added[at].content: at for at in self.roles.control & added.keys()}
         bos = tokenizer("", add_special_tokens=True).input_ids[:1]
@@ -107,7 +106,7 @@ class Renderer:
 
         `continues`: the text comes after other text, and gets no space in front that is not in it.
         """
-        return self._guard.encode(require_text(text, "The text"), continues=continues)
+        return self.guard.encode(require_text(text, "The text"), continues=continues)
 
     def has_control(self, text: str) -> bool:
         """Whether `text`, tokenised as the chat template's own text is, has a control token.

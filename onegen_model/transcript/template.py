@@ -14,7 +14,8 @@ from typing import Any, Literal
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.transcript.answer_frame import FrameSplitter, split_frame
-from onegen_model.transcript.tokens import ControlTokens
+from onegen_model.transcript.linking_format import LinkingFormat
+from onegen_model.transcript.tokens import DESCRIPTIONS, ControlTokens
 
 FrameState = Literal["none", "open", "closed"]
 
@@ -26,6 +27,7 @@ _LATER: Mapping[str, object] = {
     "embedded": "{passage}",
     "before_query": "",
     "reflection": (),
+    "linking": None,
 }
 
 
@@ -38,7 +40,7 @@ class Template:
     title, `embedded` surrounds any passage (`{passage}`) that is embedded. The strings of control
     tokens in `prompt` and `embedded` become control tokens. `reflection` are further tokens that
     the model may write and that are not text; `before_query` is the one before a forced query
-    token.
+    token. `linking` is set where the checkpoint links entities.
     """
 
     tokens: ControlTokens = field(default_factory=ControlTokens)
@@ -50,6 +52,7 @@ class Template:
     embedded: str = "{passage}"
     before_query: str = ""
     reflection: tuple[str, ...] = ()
+    linking: LinkingFormat | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInputError for a form that would leave out its text."""
@@ -77,7 +80,21 @@ class Template:
         """Inverse of `to_dict`."""
         reflection = tuple(plain.get("reflection", ()))
         tokens = ControlTokens(**plain["tokens"])
-        return cls(**{**plain, "tokens": tokens, "reflection": reflection})
+        linking = LinkingFormat(**plain["linking"]) if plain.get("linking") else None
+        parts = {"tokens": tokens, "reflection": reflection, "linking": linking}
+        return cls(**{**plain, **parts})
+
+    @property
+    def added_tokens(self) -> dict[str, str]:
+        """The tokens that a checkpoint adds to its base; see `initialise_rows` for the words."""
+        added = dict(zip(self.tokens, DESCRIPTIONS, strict=True))
+        return added | (self.linking.added_tokens if self.linking else {})
+
+    @property
+    def emitted(self) -> str:
+        """All text that the template itself puts around data."""
+        forms = (self.prompt, self.embedded, self.before_query)
+        return "\n".join((*forms, self.linking.emitted if self.linking else ""))
 
     @property
     def control_strings(self) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ _JOIN = "\x02"
 
 _encoding = ProcessLock()
 
+# An id with the start and end of its characters.
+Span = tuple[int, int, int]
+
 
 def encode(tokenizer: "PreTrainedTokenizerBase", text: str, **options: bool) -> Mapping[str, Any]:
     """The encoding of `text`, without BOS and EOS; safe to call from many threads."""
@@ -72,11 +75,20 @@ class TextGuard:
         `continues`: the text comes after other text, so that a tokenizer which puts a space in
         front of a text puts none here.
         """
-        ids: list[int] = []
+        return [at for at, _, _ in self.spans(text, continues=continues)]
+
+    def spans(self, text: str, *, continues: bool = False) -> list[Span]:
+        """The ids of `encode`, each with the start and end of its characters in `text`."""
+        found: list[Span] = []
+        start = 0
         for piece, token in self._split_plain(text):
-            ids += self._encode_piece(piece, continues or bool(ids))
-            ids += [] if token is None else [token]
-        return ids
+            found += self._encode_piece(piece, continues or bool(found), start)
+            start += len(piece)
+            if token is not None:
+                end = start + len(self._spells[token])
+                found.append((token, start, end))
+                start = end
+        return found
 
     def _split_plain(self, text: str) -> Iterator[tuple[str, int | None]]:
         """Pieces of `text` and the added token behind each, which is text; None at the end."""
@@ -88,32 +100,36 @@ class TextGuard:
         for piece, token in zip(pieces[::2], [*pieces[1::2], None], strict=True):
             yield piece, None if token is None else self._plain[token]
 
-    def _encode_piece(self, text: str, continues: bool) -> list[int]:
-        ids: list[int] = []
-        pieces = [(text, continues)]
+    def _encode_piece(self, text: str, continues: bool, offset: int = 0) -> list[Span]:
+        """The ids of `text`, which starts at `offset`."""
+        found: list[Span] = []
+        pieces = [(text, continues, offset)]
         while pieces:
-            piece, is_later = pieces.pop()
+            piece, is_later, at = pieces.pop()
             plain, cuts = self._try(piece, is_later)
             if cuts:
                 # Cut the text inside the control tokens and tokenise each piece by itself.
                 edges = pairwise([0, *cuts, len(piece)])
-                cut = [(piece[start:end], is_later or start > 0) for start, end in edges]
-                pieces += reversed(cut)
+                pieces += reversed(
+                    [(piece[start:end], is_later or start > 0, at + start) for start, end in edges]
+                )
             else:
-                ids += plain
-        return ids
+                found += [(one, start + at, end + at) for one, start, end in plain]
+        return found
 
-    def _try(self, text: str, continues: bool) -> tuple[list[int], list[int]]:
+    def _try(self, text: str, continues: bool) -> tuple[list[Span], list[int]]:
         """Ids of `text`, and where it has to be cut if control tokens are among them."""
-        ids, cuts = [], set()
+        found: list[Span] = []
+        cuts = set()
         for token_id, start, end in self._spans(text, _JOIN * (continues and self._adds_space)):
             if not self._controls(token_id, text[start:end]):
-                ids.append(token_id)
+                found.append((token_id, start, end))
             elif end - start > 1:
                 cuts.add(start + 1)
             else:
-                ids += self._spell(text[start:end], token_id)
-        return ids, sorted(cuts)
+                spelled = self._spell(text[start:end], token_id)
+                found += [(one, start, end) for one in spelled]
+        return found, sorted(cuts)
 
     def _controls(self, token_id: int, text: str) -> bool:
         """Whether an id is a control token, and not that of an unknown character."""
@@ -121,7 +137,7 @@ class TextGuard:
             return token_id in self.control_ids and text == self._spells.get(token_id)
         return token_id in self.control_ids
 
-    def _spans(self, text: str, before: str = "") -> list[tuple[int, int, int]]:
+    def _spans(self, text: str, before: str = "") -> list[Span]:
         """Ids of `text` where it comes after `before`, each with its start and end in `text`."""
         options = {"return_offsets_mapping": True, "split_special_tokens": True}
         encoded = encode(self._tokenizer, before + text, **options)
@@ -138,7 +154,7 @@ class TextGuard:
         normalizer = self._tokenizer.backend_tokenizer.normalizer
         normal = normalizer.normalize_str(char) if normalizer is not None else char
         if len(normal) > 1 and char not in normal:
-            return [one for letter in normal for one in self._encode_piece(letter, True)]
+            return [one for letter in normal for one, _, _ in self._encode_piece(letter, True)]
         names = [f"<0x{byte:02X}>" for byte in char.encode()]
         vocabulary = self._tokenizer.get_vocab()
         if all(name in vocabulary for name in names):

@@ -1,6 +1,6 @@
 """Control tokens: their strings, the role of every id, and their first embedding rows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ DESCRIPTIONS = ControlTokens(
 )
 
 
-def add_control_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: ControlTokens) -> int:
+def add_control_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Iterable[str]) -> int:
     """Add missing control tokens to the tokenizer; returns their number."""
     return tokenizer.add_special_tokens(
         {"extra_special_tokens": list(tokens)}, replace_extra_special_tokens=False
@@ -45,14 +45,17 @@ def add_control_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: ControlToke
 
 
 def initialise_rows(
-    network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: ControlTokens
+    network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: Mapping[str, str]
 ) -> None:
-    """Grow the embeddings where needed and give each control token its first rows."""
+    """Grow the embeddings where needed and give each token its first row.
+
+    `tokens` maps a token to words: the row starts as the mean of theirs.
+    """
     embeddings = network.get_input_embeddings()
     if len(tokenizer) > embeddings.weight.shape[0]:  # type: ignore[index]
         network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     modules = {network.get_input_embeddings(), network.get_output_embeddings()} - {None}
-    for token, description in zip(tokens, DESCRIPTIONS, strict=True):
+    for token, description in tokens.items():
         row = tokenizer.convert_tokens_to_ids(token)
         words = tokenizer(description, add_special_tokens=False).input_ids
         for module in modules:

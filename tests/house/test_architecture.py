@@ -1,7 +1,7 @@
-"""Which package may import which.
+"""Which package may import which, read from the source.
 
-Read from the source; nothing is imported. A new package needs a line in CORE, a new edge one more
-word in the line of its importer, and every allowed edge must be used.
+A new package needs a line in CORE, a new edge one more word in the line of its importer, and every
+allowed edge must be used.
 """
 
 import ast
@@ -45,15 +45,16 @@ CORE = {
     "generation": "engine.base errors events inputs params places request retrieval.protocol "
     "transcript",
     "checkpoint": "engine.probe errors files forking transcript",
+    "linking": "engine errors events network progress retrieval.protocol runtime transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors forking generation locks transcript",
-    "model": "batches checkpoint engine.base events generation options params retrieval runtime "
-    "transcript",
+    "model": "batches checkpoint engine.base events generation linking options params retrieval "
+    "runtime transcript",
     "finetune": "",
     "finetune.settings": "errors",
     "finetune.loss": "network",
     "finetune.data": "checkpoint.presets errors events finetune.loss finetune.settings "
-    "jsonl network places retrieval.corpus retrieval.manifest spans transcript",
+    "jsonl linking.entities network places retrieval.corpus retrieval.manifest spans transcript",
     "finetune.mining": "batches checkpoint errors events files finetune.data jsonl network "
     "retrieval transcript",
     "finetune.run": "checkpoint engine.probe errors finetune.data finetune.loss finetune.settings "
@@ -81,7 +82,7 @@ THIRD_PARTY = {
     "params": "",
     "request": "",
     "network": "torch transformers",
-    "transcript": "llguidance locks semantic_text_splitter transformers",
+    "transcript": "llguidance locks regex semantic_text_splitter transformers",
     "engine.base": "",
     "engine.scripted": "",
     "generation": "transformers",

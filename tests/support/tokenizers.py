@@ -67,7 +67,7 @@ def finish(
     tokenizer.add_tokens([AddedToken(token, special=True) for token in special[3:]])
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in plain])
     tokenizer.chat_template = chat_template
-    add_control_tokens(tokenizer, Template().tokens)
+    add_control_tokens(tokenizer, Template().added_tokens)
     return tokenizer
 
 

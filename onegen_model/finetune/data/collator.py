@@ -2,25 +2,28 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.sharedctypes import RawValue
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from onegen_model.errors import InvalidInputError, PassageTooLongError
 from onegen_model.events import Passage
+from onegen_model.finetune.data.chunks import chunks, passage_chunk, transcript_chunk
+from onegen_model.finetune.data.datasets import Example
 from onegen_model.finetune.data.examples import PassageRef, TrainingExample
+from onegen_model.finetune.data.linking import LinkingExample, render_linking
 from onegen_model.finetune.loss.losses import NO_TARGET
-from onegen_model.finetune.settings import CHECKED, require_at_least
-from onegen_model.network import pad_rows
+from onegen_model.finetune.settings import CHECKED, Number, require_at_least
 from onegen_model.transcript.conversation import Conversation, Message, conversation_ids
+from onegen_model.transcript.linking_renderer import LinkingRenderer
+from onegen_model.transcript.passage_fit import fragments
 from onegen_model.transcript.renderer import Rendered, Renderer
 from onegen_model.transcript.template import Segment
-
-T = TypeVar("T")
 
 # The padding of `positive_keys`; no passage has this key.
 NO_KEY = 0
@@ -42,6 +45,9 @@ class CollatorSettings:
     """The longest transcript, in tokens."""
     chunk_tokens: int = 2048
     """The most tokens of one forward pass, padding included; it changes speed and memory only."""
+    max_padding: Number = 1.0
+    """The share of a forward pass that may be padding; little is faster on a CPU, where tokens take
+    the time, and much on a GPU, where the number of passes does."""
     seed: int = 0
     """The seed of all random choices."""
     on_truncation: Literal["error", "drop"] = "error"
@@ -89,8 +95,25 @@ class Collator:
         """Set the epoch that draws depend on (0 before the first call)."""
         self._epoch.value = epoch
 
-    def render(self, example: TrainingExample) -> Rendered:
+    def render(self, example: Example) -> Rendered:
         """The transcript of one example; raises InvalidInputError where it cannot be used."""
+        if isinstance(example, LinkingExample):
+            rendered = render_linking(example, self._linking)
+        else:
+            rendered = self._render_answer(example)
+        if len(rendered.ids) > self._settings.max_length:
+            raise TooLongError(
+                f"Example {example.id!r} has {len(rendered.ids)} tokens; expected at most "
+                f"{self._settings.max_length}; shorten it, raise collator.max_length, or leave it "
+                "out with `collator: {on_truncation: drop}`"
+            )
+        return rendered
+
+    @cached_property
+    def _linking(self) -> LinkingRenderer:
+        return LinkingRenderer(self._renderer)
+
+    def _render_answer(self, example: TrainingExample) -> Rendered:
         segments = [
             Segment(
                 segment.text,
@@ -110,17 +133,10 @@ class Collator:
             raise TooLongError(f"Example {example.id!r}: {error}") from error
         except InvalidInputError as error:
             raise InvalidInputError(f"Example {example.id!r}: {error}") from error
-        if not example.writes:
-            rendered = _until_last_query(rendered)  # nothing after it is ever read
-        if len(rendered.ids) > self._settings.max_length:
-            raise TooLongError(
-                f"Example {example.id!r} has {len(rendered.ids)} tokens; expected at most "
-                f"{self._settings.max_length}; shorten it, raise collator.max_length, or leave it "
-                "out with `collator: {on_truncation: drop}`"
-            )
-        return rendered
+        # Nothing after the last query of such an example is ever read.
+        return rendered if example.writes else _until_last_query(rendered)
 
-    def find(self, example: TrainingExample, refs: Sequence[PassageRef]) -> tuple[Passage, ...]:
+    def find(self, example: Example, refs: Sequence[PassageRef]) -> tuple[Passage, ...]:
         """The passages of an example; raises InvalidInputError for one that the corpus lacks."""
         missing = [ref for ref in refs if isinstance(ref, str) and ref not in self._passages]
         if missing:
@@ -130,14 +146,17 @@ class Collator:
             )
         return tuple(self._passages[ref] if isinstance(ref, str) else ref for ref in refs)
 
-    def passage_ids(self, example: TrainingExample, passage: Passage) -> list[int]:
+    def passage_ids(self, example: Example, passage: Passage) -> list[int]:
         """Ids of a passage to embed; raises InvalidInputError naming the example."""
         try:
+            if isinstance(example, LinkingExample):
+                # Of a long description the beginning is embedded, as `onegen entities` does.
+                passage = next(fragments(passage, self._renderer))
             return self._renderer.embed_ids(passage)
         except PassageTooLongError as error:
             raise TooLongError(f"Example {example.id!r}: {error}") from error
 
-    def __call__(self, examples: Sequence[TrainingExample]) -> dict[str, Any]:
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """One batch; examples are reordered by length."""
         pairs = sorted(
             ((self.render(example), example) for example in examples),
@@ -160,12 +179,12 @@ class Collator:
             ((self.passage_ids(owners[n], passage), key) for key, (n, passage) in drawn.used()),
             key=lambda row: len(row[0]),
         )
-        limit = self._settings.chunk_tokens
-        transcripts = chunks(pairs, lambda pair: len(pair[0].ids), limit)
+        limits = (self._settings.chunk_tokens, self._settings.max_padding)
+        transcripts = chunks(pairs, lambda pair: len(pair[0].ids), *limits)
         return {
-            "transcripts": [_transcript_chunk(chunk) for chunk in transcripts],
+            "transcripts": [transcript_chunk(chunk) for chunk in transcripts],
             "passages": [
-                _passage_chunk(chunk) for chunk in chunks([ids for ids, _ in rows], len, limit)
+                passage_chunk(chunk) for chunk in chunks([ids for ids, _ in rows], len, *limits)
             ],
             **relations(queries, drawn, [key for _, key in rows]),
             "ids": ids,
@@ -243,44 +262,3 @@ def relations(
         "positive_keys": torch.tensor(padded, dtype=torch.long).view(len(queries), width),
         "passage_keys": torch.tensor(columns, dtype=torch.long),
     }
-
-
-def chunks(items: Sequence[T], length: Callable[[T], int], limit: int) -> list[list[T]]:
-    """Cut items, sorted by length, so that a chunk padded to its longest holds <= limit tokens."""
-    cut: list[list[T]] = []
-    for item in items:
-        if cut and (len(cut[-1]) + 1) * length(item) <= limit:
-            cut[-1].append(item)
-        else:
-            cut.append([item])
-    return cut
-
-
-def _transcript_chunk(pairs: Sequence[tuple[Rendered, TrainingExample]]) -> dict[str, Tensor]:
-    """Ids, and where to read: first the positions that predict `labels`, then the queries.
-
-    An example that trains retrieval alone has no labels.
-    """
-    rows = [rendered for rendered, _ in pairs]
-    predict = [
-        (row, column - 1)
-        for row, (rendered, example) in enumerate(pairs)
-        if example.writes
-        for column, written in enumerate(rendered.written)
-        if written
-    ]
-    queries = [(row, column) for row, r in enumerate(rows) for column in r.query_positions]
-    labels = [rows[row].ids[column + 1] for row, column in predict]
-    at_rows, at_columns = torch.tensor(predict + queries).T
-    return {
-        **pad_rows([rendered.ids for rendered in rows], pad_id=0),
-        "rows": at_rows,
-        "columns": at_columns,
-        "labels": torch.tensor(labels, dtype=torch.long),
-    }
-
-
-def _passage_chunk(rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    lengths = torch.tensor([len(row) for row in rows])
-    padded = pad_rows(rows, pad_id=0)
-    return {**padded, "rows": torch.arange(len(rows)), "columns": lengths - 1}

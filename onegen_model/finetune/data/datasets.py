@@ -10,12 +10,15 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published, triples
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
+from onegen_model.finetune.data.linking import Entities, LinkedTexts, LinkingExample
 from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 from onegen_model.retrieval.corpus import EmbeddedCorpus
 from onegen_model.retrieval.manifest import MANIFEST
 
 logger = logging.getLogger(__name__)
+
+Example = TrainingExample | LinkingExample
 
 _PASSAGE = Shape[NamedPassageRecord](NamedPassageRecord)
 
@@ -33,7 +36,7 @@ class Records(Protocol):
         """The line numbers of each example, from the records without problems."""
         ...
 
-    def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
+    def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> Example:
         """The example of a group of records; `name` is its id if the format has none."""
         ...
 
@@ -66,6 +69,7 @@ _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
         frozenset({"question", "answer", "passage"}),
         frozenset({"question", "answer", "source"}),
     ),
+    "entity_linking": (frozenset({"text", "mentions"}),),
 }
 
 
@@ -78,7 +82,7 @@ def likely_format(lines: JsonLines) -> Format | None:
     return None
 
 
-class Examples(Sequence[TrainingExample]):
+class Examples(Sequence[Example]):
     """Examples of a file, parsed on access."""
 
     def __init__(self, lines: JsonLines, records: Records) -> None:
@@ -135,12 +139,12 @@ class Examples(Sequence[TrainingExample]):
         return len(self._groups)
 
     @overload
-    def __getitem__(self, index: int) -> TrainingExample: ...
+    def __getitem__(self, index: int) -> Example: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[TrainingExample]: ...
+    def __getitem__(self, index: slice) -> list[Example]: ...
 
-    def __getitem__(self, index: int | slice) -> TrainingExample | list[TrainingExample]:
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         name = self.where(index).rpartition(":")[2]
@@ -190,8 +194,12 @@ def open_data(form: Format, train: Path, passages: Path | None) -> Data:
     records: Records
     corpus: Mapping[str, Passage]
     if form == "published":
-        corpus = documents = published.Documents(JsonLines(_required(passages)))
+        file = _required(passages, "the documents of train.jsonl")
+        corpus = documents = published.Documents(JsonLines(file))
         records = published.Conversations(documents)
+    elif form == "entity_linking":
+        corpus = load_entities(_required(passages, "the entities that mentions link to"))
+        records = LinkedTexts()
     else:
         corpus = load_passages(passages) if passages else {}
         records = Transcripts()
@@ -200,9 +208,9 @@ def open_data(form: Format, train: Path, passages: Path | None) -> Data:
     return Data(Examples(JsonLines(train), records), corpus)
 
 
-def _required(passages: Path | None) -> Path:
+def _required(passages: Path | None, what: str) -> Path:
     if passages is None:
-        raise InvalidInputError("No db.jsonl; expected the documents of train.jsonl; name the file")
+        raise InvalidInputError(f"No passages; expected {what}; name the file")
     return passages
 
 
@@ -217,6 +225,11 @@ def load_passages(path: Path) -> Mapping[str, Passage]:
         return PassageFile(JsonLines(path))
     corpus = EmbeddedCorpus.open(path)
     return {passage.id: passage for some, _ in corpus.batches() for passage in some}
+
+
+def load_entities(path: Path) -> Mapping[str, Passage]:
+    """Entities by id, from a file, or from an index (a folder)."""
+    return load_passages(path) if path.is_dir() else Entities(JsonLines(path))
 
 
 def content_file(path: Path) -> Path:

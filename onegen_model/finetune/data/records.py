@@ -22,7 +22,7 @@ from onegen_model.jsonl import Problem
 
 T = TypeVar("T")
 
-Format = Literal["transcripts", "published", "pairs", "triples"]
+Format = Literal["transcripts", "published", "pairs", "triples", "entity_linking"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,15 @@ from torch.utils.data import Dataset
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.collator import Collator, TooLongError
-from onegen_model.finetune.data.datasets import Data, Examples
-from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.finetune.data.datasets import Data, Example, Examples
+from onegen_model.finetune.data.examples import RetrievalTarget
+from onegen_model.finetune.data.linking import LinkingExample
 from onegen_model.jsonl import Problem
 
 logger = logging.getLogger(__name__)
 
 
-class Subset(Dataset[TrainingExample]):
+class Subset(Dataset[Example]):
     """Some examples of a file, in its order."""
 
     def __init__(self, examples: Examples, numbers: Sequence[int]) -> None:
@@ -27,7 +28,7 @@ class Subset(Dataset[TrainingExample]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def __getitem__(self, index: int) -> TrainingExample:
+    def __getitem__(self, index: int) -> Example:
         return self._examples[self._numbers[index]]
 
 
@@ -39,7 +40,7 @@ class Measures:
     transcripts: list[int] = field(default_factory=list)
     passages: dict[str, int] = field(default_factory=dict)
 
-    def add(self, example: TrainingExample) -> None:
+    def add(self, example: Example) -> None:
         """Raises InvalidInputError where an example cannot be used."""
         rendered = self.collator.render(example)
         for target in example.targets:
@@ -51,18 +52,25 @@ class Measures:
         self.transcripts.append(len(rendered.ids))
 
 
-def missing_passages(
-    example: TrainingExample, passages: Mapping[str, Passage]
-) -> Iterator[Problem]:
+def missing_passages(example: Example, passages: Mapping[str, Passage]) -> Iterator[Problem]:
     """The ids of an example that are not in the corpus."""
-    for number, segment in enumerate(example.segments):
-        if segment.target is None:
-            continue
+    for where, target in _named_targets(example):
         for name in ("positives", "negatives", "inserted"):
-            for at, ref in enumerate(getattr(segment.target, name)):
+            for at, ref in enumerate(getattr(target, name)):
                 if isinstance(ref, str) and ref not in passages:
-                    where = f"segments[{number}].target.{name}[{at}]"
-                    yield Problem(where, f"no passage {ref!r} in the corpus; expected an id of it")
+                    what = f"no passage {ref!r} in the corpus; expected an id of it"
+                    yield Problem(f"{where}.{name}[{at}]", what)
+
+
+def _named_targets(example: Example) -> Iterator[tuple[str, RetrievalTarget]]:
+    """The targets of an example, and where they stand in it."""
+    if isinstance(example, LinkingExample):
+        for number, target in enumerate(example.targets):
+            yield f"mentions[{number}]", target
+        return
+    for number, segment in enumerate(example.segments):
+        if segment.target is not None:
+            yield f"segments[{number}].target", segment.target
 
 
 def usable(data: Data, collator: Collator, on_truncation: Literal["error", "drop"]) -> Subset:

@@ -18,8 +18,9 @@ from onegen_model.checkpoint.default_base import file_sha256
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.data.collator import content_key
-from onegen_model.finetune.data.datasets import Data
-from onegen_model.finetune.data.examples import PassageRef, TrainingExample
+from onegen_model.finetune.data.datasets import Data, Example
+from onegen_model.finetune.data.examples import PassageRef
+from onegen_model.finetune.data.linking import LinkingExample
 from onegen_model.finetune.data.pairs import Pairs
 from onegen_model.finetune.data.published import Conversations
 from onegen_model.finetune.data.survey import missing_passages
@@ -37,12 +38,17 @@ from onegen_model.transcript.template import Template
 _BLOCK = 64
 
 
-def mining_queries(example: TrainingExample) -> Iterator[tuple[MiningQuery, tuple[str, ...]]]:
+def mining_queries(example: Example) -> Iterator[tuple[MiningQuery, tuple[str, ...]]]:
     """The queries that have a positive, each with the short answers that follow it.
 
     A query's text is the line before its query token, as at inference; without one it is the
-    question, and all later answers belong to it.
+    question, and all later answers belong to it. Raises InvalidInputError for a linked text.
     """
+    if isinstance(example, LinkingExample):
+        raise InvalidInputError(
+            f"Example {example.id!r} is a text with linked mentions; expected a question; name the "
+            "wrong entities of each mention in its `negatives`"
+        )
     hop = 0
     for number, segment in enumerate(example.segments):
         if segment.target is None:
@@ -125,7 +131,9 @@ class MiningSources:
     ) -> dict[str, Any]:
         """An example as a record of its format, with the mined negatives of some hops."""
         if isinstance(self.examples.records, Pairs):
-            return self._pair(self.examples[number], mined, keep=keep)
+            example = self.examples[number]
+            assert isinstance(example, TrainingExample)  # what pairs are parsed to
+            return self._pair(example, mined, keep=keep)
         record = self.examples.lines[number]
         segments = (s for s in record["segments"] if s.get("target") is not None)
         for hop, segment in enumerate(segments):

@@ -5,7 +5,7 @@ import logging
 from transformers import TrainingArguments
 
 from onegen_model.errors import InvalidInputError
-from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.finetune.data.datasets import Example
 from onegen_model.finetune.data.survey import Subset
 from onegen_model.finetune.run.recipe import Recipe
 
@@ -51,7 +51,7 @@ def warn_of_lone_pairs(recipe: Recipe, examples: Subset, arguments: TrainingArgu
         )
 
 
-def _is_lone(example: TrainingExample, num_negatives: int) -> bool:
+def _is_lone(example: Example, num_negatives: int) -> bool:
     """Whether an example trains one retrieval alone, without negatives."""
     negatives = [negative for target in example.targets for negative in target.negatives]
     alone = not example.writes and len(example.targets) == 1

@@ -7,8 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from onegen_model.finetune.data.collator import Collator
-from onegen_model.finetune.data.datasets import open_data
-from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.finetune.data.datasets import Example, open_data
 from onegen_model.finetune.data.survey import usable
 from onegen_model.finetune.run.batch_checks import require_batch
 from onegen_model.finetune.run.recipe import Recipe
@@ -139,9 +138,7 @@ def _spans(ids: Sequence[int], roles: Sequence[Role], renderer: Renderer) -> lis
     return [TokenSpan(role, tuple(text for _, text in pairs)) for role, pairs in grouped]
 
 
-def _largest_batch(
-    sample: Sequence[TrainingExample], collator: Collator, size: int
-) -> dict[str, Any]:
+def _largest_batch(sample: Sequence[Example], collator: Collator, size: int) -> dict[str, Any]:
     longest = sorted(sample, key=lambda e: len(collator.render(e).ids))[-size:]
     return collator(longest)
 

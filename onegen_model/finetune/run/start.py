@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,14 @@ from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainable import (
     AdapterSettings,
+    freeze_layers,
+    is_token_rows,
     learning_shapes,
     load_trained,
     prepare_to_learn,
     saved_shapes,
 )
+from onegen_model.transcript.linking_format import LinkingFormat
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id
@@ -62,12 +65,19 @@ class _Source:
     adapter: Path | None
     template: Template
 
+    def linking(self) -> "_Source":
+        """The same, with the tokens of entity linking."""
+        linking = self.template.linking or LinkingFormat()
+        return replace(self, template=replace(self.template, linking=linking))
+
 
 def start(recipe: Recipe) -> Start:
     """Load the model of a recipe; raises InvalidInputError, or CheckpointError, also for a model
     that could be trained but not served.
     """
     source = find_source(recipe)
+    if recipe.format == "entity_linking":
+        source = source.linking()
     if recipe.method != "lora" and source.adapter is not None:
         # Training of whole weights starts from base and adapter merged.
         loaded = load_checkpoint(source.adapter, torch.float32, "cpu")
@@ -82,7 +92,7 @@ def start(recipe: Recipe) -> Start:
     if not _trains_on_gpu(recipe):
         # On a CPU the backward pass of fused attention is the slowest operation of a step.
         network.set_attn_implementation("eager")
-    token_ids = [token_id(tokenizer, token) for token in source.template.tokens]
+    token_ids = [token_id(tokenizer, token) for token in source.template.added_tokens]
     with warnings.catch_warnings():
         # PEFT still uses a name that transformers renamed; the caller cannot change that.
         warnings.simplefilter("ignore", FutureWarning)
@@ -95,6 +105,8 @@ def start(recipe: Recipe) -> Start:
                 "adapter"
             )
         load_trained(learning, source.adapter)
+    if recipe.method == "lora" and recipe.adapter.frozen:
+        freeze_layers(learning, recipe.adapter.frozen)
     renderer = Renderer(source.template, tokenizer, recipe.max_passage_tokens)
     return Start(learning, renderer, source.base if recipe.method == "lora" else None)
 
@@ -147,13 +159,15 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
     config = CheckpointConfig.read(folder)
     weights = find_base(config.base) if config.base else folder
     tokenizer = load_tokenizer(weights)
-    add_control_tokens(tokenizer, config.template.tokens)
+    add_control_tokens(tokenizer, config.template.added_tokens)
     return Renderer(config.template, tokenizer, max_passage_tokens or config.max_passage_tokens)
 
 
 def adapter_problems(network: "PreTrainedModel", folder: Path, settings: AdapterSettings) -> str:
     """The differences between a saved adapter and this one; empty if it fits."""
     wanted, found = learning_shapes(network), saved_shapes(folder / ADAPTER_FILE)
+    # Rows of tokens that the adapter does not know start anew.
+    wanted |= {name: found[name] for name in found if is_token_rows(name) and name in wanted}
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     problems = []
     if (rank := config.get("r")) != settings.rank:

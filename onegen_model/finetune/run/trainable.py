@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from peft import (
     LoraConfig,
+    PeftConfig,
     PeftModel,
     TrainableTokensConfig,
     get_peft_model,
     get_peft_model_state_dict,
+    set_peft_model_state_dict,
 )
+from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from onegen_model.checkpoint.config import ADAPTER_FILE
 from onegen_model.finetune.settings import CHECKED, require_at_least
 
 if TYPE_CHECKING:
@@ -43,9 +47,12 @@ class AdapterSettings:
     """LoRA adds its product times `alpha / rank`; 1 or more."""
     top_layers: int = 0
     """How many of the last layers learn; 0: all."""
+    frozen: int = 0
+    """How many of the first layers keep the values of `adapter_from`, which saves their backward
+    pass."""
 
     def __post_init__(self) -> None:
-        for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0)):
+        for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0), ("frozen", 0)):
             require_at_least(least, name, getattr(self, name))
 
 
@@ -77,6 +84,20 @@ def add_adapter(
     if only_top:
         adapted.get_input_embeddings().register_forward_hook(_detach)
     return adapted
+
+
+def freeze_layers(network: "PreTrainedModel", count: int) -> None:
+    """Stop the first `count` layers of an adapted network from learning.
+
+    Their part of the adapter is merged, which saves its products, and is saved as it was.
+    """
+    layers, _ = stack(network)
+    for layer in list(layers)[:count]:
+        layer.requires_grad_(False)
+        for module in layer.modules():
+            if isinstance(module, LoraLayer):
+                module.merge()
+    network.get_input_embeddings().register_forward_hook(_detach)
 
 
 def open_top_layers(
@@ -159,11 +180,31 @@ def load_trained(network: "PreTrainedModel", folder: Path) -> None:
     """Put saved values into a network that was prepared in the same way."""
     if has_adapter(network):
         adapted: Any = network
-        adapted.load_adapter(str(folder), adapter_name=adapted.active_adapter, is_trainable=True)
+        values = _with_new_rows(adapted, load_file(folder / ADAPTER_FILE), folder)
+        set_peft_model_state_dict(adapted, values, adapter_name=adapted.active_adapter)
         return
     parameters = dict(network.named_parameters())
     for name, value in load_file(folder / TRAINED_FILE).items():
         parameters[name].data.copy_(value)
+
+
+def _with_new_rows(adapted: Any, saved: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """The values of a saved adapter, with the first rows of tokens that it does not know."""
+    old = PeftConfig.from_pretrained(str(folder)).trainable_token_indices or {}
+    new = adapted.active_peft_config.trainable_token_indices or {}
+    current = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    for name in filter(is_token_rows, saved):
+        module = next(one for one in new if f".{one}." in name)
+        rows = current[name].clone()
+        for at, token in enumerate(old[module]):
+            rows[new[module].index(token)] = saved[name][at]
+        saved[name] = rows
+    return saved
+
+
+def is_token_rows(name: str) -> bool:
+    """Whether a tensor of an adapter holds the rows of the control tokens."""
+    return name.endswith("trainable_tokens_delta")
 
 
 def learning_shapes(network: "PreTrainedModel") -> dict[str, tuple[int, ...]]:

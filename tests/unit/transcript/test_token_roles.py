@@ -23,7 +23,7 @@ from tests.support import tokenizers as families
 
 def smollm_2() -> PreTrainedTokenizerFast:
     tokenizer = AutoTokenizer.from_pretrained(prepare_base(progress=False))
-    add_control_tokens(tokenizer, Template().tokens)
+    add_control_tokens(tokenizer, Template().added_tokens)
     return tokenizer  # type: ignore[no-any-return]
 
 

@@ -1,0 +1,1 @@
+"""Entity linking: a text is written again, its mentions are marked and their entities found."""

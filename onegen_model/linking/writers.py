@@ -1,0 +1,220 @@
+"""What is written for one window of a text: sans I/O, without a tensor.
+
+A writer proposes ids to read and says which of them decide something; it takes back whether a tag
+is preferred there. Outside of a mention, and inside of one, the next token of the text is known: a
+writer proposes several of them at once, a draft, which ends where the model begins or ends a
+mention. Whatever the length of the drafts, the same tags are written.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import log
+from typing import Protocol
+
+from onegen_model.transcript.linking_renderer import LinkingRenderer
+from onegen_model.transcript.text_tokens import Range, TextTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Behind id `place` of a plan comes id `tag` or id `text`."""
+
+    place: int
+    tag: int
+    text: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ids to read behind the first `start` positions; `links` are the places of link tokens.
+
+    A tag is preferred where its logit exceeds that of the text by more than `margin`.
+    """
+
+    start: int
+    ids: tuple[int, ...]
+    links: tuple[int, ...]
+    decisions: tuple[Decision, ...] = ()
+    margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WritingLimits:
+    """`draft` tokens are read ahead of a decision outside of a mention, `inner_draft` inside.
+
+    See `LinkingParams` for the others.
+    """
+
+    draft: int = 16
+    inner_draft: int = 4
+    max_mention_tokens: int = 24
+    threshold: float = 0.5
+
+    @property
+    def margin(self) -> float:
+        """The threshold as a difference of logits."""
+        return log(self.threshold / (1 - self.threshold))
+
+
+@dataclass(slots=True)
+class Counts:
+    """Positions of one window, see `LinkingUsage`."""
+
+    length: int = 0
+    forwarded: int = 0
+    discarded: int = 0
+    steps: int = 0
+
+
+class Writer(Protocol):
+    """Writes one window."""
+
+    counts: Counts
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to be read."""
+        ...
+
+    def plan(self) -> Plan:
+        """What is to be read next."""
+        ...
+
+    def accept(self, preferred: Sequence[bool]) -> list[Range]:
+        """Take the outcome of the plan: for each decision whether the tag is preferred. Returns the
+        mentions, ranges of tokens, of the plan's links."""
+        ...
+
+
+@dataclass(slots=True)
+class DetectingWriter:
+    """Writes a window in which the model finds the mentions."""
+
+    renderer: LinkingRenderer
+    tokens: TextTokens
+    prompt: Sequence[int]
+    limits: WritingLimits = field(default_factory=WritingLimits)
+    counts: Counts = field(default_factory=Counts)
+    _pending: list[int] = field(init=False)
+    _links: list[tuple[int, Range]] = field(init=False, default_factory=list)
+    _read: int = field(init=False, default=0)
+    _next: int = field(init=False, default=0)
+    _begun: int | None = field(init=False, default=None)
+    _plan: Plan | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._pending = [*self.prompt]
+        self.counts.length = len(self.prompt)
+
+    @property
+    def is_finished(self) -> bool:
+        return self._next == len(self.tokens) and self._begun is None and not self._links
+
+    def plan(self) -> Plan:
+        pending = len(self._pending)
+        draft = self.limits.draft if self._begun is None else self._inner_draft()
+        ahead = self.tokens.ids[self._next : self._next + draft]
+        decisions = []
+        for step in range(len(ahead) + 1):
+            at = self._next + step
+            if at < len(self.tokens):
+                text = self.tokens.ids[at]
+                if (tag := self._tag(at)) not in (None, text):
+                    decisions.append(Decision(pending - 1 + step, tag, text))
+        links = tuple(place for place, _ in self._links)
+        ids = (*self._pending, *ahead)
+        self._plan = Plan(self._read, ids, links, tuple(decisions), self.limits.margin)
+        return self._plan
+
+    def _inner_draft(self) -> int:
+        left = self._limit() - self._next
+        return max(0, min(self.limits.inner_draft, left))
+
+    def _limit(self) -> int:
+        """Where the open mention ends at the latest."""
+        assert self._begun is not None
+        at = min(self._begun + self.limits.max_mention_tokens, len(self.tokens))
+        while at < len(self.tokens) and not self.tokens.is_border(at):
+            at += 1
+        return at
+
+    def _tag(self, at: int) -> int | None:
+        """The first id of the tag that may stand in front of token `at`."""
+        if not self.tokens.is_border(at):
+            return None
+        if self._begun is not None:
+            return self.renderer.closing[0] if at > self._begun else None
+        if self.tokens.is_blank(at):
+            return None
+        opening, _ = self.renderer.opening(self.tokens, at)
+        return opening[0]
+
+    def accept(self, preferred: Sequence[bool]) -> list[Range]:
+        plan = self._plan
+        assert plan is not None
+        closed = [mention for _, mention in self._links]
+        pending, first = len(self._pending), self._next
+        drafted = len(plan.ids) - pending
+        tagged = [
+            first + one.place - (pending - 1)
+            for one, is_tag in zip(plan.decisions, preferred, strict=True)
+            if is_tag
+        ]
+        end = len(self.tokens) if self._begun is None else self._limit()
+        stop = min([*tagged, end, first + drafted + 1])
+        kept = min(stop - first, drafted)
+        self.counts.forwarded += len(plan.ids)
+        self.counts.discarded += drafted - kept
+        self.counts.steps += 1
+        self._read += pending + kept
+        self._links = []
+        self._pending = list(self.tokens.ids[first + kept : stop])
+        self._next = stop
+        self.counts.length += stop - first
+        if self._begun is not None and (stop in tagged or stop == end):
+            self._close(stop)
+        elif self._begun is None and stop in tagged:
+            self._open(stop)
+        return closed
+
+    def _open(self, at: int) -> None:
+        opening, _ = self.renderer.opening(self.tokens, at)
+        self._pending += opening
+        self.counts.length += len(opening)
+        self._begun, self._next = at, at + 1
+
+    def _close(self, at: int) -> None:
+        assert self._begun is not None
+        link = len(self._pending) + self.renderer.link_place
+        self._links = [(link, (self._begun, at))]
+        self._pending += self.renderer.closing
+        self.counts.length += len(self.renderer.closing)
+        self._begun = None
+
+
+@dataclass(slots=True)
+class MarkingWriter:
+    """Writes a window whose mentions are given, all at once."""
+
+    renderer: LinkingRenderer
+    tokens: TextTokens
+    prompt: Sequence[int]
+    mentions: Sequence[Range]
+    counts: Counts = field(default_factory=Counts)
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.mentions or self.counts.steps > 0
+
+    def plan(self) -> Plan:
+        marked = self.renderer.marked(self.tokens, self.mentions)
+        links = tuple(len(self.prompt) + link for link in marked.links)
+        # What stands behind the last link token decides nothing.
+        ids = (*self.prompt, *marked.ids)
+        self.counts.length = len(ids)
+        return Plan(0, ids[: links[-1] + 1], links)
+
+    def accept(self, preferred: Sequence[bool]) -> list[Range]:
+        self.counts.forwarded = len(self.plan().ids)
+        self.counts.steps = 1
+        return list(self.mentions)

@@ -1,0 +1,148 @@
+"""`model.link`: the text, its mentions, drafts, windows, batches, streams."""
+
+import asyncio
+
+import numpy as np
+import pytest
+import torch
+
+from onegen_model import OneGenModel, PassageIndex
+from onegen_model.linking.job import Linker, LinkingTask
+from onegen_model.linking.params import LinkingParams
+from onegen_model.linking.reading import WindowReader
+from onegen_model.linking.writers import DetectingWriter, WritingLimits
+from onegen_model.network import normalise, read_hidden
+from onegen_model.transcript.linking_renderer import LinkingRenderer
+from tests.support.linking_model import TEXT, entity_index, linking_model
+
+
+@pytest.fixture(scope="module")
+def model() -> OneGenModel:
+    return linking_model()
+
+
+@pytest.fixture(scope="module")
+def entities(model: OneGenModel) -> PassageIndex:
+    return entity_index(model)
+
+
+def write(model: OneGenModel, text: str, limits: WritingLimits) -> tuple[list, DetectingWriter]:
+    renderer = LinkingRenderer(model.renderer)
+    tokens, prompt = renderer.tokens(text), renderer.prompt_ids(text)
+    writer = DetectingWriter(renderer, tokens, prompt, limits)
+    reader = WindowReader(model.network)
+    return [one for step in reader.read([writer]) for one in step], writer
+
+
+@pytest.mark.parametrize("draft", [1, 3, 16])
+@pytest.mark.parametrize("inner", [0, 4])
+@pytest.mark.parametrize("longest", [1, 4, 24])
+def test_drafts_change_nothing_but_the_number_of_steps(
+    model: OneGenModel, draft: int, inner: int, longest: int
+) -> None:
+    one_by_one, slow = write(model, TEXT, WritingLimits(0, 0, longest))
+    drafted, fast = write(model, TEXT, WritingLimits(draft, inner, longest))
+    assert [one.mention for one in drafted] == [one.mention for one in one_by_one]
+    assert len(drafted) > 3
+    assert slow.counts.discarded == 0
+    assert fast.counts.length == slow.counts.length
+    for mine, other in zip(drafted, one_by_one, strict=True):
+        np.testing.assert_allclose(mine.embedding, other.embedding, atol=1e-6)
+
+
+def test_embeddings_are_those_of_a_clean_forward(model: OneGenModel) -> None:
+    closed, writer = write(model, TEXT, WritingLimits())
+    renderer = LinkingRenderer(model.renderer)
+    mentions = [one.mention for one in closed]
+    marked = renderer.marked(writer.tokens, mentions)
+    ids = torch.tensor([[*writer.prompt, *marked.ids]])
+    at = torch.tensor([len(writer.prompt) + link for link in marked.links])
+    hidden = read_hidden(model.network, ids, torch.ones_like(ids), (torch.zeros_like(at), at))
+    clean = normalise(hidden).detach().numpy()
+    np.testing.assert_allclose([one.embedding for one in closed], clean, atol=1e-5)
+    assert writer.counts.length == ids.shape[1]
+
+
+def test_each_position_is_read_once_beside_the_discarded_drafts(model: OneGenModel) -> None:
+    seen = []
+    hook = model.network.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        _, writer = write(model, TEXT, WritingLimits())
+    finally:
+        hook.remove()
+    counts = writer.counts
+    assert sum(seen) == counts.forwarded
+    assert len(seen) == counts.steps
+    unread = counts.length - (counts.forwarded - counts.discarded)
+    assert 0 <= unread <= 2
+    assert counts.discarded > 0
+
+
+def test_mentions_have_exact_offsets_and_candidates(
+    model: OneGenModel, entities: PassageIndex
+) -> None:
+    linked = model.link(TEXT, entities=entities)
+    assert linked.text == TEXT
+    assert linked.mentions
+    for one in linked.mentions:
+        assert TEXT[one.start : one.end] == one.surface == one.surface.strip() != ""
+        assert one.entity == one.candidates[0]
+        assert one.score == one.candidates[0].score
+        assert len(one.candidates) == 5
+    starts = [one.start for one in linked.mentions]
+    assert starts == sorted(starts)
+
+
+def test_batches_streams_and_async_give_the_same(
+    model: OneGenModel, entities: PassageIndex
+) -> None:
+    texts = [TEXT, "", TEXT[:40], " \n", TEXT * 3, "Alan Turing"]
+    alone = [model.link(text, entities=entities) for text in texts]
+    assert model.link(texts, entities=entities) == alone
+    assert asyncio.run(model.alink(texts, entities=entities)) == alone
+    for text, linked in zip(texts, alone, strict=True):
+        stream = model.stream_link(text, entities=entities)
+        assert tuple(stream) == linked.mentions
+        assert stream.linked == linked
+
+    async def streamed() -> None:
+        stream = model.astream_link(TEXT, entities=entities)
+        assert tuple([one async for one in stream]) == alone[0].mentions
+
+    asyncio.run(streamed())
+
+
+def test_windows_cover_a_long_text(model: OneGenModel, entities: PassageIndex) -> None:
+    text = " ".join([TEXT] * 6)
+    params = LinkingParams(window=64, overlap=16)
+    linked = model.link(text, entities=entities, linking=params)
+    assert linked.usage.windows > 5
+    assert max(one.start for one in linked.mentions) > len(text) * 0.8
+    ends = [one.end for one in linked.mentions]
+    starts = [one.start for one in linked.mentions]
+    assert all(end <= start for end, start in zip(ends, starts[1:], strict=False))
+    stream = model.stream_link(text, entities=entities, linking=params)
+    assert tuple(stream) == linked.mentions
+
+
+def test_given_mentions_are_linked_among_their_candidates(
+    model: OneGenModel, entities: PassageIndex
+) -> None:
+    spans = [(TEXT.index(name), TEXT.index(name) + len(name)) for name in ("Alan", "Ada", "enya")]
+    among = [["Q3", "Q4"], ["Q1"], ["Q9"]]
+    params = LinkingParams(mentions=spans, candidates=among)
+    linked = model.link(TEXT, entities=entities, linking=params)
+    assert [(one.start, one.end) for one in linked.mentions] == sorted(spans)
+    found = {one.surface: [hit.passage.id for hit in one.candidates] for one in linked.mentions}
+    assert sorted(found["Alan"]) == ["Q3", "Q4"]
+    assert found["Ada"] == ["Q1"]
+    assert found["enya"] == []
+
+
+def test_the_linker_reads_windows_side_by_side(model: OneGenModel) -> None:
+    linker = Linker(model.network, LinkingRenderer(model.renderer))
+    tasks = [LinkingTask(TEXT, LinkingParams())] * 3
+    job = linker.link(tasks, rows=3)
+    assert len(next(job).mentions) % 3 == 0
