@@ -57,8 +57,7 @@ def _character(tokens: TextTokens, at: int) -> int:
     """Where token `at` begins; the text's own edges belong to the first and the last window."""
     if at in (0, len(tokens)):
         return len(tokens.text) if at else 0
-    start: int = tokens.spans[at][0]
-    return start
+    return tokens.spans[at][0]
 
 
 def _border(tokens: TextTokens, at: int, least: int) -> int:
