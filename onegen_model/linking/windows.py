@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from onegen_model.transcript.text_tokens import Range, TextTokens
 
@@ -62,7 +62,7 @@ def _character(tokens: TextTokens, at: int) -> int:
 
 def _border(tokens: TextTokens, at: int, least: int) -> int:
     """The nearest border at or before token `at`, at or behind `least`, or else behind it."""
-    for place in (*range(at, least - 1, -1), *range(at + 1, len(tokens))):
+    for place in chain(range(at, least - 1, -1), range(at + 1, len(tokens))):
         if tokens.is_border(place):
             return place
     return len(tokens)
