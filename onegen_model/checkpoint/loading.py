@@ -36,15 +36,13 @@ from onegen_model.checkpoint.placement import (
     require_whole_base,
 )
 from onegen_model.checkpoint.presets import TOKENIZER_OPTIONS, Preset, find_preset, require_preset
+from onegen_model.checkpoint.shipped import DEFAULT_CHECKPOINT, shipped
 from onegen_model.checkpoint.weights import find_base, load_tokenizer, load_weights
 from onegen_model.errors import InvalidInputError
 from onegen_model.forking import mark_computing, require_own_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-DEFAULT_CHECKPOINT = Path(__file__).parent.parent / "default_checkpoint"
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -113,14 +111,18 @@ def load_checkpoint(
 
 
 def _find_checkpoint(path_or_id: str | Path | None, settings: LoadSettings) -> Path:
-    if path_or_id is not None:
+    if path_or_id is None:
+        own = DEFAULT_CHECKPOINT
+    elif (found := shipped(path_or_id)) is None:
         return find_folder(path_or_id, settings.revision)
+    else:
+        own = found
     if settings.revision is not None:
         raise InvalidInputError(
-            f"revision={settings.revision!r} for the default checkpoint; expected a hub id, "
-            "because the default checkpoint belongs to the package; leave revision out"
+            f"revision={settings.revision!r} for the {path_or_id or 'default'} checkpoint; "
+            "expected a hub id, because that checkpoint belongs to the package; leave revision out"
         )
-    return DEFAULT_CHECKPOINT
+    return own
 
 
 def _find_preset(folder: Path, name: str | None) -> Preset | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT
+from onegen_model.checkpoint.shipped import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +35,6 @@ def test_the_pages_it_links_to_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_default_checkpoint_is_small() -> None:
-    size = sum(file.stat().st_size for file in DEFAULT_CHECKPOINT.iterdir())
-    assert size < 10_000_000
+def test_the_shipped_checkpoints_are_small() -> None:
+    for folder in SHIPPED.values():
+        assert sum(file.stat().st_size for file in folder.iterdir()) < 10_000_000

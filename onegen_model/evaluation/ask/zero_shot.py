@@ -11,8 +11,9 @@ import torch
 from onegen_model.checkpoint.config import CONFIG_FILE, CheckpointConfig
 from onegen_model.checkpoint.dtypes import find_dtype
 from onegen_model.checkpoint.fingerprint import fingerprint_of
-from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, Checkpoint
+from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.checkpoint.options import require_device
+from onegen_model.checkpoint.shipped import DEFAULT_CHECKPOINT
 from onegen_model.checkpoint.weights import find_base, load_weights, prepare_tokens
 from onegen_model.errors import CheckpointError
 from onegen_model.evaluation.ask.harness import Submission

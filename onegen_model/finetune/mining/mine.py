@@ -19,8 +19,7 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage, ScoredPassage
 from onegen_model.finetune.data.collator import content_key
 from onegen_model.finetune.data.datasets import Data, Example
-from onegen_model.finetune.data.examples import PassageRef
-from onegen_model.finetune.data.examples import TrainingExample
+from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.data.linking import LinkingExample
 from onegen_model.finetune.data.pairs import Pairs
 from onegen_model.finetune.data.published import Conversations

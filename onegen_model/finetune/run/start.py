@@ -11,7 +11,8 @@ import torch
 from onegen_model.checkpoint.config import ADAPTER_FILE, Base, CheckpointConfig
 from onegen_model.checkpoint.default_base import default_base_file, file_sha256, prepare_base
 from onegen_model.checkpoint.fingerprint import weights_sha256
-from onegen_model.checkpoint.loading import DEFAULT_CHECKPOINT, load_checkpoint
+from onegen_model.checkpoint.loading import load_checkpoint
+from onegen_model.checkpoint.shipped import DEFAULT_CHECKPOINT, shipped
 from onegen_model.checkpoint.weights import (
     find_base,
     load_tokenizer,
@@ -122,7 +123,7 @@ def find_source(recipe: Recipe) -> _Source:
         )
     if recipe.adapter_from is None:
         return _Source(folder, base, None, config.template)
-    adapter = DEFAULT_CHECKPOINT if recipe.adapter_from == "default" else Path(recipe.adapter_from)
+    adapter = shipped(recipe.adapter_from) or Path(recipe.adapter_from)
     config = CheckpointConfig.read(adapter) if adapter.is_dir() else CheckpointConfig()
     if config.base is None or not (adapter / ADAPTER_FILE).is_file():
         raise InvalidInputError(
@@ -153,7 +154,7 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
     """The renderer of a checkpoint (None: the default) or of a base without control tokens; the
     network is not loaded.
     """
-    folder = DEFAULT_CHECKPOINT if checkpoint is None else checkpoint
+    folder = DEFAULT_CHECKPOINT if checkpoint is None else shipped(checkpoint) or checkpoint
     if not folder.is_dir():
         raise InvalidInputError(f"No model {folder}; expected a folder; download the model first")
     config = CheckpointConfig.read(folder)
