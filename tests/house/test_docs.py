@@ -40,6 +40,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 RUNNABLE = [
     (("get-started.md",), None),
     (("guides/own-documents.md", "guides/filters.md"), None),
+    (("guides/entity-linking.md",), None),
     (("guides/langchain.md",), 3),
     (("guides/llama-index.md",), None),
 ]
