@@ -1,22 +1,25 @@
 """Nodes of LlamaIndex as entities, and nodes as texts that are linked."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from onegen_integrations.llama_index.filters import to_metadata_filters
 from onegen_integrations.llama_index.model_fields import PicklableModelFields
 from onegen_integrations.llama_index.node_retriever import NodeRetriever, NodeSource
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.linking_fields import LinkingFields
+from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.places import nested_metadata
-from onegen_model import LinkedText, LinkingParams, Passage, Query, ScoredPassage
+from onegen_model import LinkedText, LinkingParams, OneGenModel, Passage, Query, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
 
@@ -69,8 +72,12 @@ class NodeLinkingFields(PicklableModelFields, LinkingFields):
     """The fields of components that link the texts of nodes.
 
     `entities` may also be a VectorStoreIndex or a retriever of LlamaIndex, whose nodes are
-    entities (see EntityNodes).
+    entities (see EntityNodes). The model is "entity-linking" by default.
     """
+
+    model: str | Path | OneGenModel | SharedModel | None = Field(
+        default_factory=lambda: os.environ.get("ONEGEN_MODEL", "entity-linking")
+    )
 
     @model_validator(mode="after")
     def _detect(self) -> "NodeLinkingFields":
@@ -112,8 +119,7 @@ class NodeLinkingFields(PicklableModelFields, LinkingFields):
     async def _alink(self, nodes: Sequence[BaseNode], *, progress: bool) -> list[LinkedText]:
         # The first call loads the model and reads the index.
         entities = await asyncio.to_thread(self._open)
-        model = await asyncio.to_thread(lambda: self.shared.model)
-        return await model.alink(
+        return await self.shared.model.alink(
             _texts(nodes), entities=entities, linking=self.linking, progress=progress
         )
 

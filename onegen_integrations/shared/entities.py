@@ -10,14 +10,14 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from onegen_integrations.shared.models import SharedModel
-from onegen_model import Mention, PassageIndex, entity_name
+from onegen_model import Mention, OneGenModel, PassageIndex, entity_name
 from onegen_model.errors import InvalidInputError, OneGenError
 
 _UNNAMED = "SharedEntities("  # how entities that were passed as an object are serialised
 
 # By model, folder, and the time of the folder's last change; an index stays for as long as a
-# component holds it.
-_indexes: WeakValueDictionary[tuple[SharedModel, Path, int], PassageIndex] = WeakValueDictionary()
+# component holds it. A model that was loaded again is another one: the index needs its own.
+_indexes: WeakValueDictionary[tuple[OneGenModel, Path, int], PassageIndex] = WeakValueDictionary()
 
 
 class SharedEntities:
@@ -35,18 +35,19 @@ class SharedEntities:
                 "the folder of an index; pass that path"
             )
         self.source: Any = os.fspath(source) if isinstance(source, os.PathLike) else source
-        self._opened: tuple[SharedModel, Any] | None = None
+        self._opened: tuple[OneGenModel, Any] | None = None
         self._token = uuid4().hex
 
     def open(self, model: SharedModel, adapt: Callable[[Any], Any]) -> Any:
         """The retriever that the core is given: an index that is read from its folder, or what
         `adapt` makes of an object. Raises PassageIndexError for a folder without an index.
         """
-        if self._opened is None or self._opened[0] != model:
+        loaded, opened = model.model, self._opened
+        if opened is None or opened[0] is not loaded:
             own = self.source
-            found = _load(model, Path(own)) if isinstance(own, str) else adapt(own)
-            self._opened = (model, found)
-        return self._opened[1]
+            found = _load(loaded, Path(own)) if isinstance(own, str) else adapt(own)
+            self._opened = opened = (loaded, found)
+        return opened[1]
 
     def close(self) -> None:
         """Forget what `open` has made."""
@@ -90,12 +91,12 @@ class SharedEntities:
         return f"{_UNNAMED}{self.source if isinstance(self.source, str) else type(self.source)})"
 
 
-def _load(model: SharedModel, folder: Path) -> PassageIndex:
+def _load(model: OneGenModel, folder: Path) -> PassageIndex:
     changed = folder.stat().st_mtime_ns if folder.is_dir() else 0
     key = (model, folder.resolve(), changed)
     index = _indexes.get(key)
     if index is None:
-        index = _indexes[key] = PassageIndex.load(model.model, folder)
+        index = _indexes[key] = PassageIndex.load(model, folder)
     return index
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,34 @@ def test_a_filter_narrows_an_index_and_is_refused_by_a_retriever(
     refused = OneGenEntityExtractor(entities=index.as_retriever(), **given)
     with pytest.raises(InvalidInputError, match="linking has a filter, and the entities are a ret"):
         refused.extract(text_nodes())
+
+
+def test_the_event_loop_does_not_wait_for_the_model_to_load(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = shutil.copytree(folders[0], tmp_path / "copy")  # not loaded yet
+    loaders: list[threading.Thread] = []
+    original = OneGenModel.from_pretrained
+
+    def load(*arguments: Any, **options: Any) -> OneGenModel:
+        loaders.append(threading.current_thread())
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(OneGenModel, "from_pretrained", load)
+    extractor = OneGenEntityExtractor(model=own, entities=folders[1], show_progress=False)
+    assert loaders == [], "nothing is loaded before it is needed"
+    assert asyncio.run(extractor.aextract(text_nodes()))[0]["entities"]
+    assert len(loaders) == 1
+    assert loaders[0] is not threading.main_thread()
+
+
+def test_the_model_is_one_that_links_unless_another_is_named(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ONEGEN_MODEL", raising=False)
+    assert OneGenEntityExtractor(entities=folders[1]).model == "entity-linking"
+    monkeypatch.setenv("ONEGEN_MODEL", str(folders[0]))
+    assert OneGenEntityExtractor(entities=folders[1]).model == str(folders[0])
 
 
 def test_bad_input_is_refused(folder: Path, folders: tuple[Path, Path]) -> None:

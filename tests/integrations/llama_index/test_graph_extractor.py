@@ -44,11 +44,11 @@ def extractor(folders: tuple[Path, Path]) -> OneGenGraphExtractor:
 
 
 def build(extractor: OneGenGraphExtractor, **options: Any) -> PropertyGraphIndex:
+    given: Any = {"nodes": text_nodes(), "embed_kg_nodes": False, **options}
     return PropertyGraphIndex(
-        nodes=text_nodes(),
         kg_extractors=[extractor],
         property_graph_store=SimplePropertyGraphStore(),
-        **{"embed_kg_nodes": False, **options},
+        **given,
     )
 
 
@@ -121,7 +121,9 @@ def test_entities_of_one_name_stay_apart(folders: tuple[Path, Path], linker: One
 
 
 def test_a_retriever_brings_the_text_that_mentions_an_entity(
-    extractor: OneGenGraphExtractor, folders: tuple[Path, Path]
+    extractor: OneGenGraphExtractor,
+    folders: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     embedding, vectors = OneGenEmbedding(model=folders[0]), SimpleVectorStore()
     embedded: list[str] = []
@@ -131,15 +133,15 @@ def test_a_retriever_brings_the_text_that_mentions_an_entity(
         embedded.extend(texts)
         return original(self, texts)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OneGenEmbedding, "_embed_texts", embed)
-        index = build(extractor, embed_model=embedding, vector_store=vectors, embed_kg_nodes=True)
+    monkeypatch.setattr(OneGenEmbedding, "_embed_texts", embed)
+    nodes = [node for node in text_nodes() if node.text]
+    index = build(
+        extractor, nodes=nodes, embed_model=embedding, vector_store=vectors, embed_kg_nodes=True
+    )
     graph = index.property_graph_store
-    linked = {triplet[2].properties["id"] for triplet in graph.get_triplets(properties={})} | {
-        one[1] for one in mentions_of(graph)
-    }
-    known = {one.titled_text for one in ENTITIES if one.id in linked}
-    assert sorted(text for text in embedded if text not in TEXTS) == sorted(known)
+    linked = {one[1] for one in mentions_of(graph)}
+    titled = [one.titled_text for one in ENTITIES if one.id in linked]
+    assert sorted(embedded) == sorted([*titled, *(node.text for node in nodes)])
     retriever = VectorContextRetriever(
         graph, embed_model=embedding, vector_store=index.vector_store, similarity_top_k=6
     )
