@@ -20,15 +20,15 @@ from onegen_model import Passage, PassageIndex
 
 MODEL = "entity-linking"
 ENTITIES = [
-    Passage("film", "1947 drama film directed by Sunnefa Brandvold", "Larch and Iron"),
-    Passage("inn", "inn at the harbour of the town of Ondrel", "Larch and Iron"),
+    Passage("film", "1947 drama film directed by Sunnefa Brandvold", "Wet Harvest"),
+    Passage("ship", "steamship, built in Ondrel and lost in 1902", "Wet Harvest"),
     Passage("director", "film director, born in 1917", "Sunnefa Brandvold"),
-    Passage("town", "town on the coast of Tarsevia", "Ondrel"),
+    Passage("port", "port on the coast of Tarsevia", "Ondrel"),
     Passage("country", "country in the south", "Tarsevia"),
 ]
 TEXTS = {
-    "cinema": "Sunnefa Brandvold directed Larch and Iron, a drama film, in 1947.",
-    "travel": "Travellers to Ondrel, in Tarsevia, sleep at the Larch and Iron by the harbour.",
+    "cinema": "Sunnefa Brandvold directed the film Wet Harvest.",
+    "sea": "The steamship Wet Harvest left Ondrel, a port in Tarsevia, and was never seen again.",
 }
 entities = PassageIndex.build(shared_model(MODEL), ENTITIES)
 parser = PassageParser(OneGenEmbedding(model=MODEL))
@@ -49,5 +49,5 @@ graph = PropertyGraphIndex(
 print("Triplets:")
 found = graph.property_graph_store.get_triplets(relation_names=["MENTIONS"])
 for source, relation, target in sorted(found, key=lambda triplet: triplet[2].id):
-    text = source.text if len(source.text) < 30 else f"{source.text[:27]}..."
-    print(f"  {text} -> {relation.label} -> {target.id}: {target.properties['description']}")
+    document = source.properties["ref_doc_id"]
+    print(f"  {document} -> {relation.label} -> {target.id}: {target.properties['description']}")
