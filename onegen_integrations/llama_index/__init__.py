@@ -12,6 +12,8 @@ except ImportError as error:
 
 from onegen_integrations.llama_index.chat_engine import OneGenChatEngine
 from onegen_integrations.llama_index.embeddings import OneGenEmbedding
+from onegen_integrations.llama_index.entity_extractor import OneGenEntityExtractor
+from onegen_integrations.llama_index.graph_extractor import OneGenGraphExtractor
 from onegen_integrations.llama_index.index_store import OneGenVectorStore
 from onegen_integrations.llama_index.llms import OneGenLLM
 from onegen_integrations.llama_index.passage_parser import PassageParser
@@ -22,6 +24,8 @@ from onegen_integrations.llama_index.retrievers import OneGenRetriever
 __all__ = [
     "OneGenChatEngine",
     "OneGenEmbedding",
+    "OneGenEntityExtractor",
+    "OneGenGraphExtractor",
     "OneGenLLM",
     "OneGenQueryEngine",
     "OneGenReader",

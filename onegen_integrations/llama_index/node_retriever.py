@@ -62,7 +62,7 @@ class NodeSource:
 
     def require_known_scores(self, least: float) -> None:
         """Raises InvalidInputError for a store whose scores may be anything, distances too."""
-        if self.store is not None and self._to_cosine is None:
+        if not self.has_known_scores:
             mode = str(getattr(self._mode, "value", self._mode or "default"))
             raise InvalidInputError(
                 f"min_score={least} for {type(self.store).__name__} ({mode}), "
@@ -70,6 +70,11 @@ class NodeSource:
                 "FaissVectorStore or SimpleVectorStore in the mode 'default'; leave min_score out, "
                 "or use a node postprocessor"
             )
+
+    @property
+    def has_known_scores(self) -> bool:
+        """Whether scores are cosines, or a retriever's own."""
+        return self.store is None or self._to_cosine is not None
 
     @property
     def _mode(self) -> str | None:

@@ -1,0 +1,53 @@
+"""The entities of texts: in the metadata of nodes, and as a property graph.
+
+    $ python examples/12_link_entities_llama_index.py
+
+Two entities have the same name; the text around a mention decides. Both components share one model
+and one index of entities.
+"""
+
+from llama_index.core import Document, PropertyGraphIndex
+from llama_index.core.ingestion import IngestionPipeline
+
+from onegen_integrations.llama_index import (
+    OneGenEmbedding,
+    OneGenEntityExtractor,
+    OneGenGraphExtractor,
+    PassageParser,
+)
+from onegen_integrations.shared import shared_model
+from onegen_model import Passage, PassageIndex
+
+MODEL = "entity-linking"
+ENTITIES = [
+    Passage("film", "1947 drama film directed by Sunnefa Brandvold", "Wet Harvest"),
+    Passage("ship", "steamship, built in Ondrel and lost in 1902", "Wet Harvest"),
+    Passage("director", "film director, born in 1917", "Sunnefa Brandvold"),
+    Passage("port", "port on the coast of Tarsevia", "Ondrel"),
+    Passage("country", "country in the south", "Tarsevia"),
+]
+TEXTS = {
+    "cinema": "Sunnefa Brandvold directed the film Wet Harvest.",
+    "sea": "The steamship Wet Harvest left Ondrel, a port in Tarsevia, and was never seen again.",
+}
+entities = PassageIndex.build(shared_model(MODEL), ENTITIES)
+parser = PassageParser(OneGenEmbedding(model=MODEL))
+extractor = OneGenEntityExtractor(model=MODEL, entities=entities, show_progress=False)
+
+documents = [Document(id_=name, text=text) for name, text in TEXTS.items()]
+nodes = IngestionPipeline(transformations=[parser, extractor]).run(documents=documents)
+for node in nodes:
+    print(f"{node.ref_doc_id}:")
+    for one in node.metadata["entities"]:
+        print(f"  {one['start']}-{one['end']} {one['surface']} -> {one['id']} ({one['score']:.2f})")
+
+graph = PropertyGraphIndex(
+    nodes=nodes,
+    kg_extractors=[OneGenGraphExtractor(model=MODEL, entities=entities)],
+    embed_kg_nodes=False,
+)
+print("Triplets:")
+found = graph.property_graph_store.get_triplets(relation_names=["MENTIONS"])
+for source, relation, target in sorted(found, key=lambda triplet: triplet[2].id):
+    document = source.properties["ref_doc_id"]
+    print(f"  {document} -> {relation.label} -> {target.id}: {target.properties['description']}")
