@@ -14,6 +14,7 @@ except ImportError as error:
 
 from onegen_integrations.langchain.chat_models import OneGenChatModel
 from onegen_integrations.langchain.embeddings import OneGenEmbeddings, to_document, to_passage
+from onegen_integrations.langchain.entity_linker import OneGenEntityLinker
 from onegen_integrations.langchain.index_store import OneGenVectorStore
 from onegen_integrations.langchain.llms import OneGenLLM
 from onegen_integrations.langchain.loaders import OneGenLoader
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OneGenChatModel",
     "OneGenEmbeddings",
+    "OneGenEntityLinker",
     "OneGenLLM",
     "OneGenLoader",
     "OneGenRetriever",

@@ -1,6 +1,6 @@
 """What `link` returns: mentions with their entities, and counters. Frozen, JSON-able."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from onegen_model.events import Passage, ScoredPassage
@@ -63,6 +63,16 @@ class LinkedText:
     text: str
     mentions: tuple[Mention, ...]
     usage: LinkingUsage = field(default_factory=LinkingUsage, compare=False)
+
+    def __add__(self, other: "LinkedText") -> "LinkedText":
+        """The text that goes on with another; the mentions of that move by the length of this."""
+        if not isinstance(other, LinkedText):
+            return NotImplemented
+        by = len(self.text)
+        moved = (replace(one, start=one.start + by, end=one.end + by) for one in other.mentions)
+        return LinkedText(
+            self.text + other.text, (*self.mentions, *moved), self.usage + other.usage
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""

@@ -41,7 +41,7 @@ RUNNABLE = [
     (("get-started.md",), None),
     (("guides/own-documents.md", "guides/filters.md"), None),
     (("guides/entity-linking.md",), None),
-    (("guides/langchain.md",), 3),
+    (("guides/langchain.md",), 4),
     (("guides/llama-index.md",), None),
 ]
 

@@ -35,6 +35,7 @@ NEEDED = {
     "08": ("llama_index.core",),
     "09": ("llama_index.core", "yaml"),
     "10": ("yaml",),
+    "11": ("langchain_core",),
     "12": ("llama_index.core",),
 }
 COMMAND = "    $ python examples/"

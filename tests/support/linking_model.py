@@ -5,7 +5,7 @@ from dataclasses import replace
 import transformers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from onegen_model import OneGenModel, Passage, PassageIndex, Template
+from onegen_model import LinkedText, OneGenModel, Passage, PassageIndex, Template
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.transcript.linking_format import LinkingFormat
@@ -58,3 +58,10 @@ def linking_model(*, opens: float = 4.0) -> OneGenModel:
 
 def entity_index(model: OneGenModel) -> PassageIndex:
     return PassageIndex.build(model, ENTITIES)
+
+
+def found(linked: LinkedText) -> list[tuple[int, int, list[str]]]:
+    """Mentions with the ids of their candidates; scores differ in the last digits by the batch."""
+    return [
+        (one.start, one.end, [hit.passage.id for hit in one.candidates]) for one in linked.mentions
+    ]

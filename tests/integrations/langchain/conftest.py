@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from langchain_core.documents import Document
 from langchain_core.vectorstores import InMemoryVectorStore
 
-from onegen_integrations.langchain import OneGenEmbeddings
+from onegen_integrations.langchain import OneGenEmbeddings, OneGenEntityLinker, to_document
 from onegen_integrations.shared import SharedModel, shared_model
-from onegen_model import OneGenModel
+from onegen_model import LinkedText, OneGenModel, PassageIndex
 from tests.conftest import MakeNetwork
 from tests.support.integrations_models import save_model
+from tests.support.linking_model import ENTITIES, TEXT, linking_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,3 +85,43 @@ def store(wide_folder: Path) -> InMemoryVectorStore:
         ]
     )
     return store
+
+
+@pytest.fixture(scope="session")
+def linking_arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The arguments that name the tiny model that links, in a folder, as users have theirs."""
+    folder = tmp_path_factory.mktemp("linking")
+    linking_model().save_pretrained(folder)
+    return {"model": str(folder)}
+
+
+@pytest.fixture(scope="session")
+def entities(linking_arguments: dict[str, Any]) -> PassageIndex:
+    return PassageIndex.build(shared_model(linking_arguments["model"]), ENTITIES)
+
+
+@pytest.fixture(scope="session")
+def entity_folder(entities: PassageIndex, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("entities") / "my.index"
+    entities.save(folder)
+    return folder
+
+
+@pytest.fixture
+def entity_store(linking_arguments: dict[str, Any]) -> InMemoryVectorStore:
+    store = InMemoryVectorStore(OneGenEmbeddings(**linking_arguments))
+    store.add_documents([to_document(one) for one in ENTITIES])
+    return store
+
+
+@pytest.fixture
+def linker(linking_arguments: dict[str, Any], entities: PassageIndex) -> OneGenEntityLinker:
+    return OneGenEntityLinker(**linking_arguments, entities=entities)
+
+
+@pytest.fixture
+def linked(linker: OneGenEntityLinker, entities: PassageIndex) -> LinkedText:
+    """What the core makes of TEXT."""
+    found = linker.shared.model.link(TEXT, entities=entities)
+    assert len(found.mentions) > 3
+    return found
