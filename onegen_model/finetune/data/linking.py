@@ -36,7 +36,7 @@ from onegen_model.transcript.renderer import Rendered
 from onegen_model.transcript.text_tokens import Range, TextTokens
 
 # One in so many of the tokens that cannot begin a name is a target.
-_EASY_SHARE = 4
+_EASY_SHARE = 2
 
 Offset = Annotated[int, Strict(), Expected("a number of characters")]
 
@@ -199,14 +199,15 @@ def _learnt(
     copying is learnt from few."""
     inside = {at for first, last in mentions for at in range(first, last)}
 
-    def is_learnt(owner: int) -> bool:
+    def is_learnt(at: int, owner: int) -> bool:
         if owner == NO_TOKEN or owner in inside:
             return True
         if _may_begin_name(tokens, owner):
             return is_exhaustive
-        return owner % _EASY_SHARE == 0
+        # Behind a mention the place in the text is hardest to find again.
+        return marked.tokens[at - 1] == NO_TOKEN or owner % _EASY_SHARE == 0
 
-    return [is_learnt(owner) for owner in marked.tokens]
+    return [is_learnt(at, owner) for at, owner in enumerate(marked.tokens)]
 
 
 def _may_begin_name(tokens: TextTokens, at: int) -> bool:
