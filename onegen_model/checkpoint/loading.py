@@ -88,7 +88,7 @@ def load_checkpoint(
     folder = _find_checkpoint(path_or_id, settings)
     refuse_foreign_code(folder)
     published = _find_preset(folder, preset)
-    if published is not None and published.template is not None:
+    if published is not None:
         config = CheckpointConfig(published.template, published.max_passage_tokens)
         network, tokenizer = load_weights(folder, TOKENIZER_OPTIONS, arguments_for_whole(settings))
         published.require_rows(network, tokenizer)
