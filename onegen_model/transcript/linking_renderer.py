@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.errors import CheckpointError
 from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.text_checks import require_text
 from onegen_model.transcript.text_tokens import Range, TextTokens
 from onegen_model.transcript.tokens import token_id
 
@@ -58,6 +59,7 @@ class LinkingRenderer:
 
     def tokens(self, text: str) -> TextTokens:
         """The tokens of a text; raises InvalidInputError for one that cannot be written."""
+        text = require_text(text, "The text")
         return TextTokens.of(text, self._renderer.guard, self._format.lead)
 
     def cut(self, tokens: TextTokens, mentions: Sequence[Range]) -> TextTokens:

@@ -8,7 +8,7 @@ A `Template` holds every string; `renderer` turns text into ids with it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from onegen_model.errors import InvalidInputError
@@ -70,6 +70,10 @@ class Template:
         linking = self.linking.to_dict() if self.linking else None
         plain = {**asdict(self), "tokens": self.tokens.to_dict(), "linking": linking}
         return {name: value for name, value in plain.items() if _LATER.get(name) != value}
+
+    def with_linking(self) -> "Template":
+        """The same template, with a format of entity linking where it has none."""
+        return self if self.linking else replace(self, linking=LinkingFormat())
 
     def passage_text(self, passage: Passage) -> str:
         """A passage as it is read, without its frame."""

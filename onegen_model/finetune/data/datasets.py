@@ -209,7 +209,7 @@ def open_data(form: Format, train: Path, passages: Path | None) -> Data:
     elif form == "entity_linking":
         corpus = load_entities(_required(passages, "the entities that mentions link to"))
         is_published = "messages" in _first(lines)
-        records = LinkedConversations(corpus) if is_published else LinkedTexts()
+        records = LinkedConversations(corpus) if is_published else LinkedTexts(corpus)
     else:
         corpus = load_passages(passages) if passages else {}
         records = Transcripts()
