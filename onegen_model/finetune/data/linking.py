@@ -232,6 +232,10 @@ def render_linking(example: LinkingExample, renderer: LinkingRenderer) -> Render
         raise InvalidInputError(f"Example {example.id!r}: {error}") from error
     marked = renderer.marked(tokens, mentions)
     learnt = _learnt(tokens, marked, mentions, example.is_exhaustive)
+    if len(renderer.closing) > renderer.link_place + 1:
+        # What follows the link token is forced, and never chosen.
+        for link in marked.links:
+            learnt[link + 1] = False
     return Rendered(
         (*prompt, *marked.ids, renderer.end_id),
         (*[False] * len(prompt), *learnt, True),
