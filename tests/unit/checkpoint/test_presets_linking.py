@@ -31,7 +31,9 @@ ENTITIES = [
     Passage("Q2", "novel by Ada Wrenfield", "The Mill"),
     Passage("Q3", "Ondrel"),
 ]
-TEXT = "Ada lived in  Alba;\n\nshe wrote <MENTION>The Mill</MENTION>[LK] there, the 東京 🙂 novel.\n"
+TEXT = (
+    "Ada lived in  Alba;\n\nshe wrote <MENTION>The Mill</MENTION>[LK] there, the 東京 🙂 novel.\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +180,9 @@ def test_it_answers_no_question(model: OneGenModel) -> None:
         lambda: asyncio.run(wait()),
     ]
     for one in answers:
-        with pytest.raises(CheckpointError, match=r"answers no questions; exp.*from_pretrained\(\)"):
+        with pytest.raises(
+            CheckpointError, match=r"answers no questions; exp.*from_pretrained\(\)"
+        ):
             one()
 
 
@@ -205,9 +209,7 @@ def test_a_saved_copy_links_the_same(
         ({"prompt": "Link:"}, r"expected \{question\} in it"),
     ],
 )
-def test_a_format_that_cannot_be_written_is_refused(
-    changes: dict[str, str], problem: str
-) -> None:
+def test_a_format_that_cannot_be_written_is_refused(changes: dict[str, str], problem: str) -> None:
     with pytest.raises(InvalidInputError, match=problem):
         LinkingFormat(**changes)
 

@@ -87,7 +87,9 @@ def test_frozen_layers_keep_their_values_and_are_saved(
         load_file(folder / "adapter_model.safetensors") for folder in (answering, output)
     )
     assert before.keys() == after.keys(), "the saved adapter is complete"
-    layers = {name: int(name.split(".layers.")[1].split(".")[0]) for name in before if "lora" in name}
+    layers = {
+        name: int(name.split(".layers.")[1].split(".")[0]) for name in before if "lora" in name
+    }
     assert set(layers.values()) == {0, 1}
     for name, layer in layers.items():
         is_same = torch.equal(before[name], after[name])
@@ -137,11 +139,16 @@ def test_published_texts_train_a_linker(base: Path, tmp_path: Path) -> None:
     lines, entities = [], []
     for one, name in zip(LINKED, NAMES, strict=True):
         marked = str(one["text"]).replace(name, f"<MENTION>{name}</MENTION>[LK][_CONTINUE_]")
-        asked = {"role": "user", "content": ENTITY_LINKING.prompt.replace("{question}", one["text"])}
+        asked = {
+            "role": "user",
+            "content": ENTITY_LINKING.prompt.replace("{question}", one["text"]),
+        }
         reply = {"role": "assistant", "content": marked, "positive": [name], "negative": [[]]}
         lines.append({"messages": [asked, reply]})
         said = [{"role": "user", "content": f"{name}: a town"}]
-        entities.append({"uid": name, "messages": [*said, {"role": "assistant", "content": "[SE]"}]})
+        entities.append(
+            {"uid": name, "messages": [*said, {"role": "assistant", "content": "[SE]"}]}
+        )
     write(recipe.train, *lines)
     assert recipe.passages is not None
     write(recipe.passages, *entities)

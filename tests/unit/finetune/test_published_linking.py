@@ -87,7 +87,7 @@ def test_it_trains_and_its_entities_are_those_of_db_jsonl(tmp_path: Path) -> Non
     assert batch["targets"].tolist()[1] == -100, "a null positive trains the marking alone"
     assert len(batch["passage_keys"]) == 2
     rendered = collator.render(example_of(data))
-    shown = renderer.tokenizer.decode([i for i in rendered.ids])
+    shown = renderer.tokenizer.decode(list(rendered.ids))
     assert shown.count("[LK]") == 2
     assert "[_CONTINUE_]" not in shown, "the template decides what follows the link token"
 
