@@ -190,8 +190,7 @@ def _add_data(commands: Any) -> None:
         choices=FORMATS,
         default="transcripts",
         help="format of FILE; published: train.jsonl with db.jsonl, as OneGen published them; "
-        "triples: question, answer and passage; entity_linking: texts with mentions, ours or as "
-        "published (default: transcripts)",
+        "entity_linking: texts with mentions (default: transcripts)",
     )
     check.add_argument(
         "--model",
