@@ -41,9 +41,10 @@ class Runtime:
 
     @property
     def engine(self) -> Engine | StepEngine:
-        """What computes the answers."""
+        """What computes the answers; raises CheckpointError for a checkpoint that writes none."""
         with self._lock:
             self.require_own_process()
+            self._renderer.require_answers()
             if self._engine is None:
                 constrain = GrammarCompiler.of(self._renderer)
                 self._engine = TransformersEngine(self._network, constrain=constrain)

@@ -44,6 +44,7 @@ from onegen_model.forking import mark_computing, require_own_threads
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The arguments of `OneGenModel.from_pretrained` that load a checkpoint again."""
@@ -88,7 +89,7 @@ def load_checkpoint(
     folder = _find_checkpoint(path_or_id, settings)
     refuse_foreign_code(folder)
     published = _find_preset(folder, preset)
-    if published is not None and published.template is not None:
+    if published is not None:
         config = CheckpointConfig(published.template, published.max_passage_tokens)
         network, tokenizer = load_weights(folder, TOKENIZER_OPTIONS, arguments_for_whole(settings))
         published.require_rows(network, tokenizer)

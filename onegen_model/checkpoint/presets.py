@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.transcript.linking_format import LinkingFormat
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import ControlTokens, token_id
 
@@ -35,30 +36,31 @@ DOCUMENT_PROMPT = (
 )
 """The text before a passage that is embedded, in training data and in the templates."""
 
+LINK_TOKEN, ENTITY_TOKEN, CONTINUE_TOKEN = "[LK]", "[SE]", "[_CONTINUE_]"
+"""Of entity linking: behind a mention, behind an entity, and behind the first."""
+MENTION_TAGS = ("<MENTION>", "</MENTION>")
+
 _EMBEDDED = DOCUMENT_PROMPT + "{passage}"
 _REFLECTION = (
     *("[No Retrieval]", "[Retrieval]", "[Continue to Use Evidence]", "[Irrelevant]", "[Relevant]"),
     *("[Utility:1]", "[Utility:2]", "[Utility:3]", "[Utility:4]", "[Utility:5]"),
     *("[Fully supported]", "[Partially supported]", "[No support / Contradictory]"),
 )
-_LINKING = ("[_CONTINUE_]", "[LK]", "[SE]")
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """A published format. `tokens` were added to its tokenizer.
 
-    `prompt` is what training put around a `{question}`. `obstacle` says why a checkpoint of this
-    format cannot be used; it has no template then.
+    `prompt` is what training put around a `{question}`, or around a text.
     """
 
     name: str
     published_as: str
     tokens: frozenset[str]
     prompt: str
-    template: Template | None = None
+    template: Template
     max_passage_tokens: int = 512
-    obstacle: str = ""
 
     def require_rows(
         self, network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
@@ -166,12 +168,51 @@ Different from the original on purpose: the points named for multi-hop question 
 ENTITY_LINKING = Preset(
     "onegen-entity-linking",
     "zjunlp/OneGen-EntityLinking-Llama2-7B",
-    frozenset(_LINKING),
+    frozenset((LINK_TOKEN, ENTITY_TOKEN, CONTINUE_TOKEN)),
     _LINKING_PROMPT,
-    obstacle="it emits an embedding at each mention and continues without a passage, for which the "
-    "engine has no event",
+    Template(
+        tokens=ControlTokens(LINK_TOKEN, ENTITY_TOKEN, "", ""),
+        system="",
+        prompt=_LINKING_PROMPT,
+        embedded="<s>{passage}",
+        linking=LinkingFormat(
+            system="",
+            prompt=_LINKING_PROMPT,
+            open=MENTION_TAGS[0],
+            close=MENTION_TAGS[1],
+            link=LINK_TOKEN,
+            after_link=CONTINUE_TOKEN,
+            tags="text",
+            lead=" ",
+        ),
+    ),
 )
-"""Entity linking; refused. Nothing is inserted behind its query token `[LK]`."""
+"""Entity linking: the text written again, each mention in tags and with `[LK]` behind it.
+
+As published:
+
+* the prompt, without a chat template and without BOS, and the space between it and the written
+  text that training put there;
+* the tags are text, tokenised as such; the link token is followed by `[_CONTINUE_]`, which the
+  model was never trained to write;
+* the ids of its tokens are those of the tokenizer: the published files have `[SE]` first, the
+  published code would have `[_CONTINUE_]` first;
+* an entity is embedded behind `<s>`, although no prompt has it, and read at `[SE]`.
+
+Otherwise than published, on purpose:
+
+* the original decides freely what to write, so that text may change or be lost; here nothing but
+  tags can be written beside the text;
+* `[_CONTINUE_]` follows every link token; the original forces it where the ids before it are those
+  of `</MENTION>[LK]`, and misses a mention whose last character joins with the tag;
+* a link token in the text of a user is text, and no mention;
+* the instruction that the published data puts before an entity names `[SE]` and is not known. An
+  entity is embedded without one, as its name, a line break and its description. Vectors match the
+  published ones only with that instruction and form: `embedded` and `titled` of the template hold
+  them, in the `onegen.json` of a saved copy.
+
+It has no tokens of a frame and was trained for nothing else: it answers no question.
+"""
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {preset.name: preset for preset in (MULTI_HOP, SELF_RAG, ENTITY_LINKING)}
@@ -189,8 +230,8 @@ def find_preset(
 ) -> Preset | None:
     """The preset of a folder without `onegen.json`; None where it has our own control tokens.
 
-    Raises CheckpointError for tokens of no preset, for those of another preset than the one
-    that was named, and for a preset that cannot be used.
+    Raises CheckpointError for tokens of no preset, and for those of another preset than the one
+    that was named.
     """
     added = frozenset(token.content for token in tokenizer.added_tokens_decoder.values())
     if name is None and added.issuperset(ControlTokens()):
@@ -205,12 +246,6 @@ def find_preset(
             "give a checkpoint of OneGen, or fine-tune the model first (see training/)"
         )
     _require_whole(found, added, folder)
-    if found.obstacle:
-        usable = ", ".join(one.name for one in PRESETS.values() if not one.obstacle)
-        raise CheckpointError(
-            f"{folder} holds a checkpoint of the format {found.name}, which is not supported: "
-            f"{found.obstacle}; expected one of {usable}, or of our own; choose another"
-        )
     return found
 
 

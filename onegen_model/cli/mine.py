@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.interrupts import INTERRUPTED
-from onegen_model.cli.options import add_device, add_number
+from onegen_model.cli.options import FORMATS, add_device, add_number
 from onegen_model.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def add_mine(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentPars
     )
     mine.add_argument(
         "--format",
-        choices=("transcripts", "pairs"),
+        choices=FORMATS,
         default="transcripts",
-        help="format of TRAIN (default: transcripts)",
+        help="format of TRAIN, of which transcripts and pairs can be mined (default: transcripts)",
     )
     mine.add_argument(
         "--with",
@@ -115,10 +115,13 @@ def run_mine(options: Namespace, load_model: "LoadModel") -> int:
     for name in filter(None, (options.file, options.passages)):
         Path(name).open("rb").close()  # A wrong path is reported before seconds of imports.
     # Imported here: other commands should not need the seconds that the import takes.
-    from onegen_model.finetune.data.datasets import open_data
-    from onegen_model.finetune.mining.mine import MiningSources, mine, require_out
+    from onegen_model.finetune.data.datasets import likely_format, open_data
+    from onegen_model.finetune.mining.mine import MiningSources, mine, require_minable, require_out
+    from onegen_model.jsonl import JsonLines
 
     settings = _settings(options)
+    # Before the corpus, which may not be one of passages.
+    require_minable(likely_format(JsonLines(Path(options.file))) or options.format)
     passages = Path(options.passages) if options.passages else None
     out = Path(options.out)
     if passages is not None and out.resolve() == passages.resolve():

@@ -13,6 +13,9 @@ from onegen_model.params import NOT_FOUND, RetrievalMode
 _PATHS = {"CHECKPOINT", "CONFIG", "DIR", "FILE", "FOLDER", "MINED", "PATH", "TRAIN"}
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 
+FORMATS = ("transcripts", "published", "pairs", "triples", "entity_linking")
+"""Those of training files; the module that defines them takes seconds to import."""
+
 
 class Parser(ArgumentParser):
     """Replaces `~` in every path, by the metavar: a shell leaves it alone in `--out=~/x`."""

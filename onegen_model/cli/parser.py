@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from onegen_model.batches import BATCH_TOKENS
 from onegen_model.cli.options import (
+    FORMATS,
     Parser,
     add_answer_options,
     add_number,
@@ -186,10 +187,10 @@ def _add_data(commands: Any) -> None:
     )
     check.add_argument(
         "--format",
-        choices=("transcripts", "published", "pairs", "triples"),
+        choices=FORMATS,
         default="transcripts",
         help="format of FILE; published: train.jsonl with db.jsonl, as OneGen published them; "
-        "triples: question, answer and passage (default: transcripts)",
+        "entity_linking: texts with mentions (default: transcripts)",
     )
     check.add_argument(
         "--model",

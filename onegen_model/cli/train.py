@@ -61,7 +61,8 @@ def run_data_check(options: Namespace, _load_model: "LoadModel") -> int:
     passages = Path(options.passages) if options.passages else None
     data = open_data(options.format, Path(options.file), passages)
     model = Path(options.model) if options.model else None
-    renderer = load_renderer(model, options.max_passage_tokens)
+    links = options.format == "entity_linking"
+    renderer = load_renderer(model, options.max_passage_tokens, links=links)
     settings = CollatorSettings(max_length=options.max_length)
     found = survey(
         data,

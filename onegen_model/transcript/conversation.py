@@ -9,9 +9,14 @@ from typing import Any, get_args
 from onegen_model.errors import InvalidInputError
 from onegen_model.transcript import chat_template
 from onegen_model.transcript.openai_messages import read_message
-from onegen_model.transcript.renderer import Renderer, require_passage, require_question
+from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Segment
-from onegen_model.transcript.text_checks import require_text, require_texts_in
+from onegen_model.transcript.text_checks import (
+    require_passage,
+    require_question,
+    require_text,
+    require_texts_in,
+)
 from onegen_model.transcript.tool_calls import tools_text
 
 

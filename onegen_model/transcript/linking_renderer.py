@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onegen_model.errors import CheckpointError
 from onegen_model.transcript.renderer import Renderer
+from onegen_model.transcript.text_checks import require_text
 from onegen_model.transcript.text_tokens import Range, TextTokens
 from onegen_model.transcript.tokens import token_id
 
@@ -42,8 +43,7 @@ class LinkingRenderer:
         self._renderer = Renderer(template, renderer.tokenizer, renderer.max_passage_tokens)
         self._tokenizer: PreTrainedTokenizerBase = renderer.tokenizer
         self.end_id = self._renderer.end_id
-        self._added = {one.content for one in self._tokenizer.added_tokens_decoder.values()}
-        self._open = linking.open
+        self._format = linking
         self._opening = self._tag_ids(linking.open)
         closing, link = self._tag_ids(linking.close), token_id(self._tokenizer, linking.link)
         after = [token_id(self._tokenizer, linking.after_link)] if linking.after_link else []
@@ -53,13 +53,14 @@ class LinkingRenderer:
         """The place of the link token in `closing`."""
 
     def _tag_ids(self, tag: str) -> list[int]:
-        if tag in self._added:
+        if self._format.tags == "tokens":
             return [token_id(self._tokenizer, tag)]
         return self._renderer.guard.encode(tag, continues=True)
 
     def tokens(self, text: str) -> TextTokens:
         """The tokens of a text; raises InvalidInputError for one that cannot be written."""
-        return TextTokens.of(text, self._renderer.guard)
+        text = require_text(text, "The text")
+        return TextTokens.of(text, self._renderer.guard, self._format.lead)
 
     def cut(self, tokens: TextTokens, mentions: Sequence[Range]) -> TextTokens:
         """The tokens of a text in which the characters of each of `mentions` can be marked."""
@@ -70,7 +71,7 @@ class LinkingRenderer:
 
     def prompt_ids(self, text: str) -> list[int]:
         """The prompt of a text; raises InvalidInputError for a blank one."""
-        return self._renderer.question_ids(text)
+        return self._renderer.prompt_ids(text)
 
     def opening(self, tokens: TextTokens, at: int) -> tuple[tuple[int, ...], int]:
         """What is written in place of token `at` where a mention begins with it, and how many ids
@@ -79,13 +80,16 @@ class LinkingRenderer:
         A tag that is a token stands in front of the token; one that is text stands behind the white
         space that the token begins with, as in the published data.
         """
-        if self._open in self._added:
+        if self._format.tags == "tokens":
             return (*self._opening, tokens.ids[at]), len(self._opening)
-        start, end = tokens.spans[at]
-        piece = tokens.text[start:end]
+        piece = tokens.written(at)
         bare = piece.lstrip()
+        # A token that ends inside of a character stays as it is.
+        if bare == piece or not tokens.is_border(at + 1):
+            return (*self._opening, tokens.ids[at]), len(self._opening)
         guard = self._renderer.guard
-        tag = guard.encode(piece[: len(piece) - len(bare)] + self._open, continues=start > 0)
+        space = piece[: len(piece) - len(bare)]
+        tag = guard.encode(space + self._format.open, continues=at > 0)
         return (*tag, *guard.encode(bare, continues=True)), len(tag)
 
     def marked(self, tokens: TextTokens, mentions: Sequence[Range]) -> MarkedText:

@@ -14,7 +14,7 @@ from onegen_model.events import Passage
 from onegen_model.transcript import chat_template
 from onegen_model.transcript.answer_frame import FrameSplitter
 from onegen_model.transcript.template import Segment, Template
-from onegen_model.transcript.text_checks import require_text
+from onegen_model.transcript.text_checks import require_passage, require_question, require_text
 from onegen_model.transcript.text_guard import TextGuard, encode
 from onegen_model.transcript.tokens import TokenRoles, control_token_ids, token_id
 from onegen_model.transcript.tool_calls import TAGS, split_calls
@@ -97,9 +97,20 @@ class Renderer:
         return (*self.before_query, self.query_id)
 
     @property
-    def empty_frame(self) -> tuple[int, ...]:
-        """Ids that are inserted when nothing was found."""
-        return (self.roles.frame_start, self.roles.frame_end)
+    def empty_frame(self) -> tuple[int, int]:
+        """Ids that are inserted when nothing was found; raises CheckpointError, see
+        `require_answers`."""
+        start, end = self.roles.frame_start, self.roles.frame_end
+        if start is None or end is None:
+            raise CheckpointError(
+                "This checkpoint links entities and answers no questions; expected one that "
+                "does; load OneGenModel.from_pretrained(), or call `link`"
+            )
+        return (start, end)
+
+    def require_answers(self) -> None:
+        """Raise CheckpointError for a checkpoint that links entities and does nothing else."""
+        _ = self.empty_frame
 
     def text_ids(self, text: str, *, continues: bool = False) -> list[int]:
         """Ids of plain text; raises InvalidInputError for anything else.
@@ -119,11 +130,16 @@ class Renderer:
         return not control.isdisjoint(encode(self.tokenizer, text)["input_ids"])
 
     def question_ids(self, question: str) -> list[int]:
-        """The prompt of a first turn."""
+        """The prompt of a first turn; raises CheckpointError, see `require_answers`."""
+        self.require_answers()
+        return self.prompt_ids(question)
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """The prompt of the template around a question, or around a text to link."""
         if self._turns is None:
-            require_question(question)
-            return self._around(self.template.prompt, "{question}", question)
-        return self._fill(self._turns.opening, question)
+            require_question(text)
+            return self._around(self.template.prompt, "{question}", text)
+        return self._fill(self._turns.opening, text)
 
     def next_question_ids(self, question: str, previous: Sequence[int]) -> list[int]:
         """Ids of a further question, to be put behind those of an earlier answer."""
@@ -256,31 +272,6 @@ class Renderer:
             ids += own + inserted
             written += [True] * len(own) + [False] * len(inserted)
         return Rendered((*ids, self.end_id), (*written, True), tuple(queries))
-
-
-def require_question(question: object, name: str = "The question") -> str:
-    """`question` itself; raises InvalidInputError where it is not text or empty."""
-    text = require_text(question, name)
-    if not text.strip():
-        raise InvalidInputError(f"{name} is empty; expected some text; write one")
-    return text
-
-
-def require_passage(passage: object) -> Passage:
-    """`passage` itself; raises InvalidInputError where a field is not text or the text is empty."""
-    if not isinstance(passage, Passage):
-        raise InvalidInputError(
-            f"A passage is of type {type(passage).__name__}; expected a Passage; make one with "
-            "Passage(id, text, title)"
-        )
-    require_text(passage.id, "The id of a passage")
-    text = require_text(passage.text, f"The text of passage {passage.id!r}")
-    require_text(passage.title, f"The title of passage {passage.id!r}")
-    if not text.strip():
-        raise InvalidInputError(
-            f"Passage {passage.id!r} is empty; expected some text; leave it out"
-        )
-    return passage
 
 
 def _render_turns(template: Template, tokenizer: "PreTrainedTokenizerBase") -> _Turns:

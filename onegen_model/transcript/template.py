@@ -8,14 +8,14 @@ A `Template` holds every string; `renderer` turns text into ids with it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.transcript.answer_frame import FrameSplitter, split_frame
 from onegen_model.transcript.linking_format import LinkingFormat
-from onegen_model.transcript.tokens import DESCRIPTIONS, ControlTokens
+from onegen_model.transcript.tokens import ControlTokens
 
 FrameState = Literal["none", "open", "closed"]
 
@@ -40,7 +40,8 @@ class Template:
     title, `embedded` surrounds any passage (`{passage}`) that is embedded. The strings of control
     tokens in `prompt` and `embedded` become control tokens. `reflection` are further tokens that
     the model may write and that are not text; `before_query` is the one before a forced query
-    token. `linking` is set where the checkpoint links entities.
+    token. `linking` is set where the checkpoint links entities; one without frame tokens does
+    nothing else, and its `prompt` is that of linking.
     """
 
     tokens: ControlTokens = field(default_factory=ControlTokens)
@@ -66,8 +67,13 @@ class Template:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form kept in a checkpoint."""
-        plain = {**asdict(self), "tokens": self.tokens.to_dict()}
+        linking = self.linking.to_dict() if self.linking else None
+        plain = {**asdict(self), "tokens": self.tokens.to_dict(), "linking": linking}
         return {name: value for name, value in plain.items() if _LATER.get(name) != value}
+
+    def with_linking(self) -> "Template":
+        """The same template, with a format of entity linking where it has none."""
+        return self if self.linking else replace(self, linking=LinkingFormat())
 
     def passage_text(self, passage: Passage) -> str:
         """A passage as it is read, without its frame."""
@@ -87,8 +93,7 @@ class Template:
     @property
     def added_tokens(self) -> dict[str, str]:
         """The tokens that a checkpoint adds to its base; see `initialise_rows` for the words."""
-        added = dict(zip(self.tokens, DESCRIPTIONS, strict=True))
-        return added | (self.linking.added_tokens if self.linking else {})
+        return self.tokens.described | (self.linking.added_tokens if self.linking else {})
 
     @property
     def emitted(self) -> str:

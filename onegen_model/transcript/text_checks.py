@@ -1,8 +1,9 @@
-"""Checks that every input text is a `str` that can be written as UTF-8."""
+"""Checks of texts, questions and passages: a `str` that can be written as UTF-8."""
 
 from collections.abc import Mapping
 
 from onegen_model.errors import InvalidInputError
+from onegen_model.events import Passage
 
 
 def require_text(value: object, name: str) -> str:
@@ -37,6 +38,31 @@ def require_texts_in(value: object, name: str) -> None:
             values += one
         elif isinstance(one, str):
             require_text(one, name)
+
+
+def require_question(question: object, name: str = "The question") -> str:
+    """`question` itself; raises InvalidInputError where it is not text or empty."""
+    text = require_text(question, name)
+    if not text.strip():
+        raise InvalidInputError(f"{name} is empty; expected some text; write one")
+    return text
+
+
+def require_passage(passage: object) -> Passage:
+    """`passage` itself; raises InvalidInputError where a field is not text or the text is empty."""
+    if not isinstance(passage, Passage):
+        raise InvalidInputError(
+            f"A passage is of type {type(passage).__name__}; expected a Passage; make one with "
+            "Passage(id, text, title)"
+        )
+    require_text(passage.id, "The id of a passage")
+    text = require_text(passage.text, f"The text of passage {passage.id!r}")
+    require_text(passage.title, f"The title of passage {passage.id!r}")
+    if not text.strip():
+        raise InvalidInputError(
+            f"Passage {passage.id!r} is empty; expected some text; leave it out"
+        )
+    return passage
 
 
 def _shortened(value: object) -> str:

@@ -17,12 +17,14 @@ class TextTokens:
     """A text in tokens; token `i` stands for the characters `spans[i]`.
 
     Tokens are numbered from 0. A border is a place in front of a token (or behind the last one)
-    where the text can be cut without cutting a grapheme.
+    where the text can be cut without cutting a grapheme. `lead` was tokenised in front of the text;
+    tokens stand for no character of it.
     """
 
     text: str
     ids: tuple[int, ...]
     spans: tuple[Range, ...]
+    lead: str = ""
     _is_border: tuple[bool, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -35,15 +37,17 @@ class TextTokens:
         object.__setattr__(self, "_is_border", (*borders, True))
 
     @classmethod
-    def of(cls, text: str, guard: TextGuard) -> "TextTokens":
+    def of(cls, text: str, guard: TextGuard, lead: str = "") -> "TextTokens":
         """The tokens of a whole text; raises InvalidInputError for one that cannot be written."""
-        return cls._made(text, guard.spans(text))
+        return cls._made(text, guard.spans(lead + text), lead)
 
     @classmethod
-    def _made(cls, text: str, found: Iterable[Span]) -> "TextTokens":
-        spans = list(found)
+    def _made(cls, text: str, found: Iterable[Span], lead: str) -> "TextTokens":
+        """`found` are the spans of the text with `lead` in front of it."""
+        spans, skip = list(found), len(lead)
         ids = tuple(at for at, _, _ in spans)
-        return cls(text, ids, tuple((start, end) for _, start, end in spans))
+        places = tuple((max(0, start - skip), max(0, end - skip)) for _, start, end in spans)
+        return cls(text, ids, places, lead)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +60,11 @@ class TextTokens:
         """Whether token `at` stands for white space alone, or for nothing."""
         start, end = self.spans[at]
         return not self.text[start:end].strip()
+
+    def written(self, at: int) -> str:
+        """The characters of token `at`, those of the lead included."""
+        start, end = self.spans[at]
+        return (self.lead if at == 0 else "") + self.text[start:end]
 
     def surface(self, tokens: Range) -> Range:
         """The characters of a range of tokens, without the white space around them."""
@@ -79,7 +88,7 @@ class TextTokens:
         Tokens that do are replaced by those of their two parts.
         """
         found: list[Span] = []
-        wanted = sorted(set(places))
+        wanted, skip = sorted(set(places)), len(self.lead)
         for first, last in self._groups():
             start, end = self.spans[first][0], max(stop for _, stop in self.spans[first:last])
             inside = [
@@ -91,12 +100,15 @@ class TextTokens:
             ]
             if inside:
                 for begin, stop in pairwise((start, *inside, end)):
-                    piece = guard.spans(self.text[begin:stop], continues=begin > 0)
-                    found += [(at, left + begin, right + begin) for at, left, right in piece]
+                    is_first = first == begin == 0
+                    lead = self.lead if is_first else ""
+                    piece = guard.spans(lead + self.text[begin:stop], continues=not is_first)
+                    shift = begin + skip - len(lead)
+                    found += [(at, left + shift, right + shift) for at, left, right in piece]
             else:
                 spans = zip(self.ids[first:last], self.spans[first:last], strict=True)
-                found += [(at, left, right) for at, (left, right) in spans]
-        return TextTokens._made(self.text, found)
+                found += [(at, left + skip, right + skip) for at, (left, right) in spans]
+        return TextTokens._made(self.text, found, self.lead)
 
     def _groups(self) -> Iterable[Range]:
         """Ranges of tokens between neighbouring borders."""

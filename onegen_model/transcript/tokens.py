@@ -1,11 +1,11 @@
 """Control tokens: their strings, the role of every id, and their first embedding rows."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from onegen_model.errors import CheckpointError
+from onegen_model.errors import CheckpointError, InvalidInputError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -13,19 +13,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ControlTokens:
-    """Strings of the four tokens a OneGen checkpoint adds (paper section 3.1: RET and CTX)."""
+    """Strings of the four tokens a OneGen checkpoint adds (paper section 3.1: RET and CTX).
+
+    A format that inserts no passages has no frame: both its strings are empty. Iteration leaves
+    them out.
+    """
 
     query: str = "[RQ]"
     passage: str = "[RD]"
     passage_start: str = "<paragraph>"
     passage_end: str = "</paragraph>"
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInputError for half a frame."""
+        if bool(self.passage_start) != bool(self.passage_end):
+            raise InvalidInputError(
+                f"passage_start is {self.passage_start!r} and passage_end {self.passage_end!r}; "
+                "expected both, or neither; correct the template"
+            )
+
     def __iter__(self) -> Iterator[str]:
-        return iter((self.query, self.passage, self.passage_start, self.passage_end))
+        return filter(None, self.to_dict().values())
+
+    @property
+    def has_frame(self) -> bool:
+        """Whether passages can be inserted."""
+        return bool(self.passage_start)
 
     def to_dict(self) -> dict[str, str]:
         """The JSON form kept in a checkpoint."""
-        return dict(zip(("query", "passage", "passage_start", "passage_end"), self, strict=True))
+        return asdict(self)
+
+    @property
+    def described(self) -> dict[str, str]:
+        """Each token, with the words whose mean its first row is; see `initialise_rows`."""
+        words = DESCRIPTIONS.to_dict()
+        return {token: words[name] for name, token in self.to_dict().items() if token}
 
 
 # A new row starts as the mean of the rows of these words (the original does the same).
@@ -92,13 +115,13 @@ class TokenRoles:
     """Role of every token id, for one tokenizer and one template; an id without a role is text.
 
     `text_tags` are added tokens that are text when the model writes them (the tags of tool calls)
-    and that no data may produce.
+    and that no data may produce. A format that inserts no passages has no frame.
     """
 
     query: int
     passage: int
-    frame_start: int
-    frame_end: int
+    frame_start: int | None
+    frame_end: int | None
     end: frozenset[int]
     reflection: frozenset[int] = frozenset()
     text_tags: frozenset[int] = frozenset()
@@ -113,7 +136,7 @@ class TokenRoles:
     """Ids that are not shown in a text."""
 
     def __post_init__(self) -> None:
-        frame = {self.passage, self.frame_start, self.frame_end}
+        frame = {self.passage, self.frame_start, self.frame_end} - {None}
         written = {self.query} | self.end | self.reflection
         every = frame | written | self.other_control
         object.__setattr__(self, "control", frozenset(every | self.text_tags) - self.shared_end)
@@ -138,11 +161,13 @@ class TokenRoles:
         control tokens. `tags` are text tags where the tokenizer has them as added tokens.
         """
         added = tokenizer.added_tokens_decoder
+        frame = (tokens.passage_start, tokens.passage_end)
+        start, end_of_frame = (token_id(tokenizer, one) if one else None for one in frame)
         return cls(
             query=token_id(tokenizer, tokens.query),
             passage=token_id(tokenizer, tokens.passage),
-            frame_start=token_id(tokenizer, tokens.passage_start),
-            frame_end=token_id(tokenizer, tokens.passage_end),
+            frame_start=start,
+            frame_end=end_of_frame,
             end=frozenset(end),
             reflection=frozenset(token_id(tokenizer, token) for token in reflection),
             text_tags=frozenset(at for at, token in added.items() if token.content in tags),

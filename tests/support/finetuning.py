@@ -10,6 +10,7 @@ from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import RetrievalTarget, TrainingExample, TrainingSegment
 from onegen_model.finetune.run.recipe import Recipe
 from tests.conftest import MakeNetwork, make_tokenizer
+from tests.support.training_files import write
 
 NAMES = ("alba", "brig", "cary", "dorn", "elva", "fink")
 PASSAGES = {name: Passage(name, f"{name} is a small town by the sea") for name in NAMES}
@@ -84,6 +85,27 @@ def write_recipe(folder: Path, base: Path, **changes: Any) -> Recipe:
     file = folder / "recipe.yaml"
     file.write_text(yaml.safe_dump(keys), encoding="utf-8")
     return Recipe.read(file)
+
+
+LINKED = [
+    {
+        "id": f"t{number}",
+        "text": f"The town {name} is by the sea.",
+        "mentions": [
+            {"start": 9, "end": 13, "entity_id": name, "negatives": [NAMES[(number + 1) % 6]]}
+        ],
+    }
+    for number, name in enumerate(NAMES)
+]
+
+
+def write_linking_recipe(folder: Path, base: Path, **changes: Any) -> Recipe:
+    """A recipe of six texts with one mention each; `changes` replace its keys."""
+    recipe = write_recipe(folder, base, **{"format": "entity_linking", **changes})
+    write(folder / "train.jsonl", *LINKED)
+    entities = ({"id": name, "name": name, "description": "a small town"} for name in NAMES)
+    write(folder / "passages.jsonl", *entities)
+    return recipe
 
 
 def losses_of(output: Path) -> list[dict[str, float]]:

@@ -1,16 +1,19 @@
 """Training files of every format as sequences of examples and mappings of passages."""
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
 
+from onegen_model.checkpoint.presets import LINK_TOKEN
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data import pairs, published, triples
 from onegen_model.finetune.data.examples import TRANSCRIPT, TrainingExample
 from onegen_model.finetune.data.linking import Entities, LinkedTexts, LinkingExample
+from onegen_model.finetune.data.published_linking import LinkedConversations
 from onegen_model.finetune.data.records import Format, NamedPassageRecord, Shape
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 from onegen_model.retrieval.corpus import EmbeddedCorpus
@@ -75,11 +78,16 @@ _SIGNS: dict[Format, tuple[frozenset[str], ...]] = {
 
 def likely_format(lines: JsonLines) -> Format | None:
     """The format of the first record; None if it fits none."""
-    first = next((plain for plain in lines.scan() if not isinstance(plain, Problem)), {})
+    first = _first(lines)
     for form, signs in _SIGNS.items():
         if any(sign <= first.keys() for sign in signs):
-            return form
+            is_linking = form == "published" and LINK_TOKEN in json.dumps(first)
+            return "entity_linking" if is_linking else form
     return None
+
+
+def _first(lines: JsonLines) -> Mapping[str, Any]:
+    return next((plain for plain in lines.scan() if not isinstance(plain, Problem)), {})
 
 
 class Examples(Sequence[Example]):
@@ -193,19 +201,21 @@ def open_data(form: Format, train: Path, passages: Path | None) -> Data:
     """Raises InvalidInputError where a file is missing or its corpus is malformed."""
     records: Records
     corpus: Mapping[str, Passage]
+    lines = JsonLines(train)
     if form == "published":
         file = _required(passages, "the documents of train.jsonl")
         corpus = documents = published.Documents(JsonLines(file))
         records = published.Conversations(documents)
     elif form == "entity_linking":
         corpus = load_entities(_required(passages, "the entities that mentions link to"))
-        records = LinkedTexts()
+        is_published = "messages" in _first(lines)
+        records = LinkedConversations(corpus) if is_published else LinkedTexts(corpus)
     else:
         corpus = load_passages(passages) if passages else {}
         records = Transcripts()
         if form != "transcripts":
             records = pairs.Pairs() if form == "pairs" else triples.Triples(corpus)
-    return Data(Examples(JsonLines(train), records), corpus)
+    return Data(Examples(lines, records), corpus)
 
 
 def _required(passages: Path | None, what: str) -> Path:
@@ -228,8 +238,12 @@ def load_passages(path: Path) -> Mapping[str, Passage]:
 
 
 def load_entities(path: Path) -> Mapping[str, Passage]:
-    """Entities by id, from a file, or from an index (a folder)."""
-    return load_passages(path) if path.is_dir() else Entities(JsonLines(path))
+    """Entities by id, from a file, a published db.jsonl, or an index (a folder)."""
+    if path.is_dir():
+        return load_passages(path)
+    lines = JsonLines(path)
+    is_published = "messages" in _first(lines)
+    return published.Documents(lines) if is_published else Entities(lines)
 
 
 def content_file(path: Path) -> Path:

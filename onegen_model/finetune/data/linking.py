@@ -11,9 +11,10 @@ one is then no target, so that nothing is learnt from its being unmarked. A ment
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Strict, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, Strict, model_validator
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
@@ -38,7 +39,22 @@ from onegen_model.transcript.text_tokens import Range, TextTokens
 # One in so many of the tokens that cannot begin a name is a target.
 _EASY_SHARE = 2
 
+# Keys of which so much is the same differ by a slip.
+_ALIKE = 0.8
+
 Offset = Annotated[int, Strict(), Expected("a number of characters")]
+EntityId = Annotated[Name, Field(min_length=1), Expected("the id of an entity")]
+
+
+def _require_no_slip(plain: Any, kind: type[Record], at: str = "") -> Any:
+    """The plain record; raises an error for a key that is nearly an optional one, whose value
+    would be left out. Other unknown keys are allowed."""
+    unknown = [key for key in plain if key not in kind.model_fields]
+    for key in unknown:
+        missing = [name for name in kind.model_fields if name not in plain]
+        if near := get_close_matches(key, missing, 1, _ALIKE):
+            raise problem_at(at + key, f"unknown; did you mean {near[0]!r}?")
+    return plain
 
 
 class MentionRecord(Record):
@@ -47,16 +63,37 @@ class MentionRecord(Record):
     start: Offset = ABSENT
     end: Offset = ABSENT
     surface: Text | None = None
-    entity_id: Name | None = None
-    negatives: Annotated[tuple[Name, ...], Expected("a list of entity ids")] = ()
+    entity_id: EntityId | None = None
+    negatives: Annotated[tuple[EntityId, ...], Expected("a list of entity ids")] = ()
+    _number: int = PrivateAttr(0)
+
+    @property
+    def number(self) -> int:
+        """Its place in the list of the file."""
+        return self._number
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_known_keys(cls, plain: Any) -> Any:
+        return _require_no_slip(plain, cls, ".") if isinstance(plain, dict) else plain
+
+    @model_validator(mode="after")
+    def _is_no_other(self) -> "MentionRecord":
+        if self.entity_id is not None and self.entity_id in self.negatives:
+            at = self.negatives.index(self.entity_id)
+            what = f"{self.entity_id!r} is the entity of this mention; expected others; leave it"
+            raise problem_at(f".negatives[{at}]", f"{what} out")
+        return self
 
 
 def _in_order(mentions: tuple[MentionRecord, ...]) -> tuple[MentionRecord, ...]:
+    for number, one in enumerate(mentions):
+        one._number = number
     return tuple(sorted(mentions, key=lambda one: one.start))
 
 
 class LinkedTextRecord(Record):
-    """A line of a training file."""
+    """A line of a training file; its mentions in order."""
 
     id: Name = ABSENT
     text: SomeText = ABSENT
@@ -67,22 +104,27 @@ class LinkedTextRecord(Record):
         "exhaustive"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_known_keys(cls, plain: Any) -> Any:
+        return _require_no_slip(plain, cls) if isinstance(plain, dict) else plain
+
     @model_validator(mode="after")
     def _inside_the_text(self) -> "LinkedTextRecord":
-        done = 0
-        for number, one in enumerate(self.mentions):
-            where = f"mentions[{number}]"
+        done, before = 0, ""
+        for one in self.mentions:
+            where = f"mentions[{one.number}]"
             if not 0 <= one.start < one.end <= len(self.text):
                 expected = f"expected 0 <= start < end <= {len(self.text)}"
                 raise problem_at(where, f"{one.start} to {one.end}; {expected}")
             if one.start < done:
-                raise problem_at(where, "overlaps the mention before it; expected none to")
+                raise problem_at(where, f"overlaps {before}; expected mentions side by side")
             found = self.text[one.start : one.end]
             if one.surface is not None and one.surface != found:
                 raise problem_at(f"{where}.surface", f"{one.surface!r}; the text has {found!r}")
             if found != found.strip():
                 raise problem_at(where, f"{found!r}; expected no white space around it")
-            done = one.end
+            done, before = one.end, where
         return self
 
 
@@ -109,12 +151,26 @@ _TEXT = Shape[LinkedTextRecord](LinkedTextRecord)
 
 
 class LinkedTexts:
-    """The records of a training file."""
+    """The records of a training file whose mentions name `entities`; None: any."""
 
     form: Format = "entity_linking"
 
+    def __init__(self, entities: Mapping[str, Passage] | None = None) -> None:
+        self._entities = entities
+
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        return _TEXT.problems(plain)
+        found = list(_TEXT.problems(plain))
+        yield from found
+        if found or self._entities is None:
+            return
+        for one in _TEXT.read(plain).mentions:
+            named = {f".negatives[{at}]": other for at, other in enumerate(one.negatives)}
+            if one.entity_id is not None:
+                named[".entity_id"] = one.entity_id
+            for field, name in named.items():
+                if name not in self._entities:
+                    what = f"no entity {name!r} in the corpus; expected an id of it"
+                    yield Problem(f"mentions[{one.number}]{field}", what)
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
         return [[number] for number, _ in sound]
@@ -168,11 +224,18 @@ def render_linking(example: LinkingExample, renderer: LinkingRenderer) -> Render
 
     Raises InvalidInputError where a mention cannot be marked.
     """
-    tokens = renderer.cut(renderer.tokens(example.text), example.mentions)
-    mentions = [_range_of(mention, tokens, example) for mention in example.mentions]
+    try:
+        tokens = renderer.cut(renderer.tokens(example.text), example.mentions)
+        mentions = [_range_of(mention, tokens) for mention in example.mentions]
+        prompt = renderer.prompt_ids(example.text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"Example {example.id!r}: {error}") from error
     marked = renderer.marked(tokens, mentions)
-    prompt = renderer.prompt_ids(example.text)
     learnt = _learnt(tokens, marked, mentions, example.is_exhaustive)
+    if len(renderer.closing) > renderer.link_place + 1:
+        # What follows the link token is forced, and never chosen.
+        for link in marked.links:
+            learnt[link + 1] = False
     return Rendered(
         (*prompt, *marked.ids, renderer.end_id),
         (*[False] * len(prompt), *learnt, True),
@@ -180,13 +243,13 @@ def render_linking(example: LinkingExample, renderer: LinkingRenderer) -> Render
     )
 
 
-def _range_of(mention: Range, tokens: TextTokens, example: LinkingExample) -> Range:
+def _range_of(mention: Range, tokens: TextTokens) -> Range:
     found = tokens.find(mention)
     if found is None:
-        surface = example.text[slice(*mention)]
+        surface = tokens.text[slice(*mention)]
         raise InvalidInputError(
-            f"Example {example.id!r}: the mention {surface!r} at {mention[0]} begins or ends "
-            "inside a character; expected whole ones; correct its offsets"
+            f"the mention {surface!r} at {mention[0]} begins or ends inside a character that is "
+            "made of several; expected whole ones; correct its offsets"
         )
     return found
 

@@ -1,17 +1,18 @@
-"""The files of the published OneGen data sets: train.jsonl and db.jsonl of all three tasks.
+"""The files of the published OneGen data sets: db.jsonl of all three tasks, train.jsonl of two.
 
-A conversation becomes a TrainingExample, so that training reads the same ids as inference:
+For train.jsonl of entity linking see `published_linking`. A conversation becomes a TrainingExample,
+so that training reads the same ids as inference:
 
 * the task's prompt around the question and the `</s>` at the end are removed;
 * `<paragraph>…</paragraph>` after a query token is the inserted passage, with the text of the file;
-  without one, or with `[_CONTINUE_]` of entity linking, the frame is empty;
+  without one the frame is empty;
 * `positive` and `negative` name documents (`uid`: its first fragment) or fragments (`uid-k`); a
   null positive trains the language model alone;
-* other tokens of the format, such as `[Relevant]` or `<MENTION>`, are text.
+* other tokens of the format, such as `[Relevant]`, are text.
 
 Fragment k of a document is embedded with all fragments before it, as in the original. The original
 ignores negatives of the form `uid-k` and draws others; here they count. The instruction that its
-entity linking puts before a document is not known, and is kept as part of the text.
+entity linking puts before an entity is not known, and is kept as part of the text.
 """
 
 import re
@@ -20,7 +21,14 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, Strict
 
-from onegen_model.checkpoint.presets import DOCUMENT_PROMPT, PRESETS
+from onegen_model.checkpoint.presets import (
+    DOCUMENT_PROMPT,
+    ENTITY_LINKING,
+    ENTITY_TOKEN,
+    LINK_TOKEN,
+    PRESETS,
+    Preset,
+)
 from onegen_model.errors import InvalidInputError
 from onegen_model.events import Passage
 from onegen_model.finetune.data.examples import (
@@ -42,14 +50,11 @@ from onegen_model.finetune.data.records import (
 )
 from onegen_model.jsonl import JsonLines, Numbered, Problem
 
-_QUERY = re.compile(r"\[Question Representation\]|\[LK\]")
-_DOCUMENT_TOKENS = ("[Document Fragment Representation]", "[SE]")
+_QUERY = re.compile(r"\[Question Representation\]")
+_DOCUMENT_TOKENS = ("[Document Fragment Representation]", ENTITY_TOKEN)
 _FRAME = re.compile(r"<paragraph>(.*?)</paragraph>", re.DOTALL)
-_LINKED = "[_CONTINUE_]"
-_END = "</s>"
+END = "</s>"
 _TITLED = re.compile(r"wiki title: (.*?)\ncontent: (.*)", re.DOTALL)
-# The text before and after a question, for every published format.
-_PROMPTS = tuple(preset.prompt.split("{question}") for preset in PRESETS.values())
 
 
 class Message(Record):
@@ -171,29 +176,20 @@ class Conversations:
         self._documents = documents
 
     def problems(self, plain: Mapping[str, Any]) -> Iterator[Problem]:
-        if found := list(_CONVERSATION.problems(plain)):
+        if found := list(conversation_problems(plain)):
             yield from found
-        else:
-            yield from self._target_problems(plain["messages"][1], "messages[1]")
-
-    def _target_problems(self, message: Mapping[str, Any], where: str) -> Iterator[Problem]:
-        pieces = _QUERY.split(message["content"])
-        count = len(pieces) - 1
-        for name in ("positive", "negative"):
-            values = message.get(name)
-            if not isinstance(values, list) or len(values) != count:
-                yield Problem(f"{where}.{name}", f"expected one entry for each of {count} queries")
-                continue
-            for number, refs in enumerate(values):
-                for ref in _refs(refs):
-                    if self._documents.canonical(ref) is None:
-                        at = f"{where}.{name}[{number}]"
-                        yield Problem(at, f"no {ref!r} in {self._documents.path}; expected an id")
+            return
+        reply, where = plain["messages"][1], "messages[1].content"
+        if links_entities(plain):
+            expected = "expected a question and its answer; use `format: entity_linking`"
+            yield Problem(where, f"a text whose mentions are linked; {expected}")
+            return
+        pieces = _QUERY.split(reply["content"])
+        yield from target_problems(reply, len(pieces) - 1, self._documents)
         rests = [pieces[0], *(_split_frames(piece)[1] for piece in pieces[1:])]
         if any("<paragraph>" in rest or "</paragraph>" in rest for rest in rests):
             yield Problem(
-                f"{where}.content",
-                "a <paragraph> that does not follow a query token; expected it there",
+                where, "a <paragraph> that does not follow a query token; expected it there"
             )
 
     def groups(self, sound: Iterable[Numbered]) -> Sequence[Sequence[int]]:
@@ -201,7 +197,7 @@ class Conversations:
 
     def parse(self, plain: Sequence[Mapping[str, Any]], name: str) -> TrainingExample:
         asked, reply = plain[0]["messages"]
-        pieces = _QUERY.split(reply["content"].removesuffix(_END))
+        pieces = _QUERY.split(reply["content"].removesuffix(END))
         text, segments = pieces[0], []
         refs = zip(pieces[1:], reply["positive"], reply["negative"], strict=True)
         for piece, positive, negative in refs:
@@ -214,12 +210,41 @@ class Conversations:
         )
 
     def _ids(self, refs: Any) -> tuple[PassageRef, ...]:
-        found = (self._documents.canonical(ref) for ref in _refs(refs))
+        found = (self._documents.canonical(ref) for ref in named_refs(refs))
         return tuple(dict.fromkeys(name for name in found if name is not None))
 
 
-def _refs(plain: Any) -> list[str]:
-    """A scalar, a list with nulls in it, or null."""
+def conversation_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:
+    """The problems of the shape of a line of train.jsonl, of any task."""
+    return _CONVERSATION.problems(plain)
+
+
+def links_entities(plain: Mapping[str, Any]) -> bool:
+    """Whether a sound line of train.jsonl is one of entity linking."""
+    asked, reply = plain["messages"]
+    is_prompt = without_prompt(asked["content"], ENTITY_LINKING) is not None
+    return is_prompt or LINK_TOKEN in reply["content"]
+
+
+def target_problems(
+    reply: Mapping[str, Any], count: int, passages: Mapping[str, Passage]
+) -> Iterator[Problem]:
+    """The problems of the positives and negatives of `count` query tokens."""
+    for name in ("positive", "negative"):
+        values = reply.get(name)
+        where = f"messages[1].{name}"
+        if not isinstance(values, list) or len(values) != count:
+            yield Problem(where, f"expected one entry for each of {count} queries")
+            continue
+        for number, refs in enumerate(values):
+            for ref in named_refs(refs):
+                if ref not in passages:
+                    what = f"no {ref!r} in the corpus; expected an id of it"
+                    yield Problem(f"{where}[{number}]", what)
+
+
+def named_refs(plain: Any) -> list[str]:
+    """The ids of a scalar, of a list with nulls in it, or of null."""
     values = plain if isinstance(plain, list) else [plain]
     return [str(value) for value in values if value is not None]
 
@@ -227,7 +252,6 @@ def _refs(plain: Any) -> list[str]:
 def _split_frames(text: str) -> tuple[tuple[PassageRef, ...], str]:
     """The passages in the frames at the start of a text, and the rest of it."""
     inserted: list[PassageRef] = []
-    text = text.removeprefix(_LINKED)
     while found := _FRAME.match(text):
         if found[1].strip():
             inserted.append(inline_passage(*_split_title(found[1])))
@@ -235,9 +259,15 @@ def _split_frames(text: str) -> tuple[tuple[PassageRef, ...], str]:
     return tuple(inserted), text
 
 
+def without_prompt(content: str, preset: Preset) -> str | None:
+    """The content without the prompt of a task; None where it has another."""
+    before, behind = preset.prompt.split("{question}")
+    if not (content.startswith(before) and content.endswith(behind)):
+        return None
+    return content[len(before) : len(content) - len(behind)]
+
+
 def _question(content: str) -> str:
     """The content without the prompt of its task."""
-    for before, behind in _PROMPTS:
-        if content.startswith(before) and content.endswith(behind):
-            return content[len(before) : len(content) - len(behind)]
-    return content
+    found = (without_prompt(content, preset) for preset in PRESETS.values())
+    return next((one for one in found if one is not None), content)

@@ -127,6 +127,8 @@ class Shape(Generic[T]):
             metadata = type_at(self.kind, location).__metadata__
             what = next(one.what for one in metadata if isinstance(one, Expected))
             message = f"expected {what}"
+        elif error["type"] in ("model_type", "dataclass_type"):
+            message = "expected an object"
         return Problem(_field(location) + suffix if location else suffix, message)
 
 

@@ -54,11 +54,12 @@ class Measures:
 
 def missing_passages(example: Example, passages: Mapping[str, Passage]) -> Iterator[Problem]:
     """The ids of an example that are not in the corpus."""
+    kind = "entity" if isinstance(example, LinkingExample) else "passage"
     for where, target in _named_targets(example):
         for name in ("positives", "negatives", "inserted"):
             for at, ref in enumerate(getattr(target, name)):
                 if isinstance(ref, str) and ref not in passages:
-                    what = f"no passage {ref!r} in the corpus; expected an id of it"
+                    what = f"no {kind} {ref!r} in the corpus; expected an id of it"
                     yield Problem(f"{where}.{name}[{at}]", what)
 
 

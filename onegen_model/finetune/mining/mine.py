@@ -22,7 +22,7 @@ from onegen_model.finetune.data.datasets import Data, Example
 from onegen_model.finetune.data.examples import PassageRef, TrainingExample
 from onegen_model.finetune.data.linking import LinkingExample
 from onegen_model.finetune.data.pairs import Pairs
-from onegen_model.finetune.data.published import Conversations
+from onegen_model.finetune.data.records import Format
 from onegen_model.finetune.data.survey import missing_passages
 from onegen_model.finetune.mining.negatives import MiningSettings, QueryLabels, select_negatives
 from onegen_model.finetune.mining.resumable_file import PartialFile
@@ -36,6 +36,17 @@ from onegen_model.transcript.template import Template
 
 # Examples between two saves.
 _BLOCK = 64
+_MINED = ("transcripts", "pairs")
+_ADVICE = {"entity_linking": "name the wrong entities of each mention in its `negatives`"}
+
+
+def require_minable(form: Format) -> None:
+    """Raise InvalidInputError for a format whose queries are no searches of a passage."""
+    if form not in _MINED:
+        raise InvalidInputError(
+            f"Negatives cannot be mined for the format {form}; expected transcripts or pairs; "
+            f"{_ADVICE.get(form, 'convert the file to one of these formats')}"
+        )
 
 
 def mining_queries(example: Example) -> Iterator[tuple[MiningQuery, tuple[str, ...]]]:
@@ -77,11 +88,7 @@ class MiningSources:
     """
 
     def __init__(self, data: Data) -> None:
-        if isinstance(data.examples.records, Conversations):
-            raise InvalidInputError(
-                "Negatives cannot be mined for conversations of the published OneGen; expected "
-                "transcripts or pairs; convert the file to one of these formats"
-            )
+        require_minable(data.examples.records.form)
         self.examples = data.examples.require_sound()
         self._named = data.passages
         inline: dict[str, Passage] = {}

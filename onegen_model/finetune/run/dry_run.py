@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import Example, open_data
+from onegen_model.finetune.data.linking import LinkingExample
 from onegen_model.finetune.data.survey import usable
 from onegen_model.finetune.run.batch_checks import require_batch
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.start import start
 from onegen_model.finetune.run.training import open_development, training_arguments
+from onegen_model.transcript.linking_renderer import LinkingRenderer
 from onegen_model.transcript.renderer import Rendered, Renderer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
-Role = Literal["prompt", "written", "query token", "inserted", "passage", "passage token"]
+Role = Literal[
+    "prompt",
+    "written",
+    "query token",
+    "inserted",
+    "passage",
+    "passage token",
+    "link token",
+    "no target",
+]
 
 # The number of examples among which a large batch is sought.
 _SAMPLE = 64
@@ -91,7 +102,7 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
     steps, epochs = count_steps(len(examples), arguments)
     return Preview(
         example=shown.id,
-        transcript=tuple(transcript_spans(collator.render(shown), started.renderer)),
+        transcript=tuple(_shown_spans(shown, collator, started.renderer)),
         passages=tuple(
             passage_spans(collator.passage_ids(shown, passage), started.renderer)
             for target in shown.targets
@@ -109,6 +120,18 @@ def preview(recipe: Recipe, max_steps: int | None = None) -> Preview:
         epochs=epochs,
         processes=arguments.world_size,
     )
+
+
+def _shown_spans(example: Example, collator: Collator, renderer: Renderer) -> list[TokenSpan]:
+    rendered = collator.render(example)
+    if not isinstance(example, LinkingExample):
+        return transcript_spans(rendered, renderer)
+    prompt = len(LinkingRenderer(renderer).prompt_ids(example.text))
+    roles: list[Role] = ["written" if one else "no target" for one in rendered.written]
+    roles[:prompt] = ["prompt"] * prompt
+    for position in rendered.query_positions:
+        roles[position] = "link token"
+    return _spans(rendered.ids, roles, renderer)
 
 
 def transcript_spans(rendered: Rendered, renderer: Renderer) -> list[TokenSpan]:

@@ -44,7 +44,8 @@ class Recipe:
     """The corpus of the passage ids in `train`: a .jsonl, or an index (a folder). Pairs carry their
     passages and need none; triples may do so."""
     format: Format = "transcripts"
-    """The format of `train` and `dev`; `published` is that of the original OneGen."""
+    """The format of `train` and `dev`; `published` is that of the original OneGen, whose texts with
+    linked mentions are `entity_linking`, like ours."""
     base: str = "default"
     """The model to start from: a folder, or `default`."""
     adapter_from: str | None = None

@@ -31,7 +31,6 @@ from onegen_model.finetune.run.trainable import (
     prepare_to_learn,
     saved_shapes,
 )
-from onegen_model.transcript.linking_format import LinkingFormat
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens, token_id
@@ -68,8 +67,7 @@ class _Source:
 
     def linking(self) -> "_Source":
         """The same, with the tokens of entity linking."""
-        linking = self.template.linking or LinkingFormat()
-        return replace(self, template=replace(self.template, linking=linking))
+        return replace(self, template=self.template.with_linking())
 
 
 def start(recipe: Recipe) -> Start:
@@ -150,9 +148,11 @@ def find_recipe_base(source: str) -> tuple[Path, Base]:
     return folder, Base(source, weights_sha256(folder))
 
 
-def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None) -> Renderer:
+def load_renderer(
+    checkpoint: Path | None, max_passage_tokens: int | None = None, *, links: bool = False
+) -> Renderer:
     """The renderer of a checkpoint (None: the default) or of a base without control tokens; the
-    network is not loaded.
+    network is not loaded. `links`: with the tokens of entity linking, as a run would add them.
     """
     folder = DEFAULT_CHECKPOINT if checkpoint is None else shipped(checkpoint) or checkpoint
     if not folder.is_dir():
@@ -160,8 +160,9 @@ def load_renderer(checkpoint: Path | None, max_passage_tokens: int | None = None
     config = CheckpointConfig.read(folder)
     weights = find_base(config.base) if config.base else folder
     tokenizer = load_tokenizer(weights)
-    add_control_tokens(tokenizer, config.template.added_tokens)
-    return Renderer(config.template, tokenizer, max_passage_tokens or config.max_passage_tokens)
+    template = config.template.with_linking() if links else config.template
+    add_control_tokens(tokenizer, template.added_tokens)
+    return Renderer(template, tokenizer, max_passage_tokens or config.max_passage_tokens)
 
 
 def adapter_problems(network: "PreTrainedModel", folder: Path, settings: AdapterSettings) -> str:

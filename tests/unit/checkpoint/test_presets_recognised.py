@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from onegen_model import OneGenModel, Passage
-from onegen_model.checkpoint.presets import ENTITY_LINKING, SELF_RAG
+from onegen_model.checkpoint.presets import SELF_RAG
 from onegen_model.errors import CheckpointError, InvalidInputError
 from tests.support.published import (
     DOCUMENT,
@@ -36,17 +36,6 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(published: Path, tmp_path: Path) -> Path:
     """A copy of one's own, to change."""
     return Path(shutil.copytree(published, tmp_path / "copy"))
-
-
-def test_a_format_that_is_not_supported_is_refused_before_its_weights_are_read(
-    tmp_path: Path,
-) -> None:
-    folder = publish(tmp_path / "other", sorted(ENTITY_LINKING.tokens))
-    for file in folder.glob("*.safetensors"):
-        file.write_bytes(b"")
-    for named in (None, "onegen-entity-linking"):
-        with pytest.raises(CheckpointError, match=r"-linking, which is not supp.*at each mention"):
-            OneGenModel.from_pretrained(folder, preset=named)
 
 
 @pytest.fixture(scope="module")

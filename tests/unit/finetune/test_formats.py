@@ -81,28 +81,6 @@ def test_published_multi_hop(tmp_path: Path, renderer: Renderer) -> None:
     assert len(batch["passage_keys"]) == 2
 
 
-def test_published_entity_linking(tmp_path: Path, renderer: Renderer) -> None:
-    data = published(
-        tmp_path,
-        [document("Q41421", "Name '[SE]' Michael Jordan: player", token="[SE]")],
-        conversation(
-            "[INST] Jordan left. [/INST]",
-            "<MENTION>Jordan</MENTION>[LK][_CONTINUE_] left.</s>",
-            ["Q41421"],
-            [["Q41421"]],
-        ),
-    )
-    (example,) = data.examples
-    assert example.segments[0].text == "<MENTION>Jordan</MENTION>"
-    assert example.segments[1].text == " left."
-    rendered = Collator(renderer, data.passages).render(example)
-    # Like theirs, the token behind the query is no target: here it is an empty frame.
-    (position,) = rendered.query_positions
-    assert rendered.ids[position + 1 : position + 3] == renderer.empty_frame
-    assert rendered.written[position : position + 4] == (True, False, False, True)
-    assert data.passages["Q41421"].text == "Name '[SE]' Michael Jordan: player"
-
-
 def test_published_self_rag(tmp_path: Path) -> None:
     data = published(
         tmp_path,
