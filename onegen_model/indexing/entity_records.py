@@ -96,8 +96,8 @@ def _entity(record: object) -> Passage:
         raise InvalidInputError(f"{record.message}; correct the line")
     if not isinstance(record, Passage | Mapping):
         raise InvalidInputError(
-            f"a {type(record).__name__}; expected a record with an id and a name, or a Passage; "
-            "change it"
+            f"of type {type(record).__name__}; expected a record with an id and a name, or a "
+            "Passage; change it"
         )
     entity = record if isinstance(record, Passage) else entity_passage(record)
     if RESERVED in entity.metadata:

@@ -104,8 +104,8 @@ class _Storage:
 
 
 class _MakesTensor:
-    """Stands for torch._utils._rebuild_tensor_v2; an object, because a pickle may set attributes of
-    a function.
+    """Stands for torch._utils._rebuild_tensor_v2; an object without attributes, because a pickle
+    may set those of a function.
     """
 
     __slots__ = ()
@@ -175,12 +175,12 @@ def _make_tensor(path: Path, made: _Tensor) -> "torch.Tensor":
     if not isinstance(storage, torch.storage.TypedStorage):
         raise _wrong(path, f"holds {_kind(storage)} as the storage of the tensor")
     try:
-        empty = torch.empty(0, dtype=storage.dtype)
-        return empty.set_(storage.untyped(), made.offset, made.shape, made.stride)  # type: ignore[call-overload, no-any-return]
+        none: torch.Tensor = torch._utils._rebuild_tensor(storage, 0, (0,), (1,))
+        # It stays inside of the storage; `set_` would enlarge the storage instead.
+        return none.as_strided(made.shape, made.stride, made.offset)  # type: ignore[arg-type]
     except (RuntimeError, TypeError, ValueError) as error:
-        raise _wrong(
-            path, f"holds a tensor that lies outside of its storage ({_short(error)})"
-        ) from error
+        what = f"holds a tensor that lies outside of its storage ({_short(error)})"
+        raise _wrong(path, what) from error
 
 
 # --- what torch.save has written ---
