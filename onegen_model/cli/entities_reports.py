@@ -29,8 +29,8 @@ def report_estimate(estimate: EntityEstimate, *, as_json: bool) -> None:
     time = "" if estimate.seconds is None else f", about {duration(estimate.seconds)}"
     sys.stderr.write(
         f"{_many(estimate.given)}, {embedding} to embed{time}; the index takes about "
-        f"{size(estimate.disk_bytes)} on disk, and {size(estimate.memory_bytes)} of memory beside "
-        "the model\n"
+        f"{size(estimate.disk_bytes)} on disk and {size(estimate.memory_bytes)} of memory beside "
+        "the model, up to twice as much while it grows\n"
     )
 
 

@@ -30,8 +30,8 @@ from onegen_model.retrieval.index import PassageIndex
 # Entities that are sorted by length together, so that names are not padded to descriptions.
 _BLOCK = 2048
 _FLOAT = 4  # bytes
-# Of an entity in memory, beside its vector and the characters of its texts; measured.
-_OBJECTS = 900
+# Of an entity in memory, beside its vector and its line in a file; measured.
+_OBJECTS = 450
 # Fewer entities are embedded in little more time than a measurement takes.
 _WORTH_MEASURING = 512
 _GROUPS, _GROUP = 4, 16  # of entities that are measured
@@ -42,7 +42,8 @@ class EntityEstimate:
     """What is about to be done: `embedding` of `given` entities are new or changed.
 
     `seconds` is None for so few that a measurement would take as long. `disk_bytes` and
-    `memory_bytes` are those of the whole index, the latter without the model.
+    `memory_bytes` are those of the whole index, the latter without the model; while the index
+    grows, it takes up to twice as much memory.
     """
 
     given: int
