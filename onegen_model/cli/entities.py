@@ -10,6 +10,7 @@ from onegen_model.cli.entities_reports import (
     report_import,
     report_index,
     report_list,
+    report_published,
     report_removal,
     report_skipped,
 )
@@ -129,6 +130,7 @@ def _import(options: Namespace, load_model: "LoadModel", out: Path) -> int:
         named.require_sound()
     # Read before the model is loaded: the bytes of the file and the tensor need room for a moment.
     published = read_published(Path(options.paths[1]))
+    report_published(published, stored_as, as_json=options.json)
     model = load_model(options.model, options.dtype)
     report = import_entities(model, published, out, entities=named, stored_as=stored_as)
     report_import(out, report, as_json=options.json)

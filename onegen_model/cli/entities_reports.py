@@ -13,11 +13,13 @@ from onegen_model.cli.reading_options import FILES_WERE_SKIPPED
 from onegen_model.events import Passage
 from onegen_model.indexing.entities import EntityEstimate, EntityReport
 from onegen_model.indexing.entity_import import EntityImport
+from onegen_model.indexing.published_vectors import PublishedVectors
 from onegen_model.linking.entities import entity_name
 from onegen_model.progress import duration
 
 # Vectors of the same model agree better than this, in any dtype.
 _AGREEING = 0.9
+_BYTES = {"float32": 4, "float16": 2}
 
 
 def report_estimate(estimate: EntityEstimate, *, as_json: bool) -> None:
@@ -61,6 +63,19 @@ def report_skipped(problems: Sequence[str]) -> int:
     sys.stderr.write(f"onegen: {what} skipped:\n")
     sys.stderr.writelines(f"  {printable(problem)}\n" for problem in problems)
     return FILES_WERE_SKIPPED
+
+
+def report_published(published: PublishedVectors, stored_as: str, *, as_json: bool) -> None:
+    """What is about to be written, as `report_estimate` shows it."""
+    count, dimension = published.rows.shape
+    disk = count * dimension * _BYTES[stored_as]
+    if as_json:
+        estimate = {"given": count, "dimension": dimension, "disk_bytes": disk}
+        _write_json({"estimate": estimate})
+        return
+    sys.stderr.write(
+        f"{count:,} vectors of dimension {dimension}; the index takes about {size(disk)} on disk\n"
+    )
 
 
 def report_import(out: Path, report: EntityImport, *, as_json: bool) -> None:
