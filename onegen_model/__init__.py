@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     )
     from onegen_model.generation.handle import RequestHandle
     from onegen_model.generation.handle import RequestHandle as Ticket
+    from onegen_model.indexing.entities import (
+        EntityEstimate,
+        EntityOptions,
+        EntityReport,
+        index_entities,
+    )
+    from onegen_model.indexing.entity_import import EntityImport, import_entities
     from onegen_model.indexing.options import IndexingOptions
     from onegen_model.indexing.reports import FileCounts, IndexReport
     from onegen_model.indexing.scan import KindCount, Scan
@@ -95,6 +102,8 @@ _MODULES = {
     "retrieval.filters": "matches_filter",
     "retrieval.index": "PassageIndex",
     "retrieval.updates": "RemovalReport UpdateReport",
+    "indexing.entities": "EntityEstimate EntityOptions EntityReport index_entities",
+    "indexing.entity_import": "EntityImport import_entities",
     "indexing.options": "IndexingOptions",
     "indexing.reports": "FileCounts IndexReport",
     "indexing.scan": "KindCount Scan",
@@ -123,6 +132,10 @@ __all__ = [
     "CorpusReport",
     "Document",
     "EmbeddedCorpus",
+    "EntityEstimate",
+    "EntityImport",
+    "EntityOptions",
+    "EntityReport",
     "Event",
     "FailedFile",
     "FailedSearch",
@@ -180,6 +193,8 @@ __all__ = [
     "entity_passage",
     "find_neighbours",
     "grow_index",
+    "import_entities",
+    "index_entities",
     "matches_filter",
     "place_of",
     "read_documents",

@@ -25,7 +25,7 @@ def report_scan(scan: Scan, *, as_json: bool) -> None:
         for kind, count in sorted(scan.kinds.items(), key=lambda item: -item[1].files)
     )
     todo = scan.files - scan.unchanged
-    found = f" ({kinds}), {_size(scan.bytes)}" if kinds else ""
+    found = f" ({kinds}), {size(scan.bytes)}" if kinds else ""
     lines = [f"Scan: {_many(scan.files, 'file')}{found}"]
     gone = f", and {_many(scan.gone, 'file')} to remove" if scan.gone else ""
     if not todo:
@@ -36,7 +36,7 @@ def report_scan(scan: Scan, *, as_json: bool) -> None:
         lines.append(
             f"{todo} new or changed, {scan.unchanged} unchanged{gone}: about "
             f"{_many(scan.passages, 'passage')}{time}; the index will take "
-            f"{_size(scan.index_bytes)}"
+            f"{size(scan.index_bytes)}"
         )
     sys.stderr.write("\n".join(lines) + "\n")
 
@@ -121,7 +121,8 @@ def _many(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes, for people."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

@@ -158,6 +158,12 @@ def _add_demo(commands: Any) -> None:
     demo.set_defaults(run=_deferred("demo", "run_demo"))
 
 
+def _add_entities(commands: Any) -> None:
+    from onegen_model.cli.entities_options import add_entities
+
+    add_entities(commands, model_options("entity-linking"))
+
+
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
@@ -239,6 +245,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "ask": ("answer one question", _add_ask),
     "chat": ("answer question after question", _add_chat),
     "demo": ("answer the bundled questions", _add_demo),
+    "entities": ("build an index of entities to link", _add_entities),
     "train": ("fine-tune a model", _add_train),
     "data": ("inspect training data", _add_data),
     "mine": ("find hard negatives for training data", _add_mine),

@@ -62,7 +62,7 @@ def remove_from_index(folder: str | PathLike[str], names: Iterable[str]) -> Remo
     path = Path(folder)
     read_manifest(path)  # A folder that is no index is not even locked.
     with hold_for_writing(path):
-        index = _open(path)
+        index = open_without_model(path)
         held = held_files(index.passages, root_of(path))
         found = {name: _ids_of(name, index, held, root_of(path)) for name in names}
         if unknown := [name for name, ids in found.items() if not ids]:
@@ -102,7 +102,7 @@ def prune_index(folder: str | PathLike[str]) -> RemovalReport:
     path = Path(folder)
     read_manifest(path)  # A folder that is no index is not even locked.
     with hold_for_writing(path):
-        index, root = _open(path), root_of(path)
+        index, root = open_without_model(path), root_of(path)
         held = held_files(index.passages, root)
         gone = [file for source, file in held.items() if is_gone(source, root)]
         if gone and len(gone) == len(held):
@@ -116,7 +116,8 @@ def prune_index(folder: str | PathLike[str]) -> RemovalReport:
         return report
 
 
-def _open(path: Path) -> PassageIndex:
+def open_without_model(path: Path) -> PassageIndex:
+    """An index for removals; raises PassageIndexError for an embedded corpus."""
     manifest = read_manifest(path)
     if not manifest.is_index:
         raise PassageIndexError(

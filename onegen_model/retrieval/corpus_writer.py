@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,13 +50,19 @@ logger = logging.getLogger(__name__)
 _WAIT_SECONDS = 60.0
 
 
+class VectorRows(Protocol):
+    """An array of unit vectors (rows, dimension), or what makes a part of one when asked for it."""
+
+    def __getitem__(self, some: slice, /) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """`fragments[i]` adjoining rows of `vectors` (rows, dimension) belong to `passages[i]`."""
 
     passages: Sequence[Passage]
     fragments: Sequence[int]
-    vectors: NDArray[np.float32]
+    vectors: VectorRows
 
 
 # --- an index, as a whole ---

@@ -41,7 +41,7 @@ CORE = {
     "spans": "",
     "retrieval": "batches errors events files jsonl locks network places progress",
     "documents": "errors events jsonl places progress retrieval.manifest",
-    "indexing": "documents errors events places progress retrieval",
+    "indexing": "documents errors events jsonl linking.entities places progress retrieval",
     "generation": "engine.base errors events inputs params places request retrieval.protocol "
     "transcript",
     "checkpoint": "engine.probe errors files forking transcript",
