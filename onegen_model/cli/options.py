@@ -50,13 +50,14 @@ def basic_options() -> ArgumentParser:
     return basic
 
 
-def model_options() -> ArgumentParser:
-    """The options of every subcommand that loads a model."""
+def model_options(default: str | None = None) -> ArgumentParser:
+    """The options of every subcommand that loads a model; `default` None: the default one."""
     options = basic_options()
     options.add_argument(
         "--model",
         metavar="CHECKPOINT",
-        help="folder or hub id of a checkpoint (default: the default checkpoint)",
+        default=default,
+        help=f"folder or hub id of a checkpoint (default: {default or 'the default checkpoint'})",
     )
     options.add_argument(
         "--dtype", default="float32", help="float32, bfloat16 or float16 (default: float32)"
