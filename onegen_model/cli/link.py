@@ -19,13 +19,12 @@ from onegen_model.linking.formats import LinkedDocument
 from onegen_model.linking.mentions import LinkedText
 from onegen_model.linking.params import LinkingParams
 from onegen_model.progress import Progress, show_progress
-from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.manifest import read_manifest
-from onegen_model.transcript.linking_renderer import LinkingRenderer
 
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
     from onegen_model.model import OneGenModel
+    from onegen_model.retrieval.index import PassageIndex
 
 # Characters of short texts that are read side by side, and written together. A longer text is
 # read alone.
@@ -41,6 +40,9 @@ def run_link(options: Namespace, load_model: "LoadModel") -> int:
     skipped = SkippedFiles(options.skip_bad)
     inputs = read_inputs(options, skipped)
     model = load_model(options.model, options.dtype)
+    from onegen_model.retrieval.index import PassageIndex
+    from onegen_model.transcript.linking_renderer import LinkingRenderer
+
     LinkingRenderer(model.renderer)  # raises for a checkpoint that does not link
     entities = PassageIndex.load(model, options.entities)
     require_known_names(params.filter, entities.passages)
@@ -87,7 +89,9 @@ def _settings(
 class _Linker:
     """Links texts with one loaded model, and shows how far it is."""
 
-    def __init__(self, model: "OneGenModel", entities: PassageIndex, params: LinkingParams) -> None:
+    def __init__(
+        self, model: "OneGenModel", entities: "PassageIndex", params: LinkingParams
+    ) -> None:
         self._model = model
         self._entities = entities
         self._params = params

@@ -37,11 +37,11 @@ def read_inputs(options: Namespace, skipped: SkippedFiles) -> list[LinkInput]:
     reading = replace(reading_options(options), as_written=True)
     if options.text:
         return [_argument(number, text) for number, text in enumerate(given, 1)]
-    paths = [os.path.expanduser(one) for one in given if one != _STDIN]
-    existing = [path for path in paths if os.path.lexists(path)]
-    _require_one_kind(paths, existing)
-    if existing and len(existing) == len(given):
-        return _read_files(existing, reading, skipped)
+    existing = [one for one in given if one != _STDIN and os.path.lexists(os.path.expanduser(one))]
+    missing = [one for one in given if one != _STDIN and one not in existing]
+    _require_one_kind(existing, missing)
+    if existing and _STDIN not in given:
+        return _read_files(list(map(os.path.expanduser, existing)), reading, skipped)
     if existing:
         raise InvalidInputError(
             f"Standard input (-) and {existing[0]!r} are given; expected texts, or files and "
@@ -63,9 +63,8 @@ def inputs_digest(inputs: Iterable[LinkInput]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _require_one_kind(paths: Sequence[str], existing: Sequence[str]) -> None:
+def _require_one_kind(existing: Sequence[str], missing: Sequence[str]) -> None:
     """Raise InvalidInputError for a path that is missing."""
-    missing = [path for path in paths if path not in existing]
     wrong = missing if existing else list(filter(looks_like_path, missing))
     if not wrong:
         return

@@ -18,7 +18,7 @@ from onegen_model.cli.parser import parse_arguments
 from onegen_model.cli.printable import PrintableFormatter
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
-COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate")
+COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate", "link")
 HEAVY = (
     *("torch", "transformers", "sentence_transformers", "peft", "numpy", "faiss"),
     *("semantic_text_splitter", "llguidance", "pydantic"),
@@ -73,6 +73,8 @@ def test_help_version_and_wrong_usage_do_not_wait_for_torch(argv: list[str], sta
         ["chat", "--index", "absent"],
         ["chat", "--retrieval", "never", "--resume", "absent"],
         ["mine", "absent.jsonl", "--out", "new"],
+        ["link", "q", "--entities", "absent"],
+        ["link", "q", "--entities", "absent", "--candidates", "0"],
     ],
     ids=" ".join,
 )
@@ -127,6 +129,7 @@ PATHS = {
     "mine": "mine ~/x --out=~/x --passages=~/x --with=~/x --vectors=~/x",
     "evaluate": "evaluate --questions=~/x --out=~/x --score ~/x --train ~/x --corpus=~/x "
     "--index=~/x --encoder=~/x --model=~/x",
+    "link": "link text --entities=~/x --out=~/x --model=~/x",
 }
 
 
