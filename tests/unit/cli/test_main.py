@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import onegen_model
 from onegen_model.cli import main
 from onegen_model.cli.parser import parse_arguments
 from onegen_model.cli.printable import PrintableFormatter
@@ -252,15 +251,6 @@ def test_a_wrong_index_is_reported_before_the_model_is_loaded(
     for path in ("absent", "docs"):
         fails(capsys, model, "ask", "Who?", "--index", path)
         assert model.loaded == ()
-
-
-def test_every_public_name_can_be_imported() -> None:
-    for name in onegen_model.__all__:
-        assert getattr(onegen_model, name) is not None
-    assert onegen_model.Ticket is onegen_model.RequestHandle
-    assert set(onegen_model.__all__) <= set(dir(onegen_model))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = onegen_model.nothing
 
 
 def test_ctrl_c_while_a_model_is_loaded_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
