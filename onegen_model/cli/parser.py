@@ -164,6 +164,12 @@ def _add_entities(commands: Any) -> None:
     add_entities(commands, model_options("entity-linking"))
 
 
+def _add_link(commands: Any) -> None:
+    from onegen_model.cli.link_options import DEFAULT_MODEL, add_link
+
+    add_link(commands, model_options(DEFAULT_MODEL))
+
+
 def _add_train(commands: Any) -> None:
     train = commands.add_parser(
         "train",
@@ -246,6 +252,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "chat": ("answer question after question", _add_chat),
     "demo": ("answer the bundled questions", _add_demo),
     "entities": ("build an index of entities to link", _add_entities),
+    "link": ("link the entities of texts", _add_link),
     "train": ("fine-tune a model", _add_train),
     "data": ("inspect training data", _add_data),
     "mine": ("find hard negatives for training data", _add_mine),

@@ -47,7 +47,7 @@ def add_reading_options(parser: ArgumentParser) -> None:
         "--skip-bad",
         action="store_true",
         help="go on without files that cannot be read, and name them at the end; the exit status "
-        f"is {FILES_WERE_SKIPPED} then (default: stop before anything is embedded)",
+        f"is {FILES_WERE_SKIPPED} then (default: stop before the work begins)",
     )
 
 

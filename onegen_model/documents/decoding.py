@@ -28,11 +28,19 @@ def decode(data: bytes, encoding: str | None = None, *, declared: str | None = N
 
     `encoding` is followed strictly; `declared` is what the text says about itself, and is tried.
     """
+    text = decode_as_written(data, encoding, declared=declared)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_as_written(
+    data: bytes, encoding: str | None = None, *, declared: str | None = None
+) -> str:
+    """As `decode`, with lines that end as they do in the data."""
     text = _decode(data, encoding, declared)
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise FileProblem(f"it is not text (a zero byte in line {line})")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def _decode(data: bytes, encoding: str | None, declared: str | None) -> str:

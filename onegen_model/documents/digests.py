@@ -19,7 +19,9 @@ def digest_of(path: Path, options: ReadingOptions | None = None) -> str:
     suffix: a file without a heading takes its title from its name. Raises UnreadableFilesError.
     """
     options = options or ReadingOptions()
-    how = (READING_VERSION, suffix_of(path), options.encoding)
+    how: tuple[object, ...] = (READING_VERSION, suffix_of(path), options.encoding)
+    if options.as_written:  # Older digests know nothing of it.
+        how += ("as written",)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256")

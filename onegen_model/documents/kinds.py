@@ -59,6 +59,12 @@ def suffix_of(path: Path) -> str:
     return ".jsonl.gz" if name.endswith(".jsonl.gz") else path.suffix.lower()
 
 
+def has_known_suffix(name: str) -> bool:
+    """Whether a name ends as that of a file does whose kind needs no look into it."""
+    suffix = suffix_of(Path(name))
+    return suffix in RECORDS or suffix in _KIND_OF or suffix in _BINARY
+
+
 def kind_of(path: Path) -> Kind | None:
     """None for a file of unknown binary content; raises OSError for one that cannot be opened.
 

@@ -20,6 +20,10 @@ class ReadingOptions:
     itself is always read. `hidden` also reads names that begin with ".". `use_ignore_files` follows
     .gitignore and .ignore files. A larger file, packed or unpacked, a longer text, or a conversion
     that takes longer fails; the records of a .jsonl file are limited one by one.
+
+    `as_written` keeps every character of a text file: front matter, titles of reStructuredText,
+    tables and line ends are left as they are, and an empty document is a document. Files of other
+    kinds are converted as always.
     """
 
     encoding: str | None = None
@@ -27,6 +31,7 @@ class ReadingOptions:
     exclude: Sequence[str] = ()
     hidden: bool = False
     use_ignore_files: bool = True
+    as_written: bool = False
     max_file_bytes: int = 256 * _MIB
     max_text_characters: int = 50_000_000
     convert_seconds: float = 300.0

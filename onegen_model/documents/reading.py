@@ -6,7 +6,8 @@ jsonl file.
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,9 +15,9 @@ from typing import Self
 from tqdm import tqdm
 
 from onegen_model.documents.converter import Converted, Converter
-from onegen_model.documents.decoding import decode
+from onegen_model.documents.decoding import decode, decode_as_written
 from onegen_model.documents.digests import digest_of
-from onegen_model.documents.document import Document
+from onegen_model.documents.document import Document, Syntax
 from onegen_model.documents.failures import (
     FailedFile,
     FileProblem,
@@ -36,6 +37,9 @@ from onegen_model.places import RESERVED
 from onegen_model.progress import is_hidden
 
 logger = logging.getLogger(__name__)
+
+# Of texts that are read as they are written.
+_SYNTAXES: Mapping[Kind, Syntax] = {"markdown": "markdown", "code": "code"}
 
 
 def read_documents(
@@ -176,7 +180,7 @@ class FileReader:
         """
         try:
             for document in self._read(path, source):
-                if document.text.strip():
+                if document.text.strip() or self.options.as_written:
                     yield document
                 else:
                     self._empty.append(document.place)
@@ -195,12 +199,16 @@ class FileReader:
         digest = digest_of(path, self.options)
         if kind == "converted":
             return [self._convert(path, source, digest)]
-        text = decode(path.read_bytes(), self.options.encoding)
+        decoded = decode_as_written if self.options.as_written else decode
+        text = decoded(path.read_bytes(), self.options.encoding)
         if len(text) > self.options.max_text_characters:
             raise FileProblem(
                 f"its text has more than {self.options.max_text_characters} characters"
             )
-        return [_document(path, source, digest, kind, text)]
+        document = _document(path, source, digest, kind, text)
+        if self.options.as_written:
+            return [replace(document, text=text, syntax=_SYNTAXES.get(kind, "text"), first_line=1)]
+        return [document]
 
     def _read_records(self, path: Path, source: str) -> Iterable[Document]:
         for _ in read_records(path, self.options):

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-import onegen_model
 from onegen_model.cli import main
 from onegen_model.cli.parser import parse_arguments
 from onegen_model.cli.printable import PrintableFormatter
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
-COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate")
+COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate", "link")
 HEAVY = (
     *("torch", "transformers", "sentence_transformers", "peft", "numpy", "faiss"),
     *("semantic_text_splitter", "llguidance", "pydantic"),
@@ -73,6 +72,8 @@ def test_help_version_and_wrong_usage_do_not_wait_for_torch(argv: list[str], sta
         ["chat", "--index", "absent"],
         ["chat", "--retrieval", "never", "--resume", "absent"],
         ["mine", "absent.jsonl", "--out", "new"],
+        ["link", "q", "--entities", "absent"],
+        ["link", "q", "--entities", "absent", "--candidates", "0"],
     ],
     ids=" ".join,
 )
@@ -127,6 +128,7 @@ PATHS = {
     "mine": "mine ~/x --out=~/x --passages=~/x --with=~/x --vectors=~/x",
     "evaluate": "evaluate --questions=~/x --out=~/x --score ~/x --train ~/x --corpus=~/x "
     "--index=~/x --encoder=~/x --model=~/x",
+    "link": "link text --entities=~/x --out=~/x --model=~/x",
 }
 
 
@@ -249,15 +251,6 @@ def test_a_wrong_index_is_reported_before_the_model_is_loaded(
     for path in ("absent", "docs"):
         fails(capsys, model, "ask", "Who?", "--index", path)
         assert model.loaded == ()
-
-
-def test_every_public_name_can_be_imported() -> None:
-    for name in onegen_model.__all__:
-        assert getattr(onegen_model, name) is not None
-    assert onegen_model.Ticket is onegen_model.RequestHandle
-    assert set(onegen_model.__all__) <= set(dir(onegen_model))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = onegen_model.nothing
 
 
 def test_ctrl_c_while_a_model_is_loaded_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
