@@ -44,6 +44,7 @@ from onegen_model.forking import mark_computing, require_own_threads
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The arguments of `OneGenModel.from_pretrained` that load a checkpoint again."""
