@@ -42,9 +42,12 @@ def linking_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def linking_network(
-    tokenizer: PreTrainedTokenizerFast, tags: tuple[int, ...] = (), context: int = 4096
+    tokenizer: PreTrainedTokenizerFast,
+    tags: tuple[int, ...] = (),
+    context: int = 4096,
+    opens: float = 4.0,
 ) -> PreTrainedModel:
-    """In float64; it likes to write `tags`."""
+    """In float64; the larger `opens`, the more often it writes `tags`."""
     import torch
 
     shape = {**SHAPE, "max_position_embeddings": context, "vocab_size": len(tokenizer)}
@@ -54,14 +57,16 @@ def linking_network(
     liven(network, tokenizer)
     head = network.get_output_embeddings().weight.data
     for one in tags:
-        head[one] *= 4
+        head[one] *= opens
     return network
 
 
 def linking_model(
     tokenizer: PreTrainedTokenizerFast | None = None,
     template: Template = TEMPLATE,
+    *,
     context: int = 4096,
+    opens: float = 4.0,
 ) -> OneGenModel:
     """By default with the tokenizer and the template of this file."""
     tokenizer = tokenizer or linking_tokenizer()
@@ -70,7 +75,7 @@ def linking_model(
     renderer = LinkingRenderer(made.renderer)
     words = renderer.tokens(" Ada")
     tags = {renderer.opening(words, 0).ids[0], renderer.opening(words, len(words) - 1).ids[0]}
-    network = linking_network(tokenizer, (*sorted(tags), renderer.closing[0]), context)
+    network = linking_network(tokenizer, (*sorted(tags), renderer.closing[0]), context, opens)
     return OneGenModel(Checkpoint(network, tokenizer, config, "linking"))
 
 
