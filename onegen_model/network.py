@@ -30,8 +30,18 @@ class HeadOutput:
     logits: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """`hidden` (positions, width) after the final norm; by how much (pairs,) the logit of one id
+    exceeds that of another."""
+
+    hidden: Tensor
+    margins: Tensor
+
+
 class _Selection(threading.local):
     positions: Positions | None = None
+    is_silent = False
     hidden: Tensor | None = None
 
     def __reduce__(self) -> tuple[type["_Selection"], tuple[()]]:
@@ -40,7 +50,8 @@ class _Selection(threading.local):
 
 
 class _HeadReader:
-    """Narrows the input of the output head to the selected positions and keeps it.
+    """Narrows the input of the output head to the selected positions and keeps it. A silent
+    selection lets the head compute nothing.
 
     Registered once per head and inert unless its thread has a selection, so embedding in one
     thread does not disturb generation in another.
@@ -48,6 +59,8 @@ class _HeadReader:
 
     def __init__(self, head: nn.Module) -> None:
         self.selection = _Selection()
+        self.is_plain: bool | None = None
+        """Whether logits are what the head computes, and nothing else; None: not known yet."""
         head.register_forward_pre_hook(self)
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
@@ -55,8 +68,8 @@ class _HeadReader:
         if selection.positions is None:
             return None
         rows, columns = selection.positions
-        selection.hidden = args[0][rows, columns]
-        return (selection.hidden.unsqueeze(0), *args[1:])
+        selection.hidden = hidden = args[0][rows, columns]
+        return ((hidden[:0] if selection.is_silent else hidden).unsqueeze(0), *args[1:])
 
 
 _ATTRIBUTE = "_onegen_head_reader"
@@ -73,14 +86,65 @@ def _head_reader(network: "PreTrainedModel") -> _HeadReader:
 
 def read(network: "PreTrainedModel", positions: Positions, **inputs: Any) -> HeadOutput:
     """Run `network(**inputs)` and read hidden states and logits at `positions` only."""
+    return _read(network, positions, inputs)
+
+
+def read_margins(
+    network: "PreTrainedModel", positions: Positions, pairs: Tensor, **inputs: Any
+) -> Margins:
+    """Like `read`, where only two logits matter: `pairs` (n, 2) are the ids to compare at each of
+    the last n of `positions`.
+
+    A plain linear head computes these two rows alone, which is what most networks have; the first
+    forward of a network tells by its logits.
+    """
+    reader, head = _head_reader(network), network.get_output_embeddings()
+    is_linear = type(head) is nn.Linear and _is_unhooked(head)
+    is_silent = is_linear and reader.is_plain is True
+    found = _read(network, positions, inputs, is_silent=is_silent)
+    first = len(found.hidden) - len(pairs)
+    asked = found.hidden[first:]
+    if is_silent:
+        return Margins(found.hidden, _compare_rows(head, asked, pairs))
+    if is_linear and reader.is_plain is None:
+        expected = head(found.hidden)
+        reader.is_plain = torch.allclose(found.logits.to(expected), expected, *_SAME)
+    logits = found.logits[first:].gather(1, pairs.to(found.logits.device)).double()
+    return Margins(found.hidden, logits[:, 0] - logits[:, 1])
+
+
+# Relative and absolute: soft-capping and scaling differ by more.
+_SAME = (1e-4, 1e-5)
+
+
+def _is_unhooked(head: nn.Module) -> bool:
+    """Whether nothing but the reader of hidden states is attached to a module."""
+    is_wrapped = "forward" in vars(head)
+    return not is_wrapped and not head._forward_hooks and len(head._forward_pre_hooks) == 1
+
+
+def _compare_rows(head: nn.Module, hidden: Tensor, pairs: Tensor) -> Tensor:
+    assert isinstance(head, nn.Linear)
+    one, other = pairs.to(head.weight.device).unbind(1)
+    rows = head.weight[one].double() - head.weight[other].double()
+    margins = (hidden.to(rows) * rows).sum(-1)
+    if head.bias is not None:
+        margins += (head.bias[one] - head.bias[other]).to(margins)
+    return margins
+
+
+def _read(
+    network: "PreTrainedModel", positions: Positions, inputs: Any, *, is_silent: bool = False
+) -> HeadOutput:
     reader = _head_reader(network)
     selection = reader.selection
-    selection.positions = positions
+    selection.positions, selection.is_silent = positions, is_silent
     try:
         logits = network(**inputs).logits
         hidden = selection.hidden
     finally:
         selection.positions = selection.hidden = None
+        selection.is_silent = False
     if hidden is None:
         raise RuntimeError(f"{type(network).__name__} did not call its output embeddings")
     return HeadOutput(hidden, logits[0])

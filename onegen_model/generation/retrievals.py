@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from onegen_model.errors import OneGenError, RetrievalError
+from onegen_model.errors import OneGenError
 from onegen_model.events import Query
 from onegen_model.generation.delivery import Batch, Delivery
 from onegen_model.generation.empty_searches import nothing_found, nothing_new
@@ -19,6 +19,7 @@ from onegen_model.retrieval.protocol import (
     AsyncRetriever,
     FailedSearch,
     check_answers,
+    retriever_error,
     retrieving,
     select_passages,
 )
@@ -121,10 +122,7 @@ class Retrievals:
         (search,) = searches
         if not isinstance(error, OneGenError):
             cause = error
-            error = RetrievalError(
-                f"{type(search.stream.retriever).__name__} raised {type(cause).__name__}: {cause}; "
-                "expected passages; see the cause"
-            )
+            error = retriever_error(search.stream.retriever, cause)
             error.__cause__ = cause
         self._delivery.fail(search.stream, search.query, error)
         return []

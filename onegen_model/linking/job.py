@@ -1,7 +1,7 @@
 """One call of `link`: texts to windows, windows to mentions, mentions to searches.
 
 A generator without a retriever: it yields searches and is sent their mentions, so that sync and
-async callers share it.
+async callers share it. It yields None, too, after each forward pass, so that it can be left there.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 ROWS = 8
 _DRAFTS = 96
 _MIN_DRAFT, _MAX_DRAFT = 8, 20
+_MIN_WINDOW = 2
 
 # Yields searches, is sent their mentions, and returns what became of each text.
-Job = Generator[Search, list[Mention], list[LinkedText]]
+Job = Generator[Search | None, Sequence[Mention] | None, list[LinkedText]]
+_Steps = Generator[Search | None, Sequence[Mention] | None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +45,25 @@ class LinkingTask:
 
 @dataclass(slots=True)
 class _Piece:
-    """A window of text `number` with its tokens and writer."""
+    """A window of text `number` with its tokens and writer; `given` are the numbers of the mentions
+    that are given, by their characters."""
 
     number: int
     window: Window
     tokens: TextTokens
     writer: Writer
+    given: dict[Range, int] | None = None
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been found of one text."""
+    """What has been found of one text; `end` is where the last mention ends whose entity was
+    searched for in the order of the text."""
 
     task: LinkingTask
+    end: int = 0
     mentions: list[Mention] = field(default_factory=list)
     usage: LinkingUsage = field(default_factory=LinkingUsage)
-
-    @property
-    def end(self) -> int:
-        """Where the last mention ends."""
-        return max((one.end for one in self.mentions), default=0)
 
     def linked(self) -> LinkedText:
         """Of mentions that windows found on both sides of their border the first is kept."""
@@ -96,7 +97,10 @@ class Linker:
         Raises InvalidInputError before any work for a text that cannot be linked.
         """
         found = [_Progress(task) for task in tasks]
-        cuts = [self._cut(task) for task in tasks]
+        cuts: list[list[Window]] = []
+        for task in tasks:
+            cuts.append(self._cut(task))
+            yield None
         with show_progress(sum(map(len, cuts)), "Linking", "window", progress) as bar:
             for group in _groups(cuts, rows, in_order=live):
                 pieces = [
@@ -115,58 +119,61 @@ class Linker:
         if given is not None:
             require_spans(task.text, given)
             tokens = self._renderer.cut(tokens, given)
-            _require_whole(tokens, given)
-        # Prompt and written text hold the window twice, and tags for every few tokens of it.
-        longest = (self._context - len(self._renderer.prompt_ids("a"))) // 3
-        size = min(task.params.window, longest)
-        if size < 2:
-            raise ContextTooLongError(
-                f"A window has room for {size} tokens in a context of {self._context}; expected "
-                "more; choose a checkpoint with a longer context"
-            )
+            _require_whole(tokens, given, self._room(given))
+        size = min(task.params.window, self._room(given))
         return cut_windows(tokens, size, min(task.params.overlap, size // 2), given or ())
 
+    def _room(self, given: Sequence[Range] | None) -> int:
+        """The longest window, in tokens; raises ContextTooLongError where there is room for none.
+
+        Prompt and written text hold it twice. The writer that finds mentions sees to it that their
+        tags fit; given mentions must, even if each token of a window is one and the last of them as
+        long as a window.
+        """
+        parts = 3 if given is None else 2 * (2 + self._renderer.tag_length)
+        size = (self._context - len(self._renderer.prompt_ids("a"))) // parts
+        if size < _MIN_WINDOW:
+            raise ContextTooLongError(
+                f"A window has room for {size} tokens in a context of {self._context}; expected "
+                f"{_MIN_WINDOW} or more; choose a checkpoint with a longer context"
+            )
+        return size
+
     def _piece(self, number: int, task: LinkingTask, window: Window, rows: int) -> _Piece:
-        text = task.text[window.start : window.end]
+        text, params = task.text[window.start : window.end], task.params
         tokens, prompt = self._renderer.tokens(text), self._renderer.prompt_ids(text)
-        writer: Writer
-        if (given := task.params.spans) is None:
-            draft = max(_MIN_DRAFT, min(_MAX_DRAFT, _DRAFTS // rows))
-            params = task.params
+        if params.spans is None:
             limits = WritingLimits(
-                draft,
+                max(_MIN_DRAFT, min(_MAX_DRAFT, _DRAFTS // rows)),
                 max_mention_tokens=params.max_mention_tokens,
                 threshold=params.mention_threshold,
+                room=self._context,
             )
             writer = DetectingWriter(self._renderer, tokens, prompt, limits)
-        else:
-            first, last = window.core
-            spans = [
-                (start - window.start, end - window.start)
-                for start, end in sorted(given)
-                if first <= start < last
-            ]
-            tokens = self._renderer.cut(tokens, spans)
-            ranges = [found for span in spans if (found := tokens.find(span)) is not None]
-            writer = MarkingWriter(self._renderer, tokens, prompt, ranges)
-        return _Piece(number, window, tokens, writer)
+            return _Piece(number, window, tokens, writer)
+        first, last = window.core
+        given = {
+            (start - window.start, end - window.start): at
+            for at, (start, end) in enumerate(params.spans)
+            if first <= start < last
+        }
+        tokens = self._renderer.cut(tokens, list(given))
+        ranges = [tokens.find(span) for span in sorted(given)]
+        marked = [one for one in ranges if one is not None]
+        assert len(marked) == len(ranges)  # `_cut` has found them in the whole text
+        return _Piece(
+            number, window, tokens, MarkingWriter(self._renderer, tokens, prompt, marked), given
+        )
 
-    def _read(
-        self, pieces: Sequence[_Piece], found: Sequence[_Progress], live: bool
-    ) -> Generator[Search, list[Mention], None]:
+    def _read(self, pieces: Sequence[_Piece], found: Sequence[_Progress], live: bool) -> _Steps:
         held: dict[int, list[ClosedMention]] = {at: [] for at in range(len(pieces))}
         for closed in WindowReader(self._network).read([one.writer for one in pieces]):
             for one in closed:
                 held[one.writer].append(one)
             if live:
-                for one in _ready(pieces, held):
-                    piece = pieces[one.writer]
-                    start, _ = piece.tokens.surface(one.mention)
-                    # The window before has given this mention, or a longer one.
-                    if start + piece.window.start >= found[piece.number].end:
-                        yield from _search([one], pieces, found)
-        if not live:
-            yield from _search([one for at in held for one in held[at]], pieces, found)
+                yield from _search(_ready(pieces, held), pieces, found, live)
+            yield None
+        yield from _search([one for at in held for one in held[at]], pieces, found, live)
         for piece in pieces:
             counts = piece.writer.counts
             found[piece.number].usage += LinkingUsage(
@@ -188,15 +195,22 @@ def _ready(pieces: Sequence[_Piece], held: dict[int, list[ClosedMention]]) -> li
 
 
 def _search(
-    closed: Sequence[ClosedMention], pieces: Sequence[_Piece], found: Sequence[_Progress]
-) -> Generator[Search, list[Mention], None]:
-    """Search for the entities of mentions in the core of their windows, and keep them."""
-    wanted = [
-        (found[piece.number], mention)
-        for one in closed
-        if (piece := pieces[one.writer])
-        and (mention := _in_core(one, piece, found[piece.number].task)) is not None
-    ]
+    closed: Sequence[ClosedMention],
+    pieces: Sequence[_Piece],
+    found: Sequence[_Progress],
+    live: bool,
+) -> _Steps:
+    """Search for the entities of mentions in the core of their windows, and keep them; `live`:
+    they come in the order of their text."""
+    wanted: list[tuple[_Progress, FoundMention]] = []
+    for one in closed:
+        piece = pieces[one.writer]
+        owner = found[piece.number]
+        mention = _in_core(one, piece, owner.task)
+        # The window before may have given a mention that reaches into this one.
+        if mention is not None and mention.start >= owner.end:
+            owner.end = mention.end if live else 0
+            wanted.append((owner, mention))
     if not wanted:
         return
     mentions = yield Search(
@@ -204,17 +218,17 @@ def _search(
         tuple(owner.task.text for owner, _ in wanted),
         tuple(owner.task.params for owner, _ in wanted),
     )
-    for (owner, _), linked in zip(wanted, mentions, strict=True):
+    for (owner, _), linked in zip(wanted, mentions or (), strict=True):
         owner.mentions.append(linked)
 
 
 def _in_core(one: ClosedMention, piece: _Piece, task: LinkingTask) -> FoundMention | None:
-    start, end = (at + piece.window.start for at in piece.tokens.surface(one.mention))
+    span = piece.tokens.surface(one.mention)
+    start, end = (at + piece.window.start for at in span)
     first, last = piece.window.core
-    given = task.params.spans
-    if given is None and not first <= start < last:
+    if piece.given is None and not first <= start < last:
         return None
-    number = 0 if given is None else given.index((start, end))
+    number = 0 if piece.given is None else piece.given[span]
     among = task.params.candidates_of(number)
     return FoundMention(start, end, task.text[start:end], one.embedding, among)
 
@@ -253,10 +267,15 @@ def require_spans(text: str, spans: Sequence[Range]) -> None:
         done = end
 
 
-def _require_whole(tokens: TextTokens, spans: Sequence[Range]) -> None:
+def _require_whole(tokens: TextTokens, spans: Sequence[Range], longest: int) -> None:
     for span in spans:
-        if tokens.find(span) is None:
+        if (found := tokens.find(span)) is None:
             raise InvalidInputError(
                 f"mention ({span[0]}, {span[1]}) begins or ends inside a character that is made of "
                 "several; expected whole ones; correct its offsets"
+            )
+        if (size := found[1] - found[0]) > longest:
+            raise InvalidInputError(
+                f"mention ({span[0]}, {span[1]}) has {size} tokens; expected at most {longest} "
+                "with the context of this checkpoint; give the name alone"
             )

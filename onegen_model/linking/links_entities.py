@@ -7,7 +7,7 @@ from onegen_model.errors import InvalidInputError
 from onegen_model.linking.job import Job, Linker, LinkingTask
 from onegen_model.linking.mentions import LinkedText
 from onegen_model.linking.params import LinkingParams
-from onegen_model.linking.search import require_entities
+from onegen_model.linking.search import require_entities, require_own_entities
 from onegen_model.linking.streams import AsyncMentionStream, MentionStream, arun, run
 from onegen_model.retrieval.protocol import AnyRetriever
 from onegen_model.runtime import Runtime
@@ -33,7 +33,10 @@ class LinksEntities:
 
     network: "PreTrainedModel"
     renderer: Renderer
+    fingerprint: str
     _runtime: Runtime
+
+    _linking: LinkingRenderer | None = None
 
     @property
     def can_link(self) -> bool:
@@ -115,16 +118,21 @@ class LinksEntities:
     def _job(
         self, tasks: Sequence[LinkingTask], *, live: bool = False, progress: bool = False
     ) -> Job:
-        self._runtime.require_own_process()
-        linker = Linker(self.network, LinkingRenderer(self.renderer))
+        linker = Linker(self.network, self._linking_renderer())
         return linker.link(tasks, live=live, progress=progress)
+
+    def _linking_renderer(self) -> LinkingRenderer:
+        """Made when first needed; raises CheckpointError for a checkpoint that does not link."""
+        if self._linking is None:
+            self._linking = LinkingRenderer(self.renderer)
+        return self._linking
 
     def _tasks(
         self, texts: object, entities: object, linking: object, *, sync: bool = False
     ) -> list[LinkingTask]:
         """The checked arguments."""
         self._runtime.require_own_process()
-        LinkingRenderer(self.renderer)  # raises for a checkpoint that does not link
+        self._linking_renderer()
         many = [texts] if isinstance(texts, str) else texts
         if not isinstance(many, list | tuple):
             raise InvalidInputError(
@@ -137,6 +145,7 @@ class LinksEntities:
         ]
         params = _params(linking, len(checked))
         require_entities(entities, params, sync=sync)
+        require_own_entities(entities, self.fingerprint)
         return [LinkingTask(*pair) for pair in zip(checked, params, strict=True)]
 
 

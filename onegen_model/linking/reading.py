@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
 import torch
@@ -81,21 +82,19 @@ class WindowReader:
         chunks = [Chunk(slot, plan.start, plan.ids) for slot, plan in enumerate(plans)]
         links = [(slot, place) for slot, plan in enumerate(plans) for place in plan.links]
         decisions = [(slot, one) for slot, plan in enumerate(plans) for one in plan.decisions]
-        least = [plans[slot].margin for slot, _ in decisions]
-        places = [*links, *((slot, one.place) for slot, one in decisions)]
-        found = slotted.read_at(chunks, places or [(0, 0)])
-        embeddings = normalise(found.hidden[: len(links)]).cpu()
-        if not bool(embeddings.isfinite().all()):
+        found = slotted.compare_at(
+            chunks,
+            [*links, *((slot, one.place) for slot, one in decisions)] or [(0, 0)],
+            [(one.tag, one.text) for _, one in decisions],
+        )
+        embeddings, margins = normalise(found.hidden[: len(links)]).cpu(), found.margins.tolist()
+        if not bool(embeddings.isfinite().all()) or any(map(isnan, margins)):
             raise EngineError(
-                f"A link embedding is not finite in {slotted.dtype}; expected finite numbers; "
-                f"{advise_dtype(slotted.dtype)}"
+                f"A link embedding or a logit is not finite in {slotted.dtype}; expected finite "
+                f"numbers; {advise_dtype(slotted.dtype)}"
             )
-        logits = found.logits[len(links) :]
-        rows = torch.arange(len(decisions), device=logits.device)
-        tags = torch.tensor([one.tag for _, one in decisions], device=logits.device).long()
-        texts = torch.tensor([one.text for _, one in decisions], device=logits.device).long()
-        margins = logits[rows, tags].float() - logits[rows, texts].float()
-        preferred = iter((margins > torch.tensor(least, device=logits.device)).tolist())
+        pairs = zip(margins, decisions, strict=True)
+        preferred = iter([margin > plans[slot].margin for margin, (slot, _) in pairs])
         rest = iter(embeddings)
         closed = []
         for owner, writer, plan in zip(owners, writers, plans, strict=True):

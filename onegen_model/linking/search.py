@@ -1,19 +1,23 @@
 """Link embeddings to entities: queries of a retriever, and what its hits become."""
 
+import asyncio
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Query, ScoredPassage
 from onegen_model.linking.mentions import Mention
 from onegen_model.linking.params import LinkingParams
 from onegen_model.retrieval.protocol import (
     AnyRetriever,
     AsyncRetriever,
+    Retriever,
     check_answers,
     require_retriever,
+    retriever_error,
     retrieving,
     select_passages,
 )
@@ -59,6 +63,11 @@ class Search:
             for one, text, params in zip(self.mentions, self.texts, self.params, strict=True)
         ]
 
+    def free(self) -> list[Query]:
+        """Those of mentions that are linked among all entities."""
+        pairs = zip(self.mentions, self.queries(), strict=True)
+        return [query for one, query in pairs if one.among is None]
+
 
 def require_entities(entities: object, params: Sequence[LinkingParams], *, sync: bool) -> None:
     """Raise InvalidInputError for what cannot be searched as `params` ask."""
@@ -80,57 +89,81 @@ def require_entities(entities: object, params: Sequence[LinkingParams], *, sync:
         )
 
 
-def search(search: Search, entities: AnyRetriever) -> list[Mention]:
+def require_own_entities(entities: object, fingerprint: str) -> None:
+    """Raise InvalidInputError for entities that say that another model has embedded them."""
+    made_by = getattr(entities, "fingerprint", None)
+    if isinstance(made_by, str) and made_by != fingerprint:
+        raise InvalidInputError(
+            f"The {type(entities).__name__} is of another model (fingerprint {made_by[:12]}…); "
+            f"expected {fingerprint[:12]}…; embed the entities with the model that links, or link "
+            "with theirs"
+        )
+
+
+@contextmanager
+def _asking(entities: object) -> Iterator[None]:
+    """Around a call of a retriever; raises RetrievalError for what is not an error of ours."""
+    try:
+        with retrieving():
+            yield
+    except OneGenError:
+        raise
+    except Exception as error:
+        raise retriever_error(entities, error) from error
+
+
+def search(wanted: Search, entities: Retriever) -> list[Mention]:
     """The mentions with their entities; raises RetrievalError for an odd answer."""
-    free, queries = _free(search)
-    answers: list[object] = []
-    if queries:
-        with retrieving():
-            found = entities.retrieve(queries)  # type: ignore[union-attr]
-        answers = check_answers(found, queries, entities)
-    return _linked(search, entities, free, answers)
+    found: object = []
+    if queries := wanted.free():
+        with _asking(entities):
+            found = entities.retrieve(queries)
+    return linked(wanted, entities, check_answers(found, queries, entities))
 
 
-async def asearch(search: Search, entities: AsyncRetriever) -> list[Mention]:
-    """Like `search`, of a retriever for event loops."""
-    free, queries = _free(search)
-    answers: list[object] = []
-    if queries:
-        with retrieving():
-            found = await entities.aretrieve(queries)
-        answers = check_answers(found, queries, entities)
-    return _linked(search, entities, free, answers)
+async def asearch(wanted: Search, entities: AsyncRetriever) -> list[object]:
+    """What a retriever for event loops answers; `linked` takes it."""
+    found: object = []
+    if queries := wanted.free():
+        try:
+            with _asking(entities):
+                found = await entities.aretrieve(queries)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise retriever_error(entities, error) from error
+    return check_answers(found, queries, entities)
 
 
-def _free(search: Search) -> tuple[list[int], list[Query]]:
-    """The mentions that are linked among all entities, by number, and their queries."""
-    free = [at for at, one in enumerate(search.mentions) if one.among is None]
-    queries = search.queries()
-    return free, [queries[at] for at in free]
+def linked(wanted: Search, entities: AnyRetriever, answers: Sequence[object]) -> list[Mention]:
+    """The mentions with their entities; `answers` are those to the queries of `Search.free`."""
+    queries = wanted.queries()
+    given, listed = iter(answers), iter(_ranked(wanted, queries, entities))
+    found = []
+    for mention, params, query in zip(wanted.mentions, wanted.params, queries, strict=True):
+        answer = next(given if mention.among is None else listed)
+        found.append(_mention(mention, select_passages(answer, query, entities), params))
+    return found
 
 
-def _linked(
-    search: Search, entities: AnyRetriever, free: Sequence[int], answers: Sequence[object]
-) -> list[Mention]:
-    hits: dict[int, list[ScoredPassage]] = {}
-    queries = search.queries()
-    for at, answer in zip(free, answers, strict=True):
-        hits[at] = select_passages(answer, queries[at], entities)
-    listed = [at for at in range(len(search.mentions)) if at not in hits]
-    if listed:
-        assert isinstance(entities, RankingRetriever)  # `require_entities` has seen to it
-        mentions = [search.mentions[at] for at in listed]
-        ids = [one.among or () for one in mentions]
-        ranked = entities.rank([one.embedding for one in mentions], ids)
-        for at, found in zip(listed, ranked, strict=True):
-            hits[at] = found[: search.params[at].num_candidates]
-    return [_mention(one, hits[at], search.params[at]) for at, one in enumerate(search.mentions)]
+def _ranked(wanted: Search, queries: Sequence[Query], entities: AnyRetriever) -> list[object]:
+    """The answers to the mentions that have a list of candidates."""
+    pairs = zip(wanted.mentions, queries, strict=True)
+    asked = [(one, query) for one, query in pairs if one.among is not None]
+    if not asked:
+        return []
+    assert isinstance(entities, RankingRetriever)  # `require_entities` has seen to it
+    embeddings = [one.embedding for one, _ in asked]
+    with _asking(entities):
+        found = entities.rank(embeddings, [one.among or () for one, _ in asked])
+    return check_answers(found, [query for _, query in asked], entities)
 
 
 def _mention(found: FoundMention, hits: Sequence[ScoredPassage], params: LinkingParams) -> Mention:
     best = hits[0] if hits else None
     least = params.nil_threshold
-    is_nil = best is None or (least is not None and best.score < least)
+    is_nil = best is None or not (least is None or best.score >= least)
     return Mention(
         found.start,
         found.end,

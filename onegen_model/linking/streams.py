@@ -1,55 +1,61 @@
 """Mentions of one text as they are closed, for threads and for event loops."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
 from types import TracebackType
+from typing import TypeVar
 
 from onegen_model.linking.job import Job
 from onegen_model.linking.mentions import LinkedText, Mention
-from onegen_model.linking.search import Search, asearch, search
-from onegen_model.retrieval.protocol import AnyRetriever, AsyncRetriever
+from onegen_model.linking.search import Search, asearch, linked, search
+from onegen_model.retrieval.protocol import AnyRetriever, AsyncRetriever, Retriever
+
+T = TypeVar("T")
 
 
 def run(job: Job, entities: AnyRetriever) -> list[LinkedText]:
     """The texts of a job, searched on the caller's thread."""
-    steps = _Steps(job)
-    while (wanted := steps.next()) is not None:
-        steps.found = search(wanted, entities)
-    return steps.linked
+    with _Steps(job, entities) as steps:
+        while steps.advance() is not None:
+            pass
+        return steps.linked
 
 
 async def arun(job: Job, entities: AnyRetriever) -> list[LinkedText]:
     """Like `run`, without blocking the event loop."""
-    steps = _Steps(job)
-    while (wanted := await asyncio.to_thread(steps.next)) is not None:
-        steps.found = await _asearch(wanted, entities)
-    return steps.linked
+    with _AsyncSteps(job, entities) as steps:
+        while await steps.aadvance() is not None:
+            pass
+        return steps.linked
 
 
 class MentionStream(Iterator[Mention]):
     """Mentions of one text, in order. A context manager: leaving it ends the work."""
 
     def __init__(self, job: Job, entities: AnyRetriever) -> None:
-        self._steps = _Steps(job)
-        self._entities = entities
+        self._steps = _Steps(job, entities)
         self._ready: list[Mention] = []
 
     @property
     def linked(self) -> LinkedText:
-        """The whole result; raises ValueError before the last mention was taken."""
-        return self._steps.one
+        """The whole result; raises ValueError before the last mention was taken, and after a
+        failure."""
+        return self._steps.linked[0]
 
     def __next__(self) -> Mention:
         while not self._ready:
-            if (wanted := self._steps.next()) is None:
+            if (found := self._steps.advance()) is None:
                 raise StopIteration
-            self._steps.found = search(wanted, self._entities)
-            self._ready += self._steps.found
+            self._ready += found
         return self._ready.pop(0)
 
     def close(self) -> None:
         """End the work."""
+        self._ready.clear()
         self._steps.close()
 
     def __enter__(self) -> "MentionStream":
@@ -68,25 +74,25 @@ class AsyncMentionStream(AsyncIterator[Mention]):
     """Like `MentionStream`, for `async for`."""
 
     def __init__(self, job: Job, entities: AnyRetriever) -> None:
-        self._steps = _Steps(job)
-        self._entities = entities
+        self._steps = _AsyncSteps(job, entities)
         self._ready: list[Mention] = []
 
     @property
     def linked(self) -> LinkedText:
-        """The whole result; raises ValueError before the last mention was taken."""
-        return self._steps.one
+        """The whole result; raises ValueError before the last mention was taken, and after a
+        failure."""
+        return self._steps.linked[0]
 
     async def __anext__(self) -> Mention:
         while not self._ready:
-            if (wanted := await asyncio.to_thread(self._steps.next)) is None:
+            if (found := await self._steps.aadvance()) is None:
                 raise StopAsyncIteration
-            self._steps.found = await _asearch(wanted, self._entities)
-            self._ready += self._steps.found
+            self._ready += found
         return self._ready.pop(0)
 
     async def aclose(self) -> None:
         """End the work."""
+        self._ready.clear()
         self._steps.close()
 
     async def __aenter__(self) -> "AsyncMentionStream":
@@ -102,43 +108,108 @@ class AsyncMentionStream(AsyncIterator[Mention]):
 
 
 class _Steps:
-    """A job between its searches; `found` are the mentions of the last search."""
+    """A job and the searches that it asks for. After a failure, or once closed, it is over."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, entities: AnyRetriever) -> None:
         self._job = job
-        self._is_begun = False
+        self._entities = entities
+        self._found: Sequence[Mention] | None = None
         self._linked: list[LinkedText] | None = None
-        self.found: Sequence[Mention] = ()
-
-    def next(self) -> Search | None:
-        """The next search; None at the end."""
-        if self._linked is not None:
-            return None
-        try:
-            if self._is_begun:
-                return self._job.send(list(self.found))
-            self._is_begun = True
-            return next(self._job)
-        except StopIteration as end:
-            self._linked = end.value or []
-            return None
+        self._is_closed = False
 
     @property
     def linked(self) -> list[LinkedText]:
+        """The result of the job."""
         if self._linked is None:
-            raise ValueError("the text is not linked yet; expected its end; iterate to the end")
+            raise ValueError(
+                "the text is not linked; expected a stream that came to its end; iterate over all "
+                "of it, or link the text again"
+            )
         return self._linked
 
-    @property
-    def one(self) -> LinkedText:
-        return self.linked[0]
+    def advance(self) -> Sequence[Mention] | None:
+        """The mentions of the next search; None at the end."""
+        try:
+            if (wanted := self._next()) is None:
+                return None
+            assert isinstance(self._entities, Retriever)  # `require_entities` has seen to it
+            self._found = search(wanted, self._entities)
+        except BaseException:
+            self.close()
+            raise
+        return self._found
+
+    def _next(self) -> Search | None:
+        """Read on until something has to be searched."""
+        while not self._is_closed:
+            found, self._found = self._found, None
+            try:
+                wanted = next(self._job) if found is None else self._job.send(found)
+            except StopIteration as end:
+                self._linked, self._is_closed = end.value, True
+                return None
+            if wanted is not None:
+                return wanted
+        self._job.close()
+        return None
 
     def close(self) -> None:
-        with suppress(ValueError):  # Another thread is in it, and comes to its end.
+        """End the work; another thread that is at it ends with its forward pass."""
+        self._is_closed = True
+        with suppress(ValueError):
             self._job.close()
 
+    def __enter__(self) -> "_Steps":
+        return self
 
-async def _asearch(wanted: Search, entities: AnyRetriever) -> list[Mention]:
-    if isinstance(entities, AsyncRetriever):
-        return await asearch(wanted, entities)
-    return await asyncio.to_thread(search, wanted, entities)
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _AsyncSteps(_Steps):
+    """Steps in a thread of their own.
+
+    Not in one of the event loop's: those would all be taken by texts while others wait for them.
+    """
+
+    def __init__(self, job: Job, entities: AnyRetriever) -> None:
+        super().__init__(job, entities)
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def aadvance(self) -> Sequence[Mention] | None:
+        """Like `advance`, without blocking the event loop."""
+        if self._is_closed:
+            return None
+        try:
+            if isinstance(self._entities, AsyncRetriever):
+                found = await self._asearch(self._entities)
+            else:
+                found = await self._in_thread(self.advance)
+        except BaseException:
+            self.close()
+            raise
+        if found is None:
+            self.close()
+        return found
+
+    async def _asearch(self, entities: AsyncRetriever) -> Sequence[Mention] | None:
+        if (wanted := await self._in_thread(self._next)) is None:
+            return None
+        answers = await asearch(wanted, entities)
+        self._found = await self._in_thread(partial(linked, wanted, entities, answers))
+        return self._found
+
+    async def _in_thread(self, job: Callable[[], T]) -> T:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="onegen-link")
+        call = partial(copy_context().run, job)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def close(self) -> None:
+        super().close()
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> "_AsyncSteps":
+        return self

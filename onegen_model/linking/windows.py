@@ -27,13 +27,16 @@ def cut_windows(
     """Windows of at most `size` tokens, each of which begins `overlap` tokens before the end of the
     one before. `given` are mentions, in characters: no window ends inside of one that begins in its
     core.
+
+    Windows begin and end at borders. A grapheme that is longer than a window is in none of them.
     """
     edges = _edges(tokens, size, overlap)
     shared = [
         _border(tokens, (first + last) // 2, first) for (_, last), (first, _) in pairwise(edges)
     ]
     windows = []
-    for edge, core in zip(edges, pairwise([0, *shared, len(tokens)]), strict=True):
+    places = [0, *shared, len(tokens)] if edges else [0]
+    for edge, core in zip(edges, pairwise(places), strict=True):
         start, end = (_character(tokens, at) for at in edge)
         begin, stop = (_character(tokens, at) for at in core)
         end = max([end, *(right for left, right in given if begin <= left < stop)])
@@ -45,12 +48,22 @@ def cut_windows(
 def _edges(tokens: TextTokens, size: int, overlap: int) -> list[Range]:
     """The ranges of tokens of all windows."""
     edges: list[Range] = []
-    first = 0
-    while first + size < len(tokens):
+    first = done = 0
+    while first < len(tokens):
+        behind = tokens.next_border(first)
+        if behind - first > size:
+            first = behind
+            continue
         last = _end(tokens, first, size)
+        if last <= done:  # All of it is in the window before.
+            first = done
+            continue
         edges.append((first, last))
+        if last == len(tokens):
+            break
+        done = last
         first = _border(tokens, max(last - overlap, first + 1), first + 1)
-    return [*edges, (first, len(tokens))]
+    return edges
 
 
 def _character(tokens: TextTokens, at: int) -> int:
@@ -69,13 +82,19 @@ def _border(tokens: TextTokens, at: int, least: int) -> int:
 
 
 def _end(tokens: TextTokens, first: int, size: int) -> int:
-    """Where a window that begins with token `first` ends: with a sentence, a word, or a token."""
+    """Where a window that begins with token `first` ends: with the text, a sentence, a word, or a
+    token. There is a border in the window."""
     last = first + size
-    for place in range(last, last - size // _SEARCHED, -1):
+    if last >= len(tokens):
+        return len(tokens)
+    borders = [place for place in range(last, first, -1) if tokens.is_border(place)]
+    for place in borders:
         begin = tokens.spans[place][0]
-        if tokens.is_border(place) and _SENTENCE_END.search(tokens.text[begin - 2 : begin + 1]):
+        before = tokens.text[max(0, begin - 2) : begin + 1]
+        if place > last - size // _SEARCHED and _SENTENCE_END.search(before):
             return place
-    for place in range(last, last - size // _SEARCHED, -1):
-        if tokens.is_border(place) and tokens.text[tokens.spans[place][0]].isspace():
+    for place in borders:
+        begin = tokens.spans[place][0]
+        if place > last - size // _SEARCHED and tokens.text[begin : begin + 1].isspace():
             return place
-    return _border(tokens, last, first + 1)
+    return borders[0]

@@ -8,7 +8,9 @@ mention. Whatever the length of the drafts, the same tags are written.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from math import log
+from sys import maxsize
 from typing import Protocol
 
 from onegen_model.transcript.linking_renderer import LinkingRenderer
@@ -42,13 +44,15 @@ class Plan:
 class WritingLimits:
     """`draft` tokens are read ahead of a decision outside of a mention, `inner_draft` inside.
 
-    See `LinkingParams` for the others.
+    A window with its prompt and tags has at most `room` positions: where they are used up no
+    further mention begins. See `LinkingParams` for the others.
     """
 
     draft: int = 16
     inner_draft: int = 4
     max_mention_tokens: int = 24
     threshold: float = 0.5
+    room: int = maxsize
 
     @property
     def margin(self) -> float:
@@ -100,6 +104,7 @@ class DetectingWriter:
     _read: int = field(init=False, default=0)
     _next: int = field(init=False, default=0)
     _begun: int | None = field(init=False, default=None)
+    _least_end: int = field(init=False, default=0)
     _plan: Plan | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -133,21 +138,22 @@ class DetectingWriter:
     def _limit(self) -> int:
         """Where the open mention ends at the latest."""
         assert self._begun is not None
-        at = min(self._begun + self.limits.max_mention_tokens, len(self.tokens))
-        while at < len(self.tokens) and not self.tokens.is_border(at):
-            at += 1
-        return at
+        longest = max(self._begun + self.limits.max_mention_tokens, self._least_end)
+        behind = range(min(longest, len(self.tokens)), len(self.tokens) + 1)
+        before = range(len(self.tokens), self._begun, -1)
+        return next(at for at in chain(behind, before) if self.tokens.may_end(at))
 
     def _tag(self, at: int) -> int | None:
         """The first id of the tag that may stand in front of token `at`."""
-        if not self.tokens.is_border(at):
-            return None
         if self._begun is not None:
-            return self.renderer.closing[0] if at > self._begun else None
-        if self.tokens.is_blank(at):
+            may_end = at >= self._least_end and self.tokens.may_end(at)
+            return self.renderer.closing[0] if may_end else None
+        if not self.tokens.may_begin(at):
             return None
-        opening, _ = self.renderer.opening(self.tokens, at)
-        return opening[0]
+        opening = self.renderer.opening(self.tokens, at)
+        tags = len(opening.ids) - opening.width + len(self.renderer.closing)
+        rest = len(self.tokens) - self._next
+        return opening.ids[0] if self.counts.length + rest + tags <= self.limits.room else None
 
     def accept(self, preferred: Sequence[bool]) -> list[Range]:
         plan = self._plan
@@ -178,10 +184,11 @@ class DetectingWriter:
         return closed
 
     def _open(self, at: int) -> None:
-        opening, _ = self.renderer.opening(self.tokens, at)
-        self._pending += opening
-        self.counts.length += len(opening)
-        self._begun, self._next = at, at + 1
+        opening = self.renderer.opening(self.tokens, at)
+        self._pending += opening.ids
+        self.counts.length += len(opening.ids)
+        self._begun, self._next = at, at + opening.width
+        self._least_end = self._next
 
     def _close(self, at: int) -> None:
         assert self._begun is not None
@@ -201,6 +208,7 @@ class MarkingWriter:
     prompt: Sequence[int]
     mentions: Sequence[Range]
     counts: Counts = field(default_factory=Counts)
+    _forwarded: int = field(init=False, default=0)
 
     @property
     def is_finished(self) -> bool:
@@ -212,9 +220,10 @@ class MarkingWriter:
         # What stands behind the last link token decides nothing.
         ids = (*self.prompt, *marked.ids)
         self.counts.length = len(ids)
-        return Plan(0, ids[: links[-1] + 1], links)
+        self._forwarded = links[-1] + 1
+        return Plan(0, ids[: self._forwarded], links)
 
     def accept(self, preferred: Sequence[bool]) -> list[Range]:
-        self.counts.forwarded = len(self.plan().ids)
+        self.counts.forwarded = self._forwarded
         self.counts.steps = 1
         return list(self.mentions)

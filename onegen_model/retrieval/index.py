@@ -86,6 +86,11 @@ class PassageIndex:
         """Length of a vector."""
         return self._embedder.dimension
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the model that makes the vectors."""
+        return self._embedder.fingerprint
+
     def __len__(self) -> int:
         """The number of passages."""
         return len(self._rows)
@@ -95,9 +100,7 @@ class PassageIndex:
 
     def get(self, passage_id: str) -> Passage | None:
         """The passage with an id, if there is one."""
-        state = self._rows
-        at = state.find(passage_id)
-        return None if at is None else state.listed[at]
+        return self._rows.get(passage_id)
 
     def batches(self, size: int = 1000) -> Iterator[Batch]:
         """Passages with their unit vectors, as `EmbeddedCorpus.batches` yields them."""
@@ -235,13 +238,7 @@ class PassageIndex:
 
     def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
         """See NeighbourRetriever; a passage without a place has no neighbours."""
-        state = self._rows
-
-        def find(passage_id: str) -> Passage | None:
-            at = state.find(passage_id)
-            return None if at is None else state.listed[at]
-
-        return find_neighbours(passage, window, find, query.filter)
+        return find_neighbours(passage, window, self._rows.get, query.filter)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a folder, or replace the index in it as a whole: a save that is killed leaves the

@@ -106,6 +106,14 @@ def _require_neighbours(retriever: object, window: int) -> None:
         )
 
 
+def retriever_error(retriever: object, cause: BaseException) -> RetrievalError:
+    """The error of a retriever that raised `cause`."""
+    return RetrievalError(
+        f"{type(retriever).__name__} raised {type(cause).__name__}: {cause}; expected passages; "
+        "see the cause"
+    )
+
+
 def check_answers(answers: object, queries: Sequence[Query], retriever: object) -> list[object]:
     """The answers as a list as long as `queries`; raises RetrievalError."""
     found = _as_list(answers)

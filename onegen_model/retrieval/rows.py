@@ -86,6 +86,11 @@ class Rows:
             (n for n in places if self.listed[n].id == passage_id and n not in self.dead), None
         )
 
+    def get(self, passage_id: str) -> Passage | None:
+        """The passage with an id, if there is one."""
+        at = self.find(passage_id)
+        return None if at is None else self.listed[at]
+
     def positions(self) -> Iterator[int]:
         """The positions of all passages, without deleted ones."""
         return (at for at in range(self.count) if at not in self.dead)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_TOKEN = -1
+# Pieces of text whose ids behind a tag that is text are remembered.
+_PIECES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,18 @@ class MarkedText:
     ids: tuple[int, ...]
     tokens: tuple[int, ...]
     links: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """`ids` are written in place of `width` tokens of a text; the first `tag` of them are the tag.
+
+    The width is 1 unless several tokens stand for one character.
+    """
+
+    ids: tuple[int, ...]
+    tag: int
+    width: int
 
 
 class LinkingRenderer:
@@ -45,12 +59,15 @@ class LinkingRenderer:
         self.end_id = self._renderer.end_id
         self._format = linking
         self._opening = self._tag_ids(linking.open)
+        self._opened: dict[tuple[str, bool], tuple[tuple[int, ...], int]] = {}
         closing, link = self._tag_ids(linking.close), token_id(self._tokenizer, linking.link)
         after = [token_id(self._tokenizer, linking.after_link)] if linking.after_link else []
         self.closing = (*closing, link, *after)
         """What is written behind a mention."""
         self.link_place = len(closing)
         """The place of the link token in `closing`."""
+        self.tag_length = len(self._opening) + len(self.closing)
+        """How many ids the tags of a mention have, about as many where they are text."""
 
     def _tag_ids(self, tag: str) -> list[int]:
         if self._format.tags == "tokens":
@@ -73,23 +90,29 @@ class LinkingRenderer:
         """The prompt of a text; raises InvalidInputError for a blank one."""
         return self._renderer.prompt_ids(text)
 
-    def opening(self, tokens: TextTokens, at: int) -> tuple[tuple[int, ...], int]:
-        """What is written in place of token `at` where a mention begins with it, and how many ids
-        of that are the tag.
+    def opening(self, tokens: TextTokens, at: int) -> Opening:
+        """What is written where a mention begins with token `at`.
 
         A tag that is a token stands in front of the token; one that is text stands behind the white
         space that the token begins with, as in the published data.
         """
-        if self._format.tags == "tokens":
-            return (*self._opening, tokens.ids[at]), len(self._opening)
-        piece = tokens.written(at)
-        bare = piece.lstrip()
-        # A token that ends inside of a character stays as it is.
-        if bare == piece or not tokens.is_border(at + 1):
-            return (*self._opening, tokens.ids[at]), len(self._opening)
-        guard = self._renderer.guard
-        space = piece[: len(piece) - len(bare)]
-        tag = guard.encode(space + self._format.open, continues=at > 0)
+        last = tokens.next_border(at)
+        piece = tokens.written(at, last)
+        # Some tokenizers put a space in front of a text, which belongs in front of the tag.
+        if self._format.tags == "tokens" or (at and not piece[:1].isspace()):
+            return Opening((*self._opening, tokens.ids[at]), len(self._opening), 1)
+        key = piece, at > 0
+        if (found := self._opened.get(key)) is None:
+            if len(self._opened) >= _PIECES:
+                self._opened.clear()
+            found = self._opened[key] = self._open_as_text(*key)
+        ids, tag = found
+        return Opening(ids, tag, last - at)
+
+    def _open_as_text(self, piece: str, continues: bool) -> tuple[tuple[int, ...], int]:
+        """A tag that is text inside of a piece of text, and how many ids of that are the tag."""
+        bare, guard = piece.lstrip(), self._renderer.guard
+        tag = guard.encode(piece[: len(piece) - len(bare)] + self._format.open, continues=continues)
         return (*tag, *guard.encode(bare, continues=True)), len(tag)
 
     def marked(self, tokens: TextTokens, mentions: Sequence[Range]) -> MarkedText:
@@ -100,11 +123,12 @@ class LinkingRenderer:
         done = 0
         for first, last in mentions:
             before = range(done, first)
-            opening, tag = self.opening(tokens, first)
-            inside = range(first + 1, last)
-            ids += [*(tokens.ids[at] for at in before), *opening]
+            opening = self.opening(tokens, first)
+            inside = range(first + opening.width, last)
+            ids += [*(tokens.ids[at] for at in before), *opening.ids]
             ids += [tokens.ids[at] for at in inside]
-            owners += [*before, *[NO_TOKEN] * tag, *[first] * (len(opening) - tag), *inside]
+            shown = len(opening.ids) - opening.tag
+            owners += [*before, *[NO_TOKEN] * opening.tag, *[first] * shown, *inside]
             links.append(len(ids) + self.link_place)
             ids += self.closing
             owners += [NO_TOKEN] * len(self.closing)

@@ -1,5 +1,6 @@
 """A tiny random model that links: it opens and closes mentions now and then."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import transformers
@@ -9,10 +10,19 @@ from onegen_model import LinkedText, OneGenModel, Passage, PassageIndex, Templat
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.transcript.linking_format import LinkingFormat
+from onegen_model.transcript.linking_renderer import LinkingRenderer
 from onegen_model.transcript.tokens import add_control_tokens
 from tests.conftest import SHAPE, liven, make_tokenizer
+from tests.support import tokenizers
 
 TEMPLATE = replace(Template(), linking=LinkingFormat())
+# As in the published checkpoint: the tags of a mention are text, a forced token follows the link.
+TEXT_TAGS = replace(
+    Template(),
+    linking=LinkingFormat(
+        prompt="Mark the entities: {question}[SE]", after_link="[_CONTINUE_]", tags="text"
+    ),
+)
 ENTITIES = [
     Passage("Q1", "mountain in Kenya", "Mount Kenya"),
     Passage("Q2", "lake in Africa", "Lake Victoria"),
@@ -33,27 +43,61 @@ def linking_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def linking_network(tokenizer: PreTrainedTokenizerFast, *, opens: float = 4.0) -> PreTrainedModel:
-    """In float64. The larger `opens`, the more mentions it opens."""
+def linking_network(
+    tokenizer: PreTrainedTokenizerFast,
+    tags: tuple[int, ...] = (),
+    context: int = 4096,
+    opens: float = 4.0,
+) -> PreTrainedModel:
+    """In float64; the larger `opens`, the more often it writes `tags`."""
     import torch
 
-    config = transformers.LlamaConfig(
-        **SHAPE, vocab_size=len(tokenizer), pad_token_id=None, tie_word_embeddings=False
-    )
+    shape = {**SHAPE, "max_position_embeddings": context, "vocab_size": len(tokenizer)}
+    config = transformers.LlamaConfig(**shape, pad_token_id=None, tie_word_embeddings=False)
     torch.manual_seed(0)
     network = transformers.LlamaForCausalLM(config).to(torch.float64).eval()
     liven(network, tokenizer)
     head = network.get_output_embeddings().weight.data
-    for token in ("<MENTION>", "</MENTION>"):
-        head[tokenizer.convert_tokens_to_ids(token)] *= opens
+    for one in tags:
+        head[one] *= opens
     return network
 
 
-def linking_model(*, opens: float = 4.0) -> OneGenModel:
-    tokenizer = linking_tokenizer()
-    config = CheckpointConfig(TEMPLATE, max_passage_tokens=64)
-    network = linking_network(tokenizer, opens=opens)
+def linking_model(
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    template: Template = TEMPLATE,
+    *,
+    context: int = 4096,
+    opens: float = 4.0,
+) -> OneGenModel:
+    """By default with the tokenizer and the template of this file."""
+    tokenizer = tokenizer or linking_tokenizer()
+    config = CheckpointConfig(template, max_passage_tokens=64)
+    made = OneGenModel(Checkpoint(linking_network(tokenizer), tokenizer, config, "linking"))
+    renderer = LinkingRenderer(made.renderer)
+    words = renderer.tokens(" Ada")
+    tags = {renderer.opening(words, 0).ids[0], renderer.opening(words, len(words) - 1).ids[0]}
+    network = linking_network(tokenizer, (*sorted(tags), renderer.closing[0]), context, opens)
     return OneGenModel(Checkpoint(network, tokenizer, config, "linking"))
+
+
+def linking_model_of(family: str) -> OneGenModel:
+    """A model with the tokenizer of a family; "…, text tags": its tags are no tokens."""
+    name, _, kind = family.partition(", ")
+    makers: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
+        "tiny": make_tokenizer,
+        "llama 2": tokenizers.llama_2,
+        "gemma": tokenizers.gemma,
+        "qwen 2": tokenizers.qwen_2,
+        "llama 3": tokenizers.llama_3,
+    }
+    tokenizer = makers[name]()
+    if kind == "text tags":
+        added = {"[SE]": " the text", "[LK]": " the entity", "[_CONTINUE_]": " go on"}
+        add_control_tokens(tokenizer, added)
+        return linking_model(tokenizer, TEXT_TAGS)
+    add_control_tokens(tokenizer, TEMPLATE.added_tokens)
+    return linking_model(tokenizer)
 
 
 def entity_index(model: OneGenModel) -> PassageIndex:

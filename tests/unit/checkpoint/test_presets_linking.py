@@ -46,8 +46,8 @@ def model(published: Path) -> OneGenModel:
     """It opens and closes mentions now and then."""
     loaded = OneGenModel.from_pretrained(published)
     bound = LinkingRenderer(loaded.renderer)
-    opening, _ = bound.opening(bound.tokens("Ada"), 0)
-    loaded.network.get_output_embeddings().weight.data[[opening[0], bound.closing[0]]] *= 4
+    tags = [bound.opening(bound.tokens("Ada"), 0).ids[0], bound.closing[0]]
+    loaded.network.get_output_embeddings().weight.data[tags] *= 4
     return loaded
 
 

@@ -1,0 +1,296 @@
+"""What `link` refuses; retrievers that fail, threads, and streams that are closed early."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from onegen_model import (
+    LinkedText,
+    LinkingParams,
+    OneGenModel,
+    Passage,
+    PassageIndex,
+    ScoredPassage,
+)
+from onegen_model.checkpoint.config import CheckpointConfig
+from onegen_model.checkpoint.loading import Checkpoint
+from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError, RetrievalError
+from onegen_model.transcript.template import Template
+from tests.support.forks import in_child
+from tests.support.linking_model import (
+    ENTITIES,
+    TEXT,
+    entity_index,
+    linking_model,
+    linking_network,
+    linking_tokenizer,
+)
+
+HIT = ScoredPassage(Passage("Q1", "text"), 0.5)
+
+
+@pytest.fixture(scope="module")
+def model() -> OneGenModel:
+    return linking_model()
+
+
+@pytest.fixture(scope="module")
+def entities(model: OneGenModel) -> PassageIndex:
+    return entity_index(model)
+
+
+class Answering:
+    """A retriever whose answers `job` makes of the queries."""
+
+    def __init__(self, job: Callable[[Sequence[Any]], Any]) -> None:
+        self._job = job
+
+    def retrieve(self, queries: Sequence[Any]) -> Any:
+        return self._job(queries)
+
+
+class AnsweringLater:
+    """The same for event loops."""
+
+    def __init__(self, job: Callable[[Sequence[Any]], Any]) -> None:
+        self._job = job
+
+    async def aretrieve(self, queries: Sequence[Any]) -> Any:
+        await asyncio.sleep(0)
+        return self._job(queries)
+
+
+def fail(_: object) -> None:
+    raise KeyError("lost")
+
+
+@pytest.mark.parametrize(
+    ("texts", "linking", "message"),
+    [
+        (7, None, "texts is of type int"),
+        (["a", None], None, r"texts\[1\] is None of type NoneType"),
+        ("\ud800", None, "lone surrogate"),
+        (["a", "b"], [LinkingParams()], "linking has 1 parameters for 2 texts"),
+        ("a", "detect", "linking is of type str"),
+        ("Ada", LinkingParams(mentions=[(0, 4)]), r"mention \(0, 4\) in a text of 3 characters"),
+        ("Ada", LinkingParams(mentions=[(1, 1)]), r"expected 0 <= start < end <= 3"),
+        ("Ada", LinkingParams(mentions=[(-1, 2)]), r"expected 0 <= start < end <= 3"),
+        ("Ada", LinkingParams(mentions=[(0, 2), (1, 3)]), "overlaps the one before"),
+        ("Ada", LinkingParams(mentions=[(0, 2), (0, 2)]), "overlaps the one before"),
+        ("A da", LinkingParams(mentions=[(0, 2)]), "expected no white space around it"),
+        ("e\u0301a", LinkingParams(mentions=[(0, 1)]), "inside a character"),
+        ("e\u0301a", LinkingParams(mentions=[(1, 3)]), "inside a character"),
+        ("a \u0301b", LinkingParams(mentions=[(2, 4)]), "inside a character"),
+        ("a" + "xyz " * 2000 + "a", LinkingParams(mentions=[(0, 8002)]), "expected at most"),
+    ],
+)
+def test_what_cannot_be_linked_is_one_clear_error(
+    model: OneGenModel, entities: PassageIndex, texts: Any, linking: Any, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        model.link(texts, entities=entities, linking=linking)
+
+
+def test_entities_have_to_be_there_and_of_this_model(model: OneGenModel) -> None:
+    with pytest.raises(InvalidInputError, match="No entities"):
+        model.link("Ada", entities=None)  # type: ignore[call-overload]
+    with pytest.raises(InvalidInputError, match="has no entities"):
+        model.link("Ada", entities=PassageIndex(model))
+    with pytest.raises(InvalidInputError, match="not a retriever"):
+        model.link("Ada", entities=["Q1"])
+    with pytest.raises(InvalidInputError, match="expected `retrieve` in synchronous use"):
+        model.link("Ada", entities=AnsweringLater(fail))
+    other = linking_model()
+    other.fingerprint = "f" * 64
+    index = PassageIndex.build(other, ENTITIES)
+    for use in (model.link, model.stream_link):
+        with pytest.raises(InvalidInputError, match=r"of another model \(fingerprint ffffffffffff"):
+            use("Ada", entities=index)
+    listed = LinkingParams(candidates=["Q1"])
+    with pytest.raises(InvalidInputError, match="has no method `rank`"):
+        model.link("Ada", entities=Answering(fail), linking=listed)
+
+
+def test_a_checkpoint_that_does_not_link_says_which_does(entities: PassageIndex) -> None:
+    tokenizer = linking_tokenizer()
+    config = CheckpointConfig(Template(), max_passage_tokens=64)
+    plain = OneGenModel(Checkpoint(linking_network(tokenizer), tokenizer, config, "plain"))
+    assert not plain.can_link
+    with pytest.raises(CheckpointError, match="entity-linking"):
+        plain.link("Ada", entities=entities)
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (fail, "raised KeyError: 'lost'"),
+        (lambda queries: None, "queries with NoneType"),
+        (lambda queries: [], "queries with 0 lists"),
+        (lambda queries: [["Q1"]] * len(queries), "a query with str"),
+        (lambda queries: [None] * len(queries), "a query with NoneType"),
+        (lambda queries: [[ScoredPassage(7, 1.0)]] * len(queries), "a passage of type int"),
+    ],
+)
+def test_a_retriever_that_fails_is_a_retrieval_error(
+    model: OneGenModel, job: Any, message: str
+) -> None:
+    with pytest.raises(RetrievalError, match=message):
+        model.link(TEXT, entities=Answering(job))
+    with pytest.raises(RetrievalError, match=message):
+        asyncio.run(model.alink(TEXT, entities=AnsweringLater(job)))
+    stream = model.stream_link(TEXT, entities=Answering(job))
+    with pytest.raises(RetrievalError, match=message):
+        next(stream)
+    assert list(stream) == []
+    with pytest.raises(ValueError, match="not linked"):
+        _ = stream.linked
+
+
+def test_a_retriever_of_its_own_kind_is_asked_as_it_is(model: OneGenModel) -> None:
+    sync = model.link(TEXT, entities=Answering(lambda queries: [[HIT, HIT]] * len(queries)))
+    later = AnsweringLater(lambda queries: [[HIT]] * len(queries))
+    assert asyncio.run(model.alink(TEXT, entities=later)) == sync
+    assert sync.mentions[0].candidates == (HIT,)
+    nothing = model.link(TEXT, entities=Answering(lambda queries: [[]] * len(queries)))
+    assert {(one.entity, one.score, one.candidates) for one in nothing.mentions} == {
+        (None, None, ())
+    }
+    odd = ScoredPassage(HIT.passage, float("nan"))
+    params = LinkingParams(nil_threshold=0.1)
+    found = model.link(
+        TEXT, entities=Answering(lambda queries: [[odd]] * len(queries)), linking=params
+    )
+    assert {one.entity for one in found.mentions} == {None}
+
+
+def test_ranks_are_checked_like_other_answers(model: OneGenModel, entities: PassageIndex) -> None:
+    class Ranking(Answering):
+        def rank(self, embeddings: Any, ids: Any) -> Any:
+            return self._job(embeddings)
+
+    params = LinkingParams(candidates=["Q1"])
+    with pytest.raises(RetrievalError, match="raised KeyError"):
+        model.link(TEXT, entities=Ranking(fail), linking=params)
+    with pytest.raises(RetrievalError, match="with 0 lists"):
+        model.link(TEXT, entities=Ranking(lambda _: []), linking=params)
+
+
+def test_blank_texts_have_no_mentions(model: OneGenModel, entities: PassageIndex) -> None:
+    for text in ("", " \n", "\u3000\u2028"):
+        assert model.link(text, entities=entities) == LinkedText(text, ())
+    assert model.link([], entities=entities) == []
+
+
+def test_a_grapheme_longer_than_a_window_is_left_out(
+    model: OneGenModel, entities: PassageIndex
+) -> None:
+    text = f"Ada Lovelace. a{chr(0x301) * 3000} Mount Kenya."
+    linked = model.link(text, entities=entities)
+    assert linked.text == text
+    assert linked.usage.forwarded < 500
+    assert {one.start < 20 for one in linked.mentions} == {True, False}
+
+
+def test_tags_never_fill_more_than_the_context() -> None:
+    model = linking_model(context=128)
+    seen = []
+    model.network.get_decoder().register_forward_pre_hook(
+        lambda _, args, kwargs: seen.append(int(kwargs["position_ids"].max())), with_kwargs=True
+    )
+    entities = Answering(lambda queries: [[]] * len(queries))
+    linked = model.link(TEXT * 5, entities=entities, linking=LinkingParams(mention_threshold=1e-9))
+    assert len(linked.mentions) > 50
+    assert max(seen) < 128
+    spans = [(at, at + 1) for at, char in enumerate(TEXT) if char.isalpha()]
+    linked = model.link(TEXT, entities=entities, linking=LinkingParams(mentions=spans))
+    assert [(one.start, one.end) for one in linked.mentions] == spans
+    assert max(seen) < 128
+
+
+# --- threads, event loops, processes ---
+
+
+def test_threads_link_and_answer_side_by_side(model: OneGenModel, entities: PassageIndex) -> None:
+    expected = model.link(TEXT, entities=entities)
+    answer = model.generate("Who wrote it?", retriever=entities)
+    found: list[Any] = []
+
+    def link() -> None:
+        found.append(model.link(TEXT, entities=entities) == expected)
+
+    def ask() -> None:
+        found.append(model.generate("Who wrote it?", retriever=entities).text == answer.text)
+
+    threads = [threading.Thread(target=job) for job in (link, ask, link, ask, link)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found == [True] * 5
+
+
+def linking_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("onegen-link")]
+
+
+def wait_until(is_done: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not is_done():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_cancelled_call_leaves_nothing_running(
+    model: OneGenModel, entities: PassageIndex
+) -> None:
+    async def cancel() -> None:
+        task = asyncio.create_task(model.alink([TEXT * 3] * 400, entities=entities))
+        while not linking_threads():
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    wait_until(lambda: not linking_threads())
+    assert model.link(TEXT, entities=entities).mentions
+
+
+def test_streams_that_are_closed_early_are_over(model: OneGenModel, entities: PassageIndex) -> None:
+    with model.stream_link(TEXT, entities=entities) as stream:
+        assert next(stream) == model.link(TEXT, entities=entities).mentions[0]
+    assert list(stream) == []
+    with pytest.raises(ValueError, match="not linked"):
+        _ = stream.linked
+
+    async def close() -> list[Any]:
+        async with model.astream_link(TEXT, entities=entities) as later:
+            await anext(later)
+        return [one async for one in later]
+
+    assert asyncio.run(close()) == []
+    wait_until(lambda: not linking_threads())
+
+
+def test_an_unloaded_model_links_no_more(entities: PassageIndex) -> None:
+    model = linking_model()
+    model.unload()
+    with pytest.raises(OneGenError, match="unloaded"):
+        model.link(TEXT, entities=entities)
+
+
+def test_a_forked_child_links(model: OneGenModel, entities: PassageIndex) -> None:
+    expected = model.link(TEXT, entities=entities)
+    assert in_child(lambda: model.link(TEXT, entities=entities) == expected) == "True"
+
+
+def test_weights_that_are_damaged_are_one_error(entities: PassageIndex) -> None:
+    model = linking_model()
+    model.network.get_output_embeddings().weight.data[:] = torch.nan
+    with pytest.raises(OneGenError, match="not finite"):
+        model.link(TEXT, entities=entities)
