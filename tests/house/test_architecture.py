@@ -65,6 +65,8 @@ CORE = {
     "evaluation.score": "errors evaluation.ask transcript",
     "evaluation.documents": "errors evaluation.ask evaluation.score events jsonl model params "
     "places retrieval spans",
+    "evaluation.linking": "errors evaluation.ask evaluation.documents.questions evaluation.score "
+    "events files finetune.data jsonl linking model progress retrieval",
     "synthesis": "errors evaluation.ask.pool evaluation.score.answer_metrics events "
     "finetune.mining.resumable_file model params places progress retrieval.index spans "
     "transcript.answer",
