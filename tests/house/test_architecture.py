@@ -66,7 +66,7 @@ CORE = {
     "evaluation.documents": "errors evaluation.ask evaluation.score events jsonl model params "
     "places retrieval spans",
     "evaluation.linking": "errors evaluation.ask evaluation.documents.questions evaluation.score "
-    "events files finetune.data jsonl linking model progress retrieval",
+    "events files finetune.data jsonl linking model progress retrieval transcript",
     "synthesis": "errors evaluation.ask.pool evaluation.score.answer_metrics events "
     "finetune.mining.resumable_file model params places progress retrieval.index spans "
     "transcript.answer",

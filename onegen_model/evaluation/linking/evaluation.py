@@ -42,6 +42,7 @@ from onegen_model.model import OneGenModel
 from onegen_model.progress import show_progress
 from onegen_model.retrieval.bm25 import Bm25
 from onegen_model.retrieval.index import PassageIndex
+from onegen_model.transcript.linking_renderer import LinkingRenderer
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,9 @@ def prepare_linking_evaluation(
                 f"There is nothing at {path}; expected entities, or a sentence encoder; check the "
                 "path, or make an index with `onegen entities`"
             )
-    chosen = spaced_documents(documents, settings.limit)
-    return LinkingEvaluation(settings, chosen, load_model())
+    model = load_model()
+    LinkingRenderer(model.renderer)  # raises for a checkpoint that does not link
+    return LinkingEvaluation(settings, spaced_documents(documents, settings.limit), model)
 
 
 def evaluate_linking(

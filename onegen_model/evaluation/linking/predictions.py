@@ -8,6 +8,7 @@ from typing import Any
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.run_folder import JsonLog
 from onegen_model.evaluation.linking.documents import LinkingDocument, Span
+from onegen_model.evaluation.linking.settings import BASELINES
 
 # Entities with their scores, best first.
 Hits = tuple[tuple[str, float], ...]
@@ -96,10 +97,11 @@ class PredictionLog:
 
 
 def find_logs(folder: Path) -> list[PredictionLog]:
-    """All logs of a run, those of its own model first."""
+    """All logs of a run: those of its own model, then those of the baselines."""
     names = [file.name.split(".", 2)[1:] for file in sorted(folder.glob("links.*.jsonl"))]
     logs = [PredictionLog(folder, system, rest.removesuffix(".jsonl")) for system, rest in names]
-    return sorted(logs, key=lambda one: one.system != OWN)
+    order = {name: number for number, name in enumerate((OWN, *BASELINES))}
+    return sorted(logs, key=lambda one: order.get(one.system, len(order)))
 
 
 def _prediction(row: Mapping[str, Any]) -> Prediction:
