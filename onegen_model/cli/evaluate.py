@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from onegen_model.cli.evaluate_linking import (
     TASK,
     add_linking_options,
+    add_linking_score_options,
+    add_subjects,
     require_task_options,
     run_linking_evaluation,
 )
@@ -36,11 +38,7 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         "For your own documents --questions and --index are enough. Run the same command again "
         "to continue after Ctrl-C. --score reads such folders and needs no model.",
     )
-    parser.add_argument(
-        "--questions",
-        metavar="FILE",
-        help="JSON Lines with question and answer (.jsonl or .jsonl.gz)",
-    )
+    add_subjects(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -67,6 +65,7 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
     _add_retrieval(parser)
     _add_asking(parser)
     add_linking_options(parser)
+    add_linking_score_options(parser)
     parser.set_defaults(run=run_evaluate)
 
 

@@ -1,6 +1,7 @@
 """`onegen evaluate --task linking`: entities of marked mentions, and mentions that are found."""
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -40,57 +41,81 @@ _NOT_HERE: dict[str, object] = {
 }
 
 
-def add_linking_options(parser: ArgumentParser) -> None:
-    """Add the options that only this task has."""
-    group = parser.add_argument_group("with --task linking")
-    group.add_argument(
+def add_subjects(parser: ArgumentParser) -> None:
+    """Add the options of the file to evaluate with: one of them is needed."""
+    subjects = parser.add_mutually_exclusive_group(required=True)
+    subjects.add_argument(
+        "--questions",
+        metavar="FILE",
+        type=os.path.expanduser,
+        help="JSON Lines with question and answer (.jsonl or .jsonl.gz)",
+    )
+    subjects.add_argument(
         "--documents",
         metavar="FILE",
-        help="JSON Lines with id, text and mentions (.jsonl or .jsonl.gz)",
+        type=os.path.expanduser,
+        help="JSON Lines with id, text and mentions, for --task linking",
     )
-    group.add_argument(
-        "--entities", metavar="DIR", help="index of all entities, as `onegen entities` makes it"
+
+
+def add_linking_options(parser: ArgumentParser) -> None:
+    """Add the options that only this task has."""
+    parser.add_argument(
+        "--entities",
+        metavar="DIR",
+        help="linking: index of all entities, as `onegen entities` makes it",
     )
-    group.add_argument(
+    parser.add_argument(
         "--entity-file",
         metavar="FILE",
-        help="records of entities, in place of --entities: only the candidates of the documents "
-        "are embedded, and nothing is measured over all entities",
+        help="linking: records of entities, in place of --entities: only the candidates of the "
+        "documents are embedded, and nothing is measured over all entities",
     )
-    for flag, default, text in (
-        ("--mention-threshold", 0.5, "how sure the model has to be of a mention (default: 0.5)"),
-        ("--nil-threshold", None, "entities with a lower score are none (default: none is)"),
-    ):
-        group.add_argument(flag, type=float, default=default, metavar="X", help=text)
-    group.add_argument(
+    parser.add_argument(
+        "--mention-threshold",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="linking: how sure the model has to be of a mention (default: 0.5)",
+    )
+    parser.add_argument(
         "--thresholds",
         default="",
         metavar="A,B",
-        help="find the mentions with each of these thresholds as well (default: none)",
+        help="linking: find the mentions with each of these thresholds as well (default: none)",
     )
-    group.add_argument(
-        "--no-detection", action="store_true", help="measure given mentions alone, which is faster"
+    parser.add_argument(
+        "--no-detection",
+        action="store_true",
+        help="linking: measure given mentions alone, which is faster",
     )
-    group.add_argument(
+    parser.add_argument(
         "--encoder-index",
         metavar="DIR",
-        help="MiniLM's vectors of the entities, made if missing (default: in OUT)",
+        help="linking: MiniLM's vectors of the entities, made if missing (default: in OUT)",
+    )
+
+
+def add_linking_score_options(parser: ArgumentParser) -> None:
+    """Add the options of this task that only scoring heeds."""
+    parser.add_argument(
+        "--nil-threshold",
+        type=float,
+        metavar="X",
+        help="linking: entities with a lower score are none (default: none is)",
     )
 
 
 def require_task_options(options: Namespace) -> None:
-    """Raise InvalidInputError for options of another task, and for questions that are missing."""
+    """Raise InvalidInputError for options of another task."""
     is_here = options.task == TASK
     for name, default in (_NOT_HERE if is_here else _ONLY_HERE).items():
         if getattr(options, name) != default:
             flag, with_or_without = _flag(name), "with" if is_here else "without"
             raise InvalidInputError(
-                f"{flag} {with_or_without} --task linking; expected options of one task; leave "
-                f"{flag} out, or change --task"
+                f"{flag} {with_or_without} --task linking; expected options of one task, which "
+                f"are --documents and those of linking, or --questions; leave {flag} out"
             )
-    needed = "documents" if is_here else "questions"
-    if getattr(options, needed) is None:
-        raise InvalidInputError(f"--{needed} is missing; expected a file; add --{needed} FILE")
 
 
 def run_linking_evaluation(options: Namespace, load_model: "LoadModel") -> int:

@@ -74,21 +74,15 @@ CORE = {
 TOP = {"", "cli"}  # may import every module of the core; nothing imports them
 
 # Package or module of the core -> the third-party packages it may import; others are free.
-THIRD_PARTY = {
-    "errors": "",
-    "events": "",
+FREE_OF_ALL = (
+    "errors events jsonl inputs batches params request engine.base engine.scripted "
+    "retrieval.protocol"
+)
+THIRD_PARTY = dict.fromkeys(FREE_OF_ALL.split(), "") | {
     "files": "filelock",
-    "jsonl": "",
-    "inputs": "",
-    "batches": "",
-    "params": "",
-    "request": "",
     "network": "torch transformers",
     "transcript": "llguidance locks regex semantic_text_splitter transformers",
-    "engine.base": "",
-    "engine.scripted": "",
     "generation": "transformers",
-    "retrieval.protocol": "",
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
 ONLY_IN = {
