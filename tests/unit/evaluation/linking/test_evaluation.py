@@ -1,0 +1,336 @@
+"""`onegen evaluate --task linking` on a random model: what it finds is checked against itself."""
+
+import json
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onegen_model import LinkingParams, OneGenModel, Passage, PassageIndex
+from onegen_model.cli import main
+from onegen_model.evaluation import (
+    LinkingEvaluationSettings,
+    evaluate_linking,
+    read_linking_documents,
+    score_linking_runs,
+)
+from onegen_model.evaluation.linking import evaluation as module
+from onegen_model.evaluation.linking.scores import (
+    AMONG_CANDIDATES,
+    AMONG_ENTITIES,
+    BY_SCORE,
+    FOUND,
+    LINKED,
+    RECALL,
+)
+from tests.support.evaluation_world import read_scores, write_lines
+from tests.support.linking_model import ENTITIES, TEXT, linking_model
+
+RUN = ("--task", "linking", "--documents", "texts.jsonl", "--out", "run")
+ALL = (*RUN, "--entities", "my.entities")
+FEW = (*RUN, "--entity-file", "entities.jsonl")
+RECORDS = [
+    {"id": one.id, "name": one.title or one.text, "description": one.text if one.title else None}
+    for one in ENTITIES
+]
+
+
+def mention(name: str, entity: str | None, *negatives: str, **more: Any) -> dict[str, Any]:
+    start = TEXT.index(name)
+    found = {"start": start, "end": start + len(name), "negatives": negatives, **more}
+    return found | ({} if entity is None else {"entity_id": entity})
+
+
+TEXTS = [
+    {
+        "id": "whole",
+        "text": TEXT,
+        "source": "people",
+        "mentions": [
+            mention("Ada Lovelace", "Q3", "Q4", kind="easy"),
+            mention("Mount Kenya", "Q1", "Q2", kind="easy"),
+            mention("Alan Turing", "Q4", kind="hard"),
+            mention("London", "Q84"),
+            mention("Danube", "Q5", "Q2", "Q1"),
+        ],
+    },
+    {
+        "id": "part",
+        "text": TEXT,
+        "annotation": "partial",
+        "source": "silver",
+        "mentions": [mention("Copenhagen", "Q6", "Q5", "Q9", kind="hard")],
+    },
+    {"id": "none", "text": "Nothing here.", "source": "people", "mentions": []},
+]
+
+
+class Words:
+    """A sentence encoder that counts words."""
+
+    fingerprint = "f" * 64
+    dimension = 64
+    max_passage_tokens = 256
+
+    def __init__(self, _device: str, _folder: Path | None) -> None:
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        rows = np.full((len(texts), self.dimension), 0.01, np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in re.findall(r"\w+", text.casefold()):
+                row[sum(word.encode()) % self.dimension] += 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def embed_passages(self, passages: Sequence[Passage], *, progress: bool = False) -> np.ndarray:
+        return self.embed([one.titled_text for one in passages])
+
+
+@pytest.fixture(scope="module")
+def model() -> OneGenModel:
+    return linking_model()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: OneGenModel) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "SentenceEncoder", Words)
+    write_lines(tmp_path / "texts.jsonl", TEXTS)
+    write_lines(tmp_path / "entities.jsonl", RECORDS)
+    PassageIndex.build(model, ENTITIES).save("my.entities")
+    return tmp_path
+
+
+def evaluate(model: OneGenModel | None, *options: str) -> int:
+    def load(_path: str | None, _dtype: str) -> OneGenModel:
+        assert model is not None, "a model was loaded"
+        return model
+
+    return main(["evaluate", *options], load)
+
+
+def value(table: str, row: str, column: str) -> tuple[float, float | None]:
+    found = read_scores("run")[table][row][column]
+    return round(found["value"], 4), found["n"]
+
+
+def test_marked_mentions_are_linked_among_candidates_and_among_all(model: OneGenModel) -> None:
+    assert evaluate(model, *ALL) == 0
+    index = PassageIndex.load(model, "my.entities")
+    spans = [(one["start"], one["end"]) for one in TEXTS[0]["mentions"]]
+    names = [one.get("entity_id") for one in TEXTS[0]["mentions"]]
+    linked = model.link(TEXT, entities=index, linking=LinkingParams(spans))
+    right = sum(
+        one.entity.passage.id == name for one, name in zip(linked.mentions, names, strict=True)
+    )
+    # Of five mentions London is not in the list.
+    assert value(AMONG_ENTITIES, "people", "OneGen") == (round(right / 4, 4), 4)
+    assert value(AMONG_CANDIDATES, "all", "mentions")[0] == 5
+    among = {
+        one["entity_id"]: [one["entity_id"], *one["negatives"]]
+        for one in [one for text in TEXTS for one in text["mentions"]]
+    }
+    log = Path("run/links.own.candidates.jsonl").read_text().splitlines()
+    hits = [hits for line in log for hits in json.loads(line)["entities"]]
+    for name, found in zip(among, hits, strict=True):
+        assert {one for one, _ in found} <= set(among[name])
+    assert hits[2] == [["Q4", hits[2][0][1]]]
+
+
+def test_mentions_that_are_found_are_scored_on_whole_texts(model: OneGenModel) -> None:
+    assert evaluate(model, *ALL, "--thresholds", "0.3", "--mention-threshold", "0.6") == 0
+    index = PassageIndex.load(model, "my.entities")
+    gold = {(one["start"], one["end"]): one["entity_id"] for one in TEXTS[0]["mentions"]}
+    for threshold in (0.3, 0.6):
+        params = LinkingParams(mention_threshold=threshold)
+        texts = [TEXT, "Nothing here."]
+        found = [
+            one
+            for linked in model.link(texts, entities=index, linking=params)
+            for one in linked.mentions
+        ]
+        right = sum((one.start, one.end) in gold for one in found)
+        row = f"OneGen at {threshold:g}, all"
+        assert value(FOUND, row, "precision") == (round(right / len(found), 4), len(found))
+        assert value(FOUND, row, "recall") == (round(right / 5, 4), 5)
+        assert value(LINKED, row, "mentions")[0] == 4
+    # The chosen threshold is first.
+    assert next(iter(read_scores("run")[FOUND])) == "OneGen at 0.6, all"
+    assert value(RECALL, "some mentions are marked", "mentions") == (1, 1)
+    assert len(read_scores("run")[BY_SCORE]) > 2
+
+
+def test_baselines_are_in_the_same_tables(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = "name,name+words,bm25,minilm,two-step"
+    assert evaluate(model, *ALL, "--baselines", names, "--batch", "2") == 0
+    assert value(AMONG_CANDIDATES, "all", "name") == (1, 5)
+    assert value(AMONG_ENTITIES, "all", "name+words") == (1, 5)
+    row = read_scores("run")[AMONG_ENTITIES]["all"]
+    systems = ["OneGen", "name", "name+words", "BM25", "MiniLM"]
+    assert [*row] == ["mentions", *systems, *(f"OneGen less {one}" for one in systems[1:])]
+    assert row["OneGen less name"]["value"] == pytest.approx(row["OneGen"]["value"] - 1)
+    rows = read_scores("run")[LINKED]
+    assert [*rows] == [
+        f"{one} at 0.5, all" for one in ("OneGen", "name", "name+words", "BM25", "two-step")
+    ]
+    assert "first less this, F1" in rows["two-step at 0.5, all"]
+    table = capsys.readouterr().out
+    assert table == Path("run/table.md").read_text()
+    assert "| all | 5 | " in table
+
+
+def test_scores_are_split(model: OneGenModel) -> None:
+    write_lines(Path("train.jsonl"), [TEXTS[1]])
+    assert evaluate(model, *ALL, "--no-detection", "--train", "train.jsonl") == 0
+    counts = {
+        name: row["mentions"]["value"] for name, row in read_scores("run")[AMONG_ENTITIES].items()
+    }
+    assert counts == {
+        "all": 5,
+        "every mention is marked": 4,
+        "some mentions are marked": 1,
+        "people": 4,
+        "silver": 1,
+        "easy": 2,
+        "hard": 2,
+        "entity with description": 4,
+        "entity without description": 1,
+        "entity never in training": 4,
+        "entity seen in training": 1,
+    }
+    assert FOUND not in read_scores("run")
+
+
+def test_candidates_alone_are_embedded_from_a_file(
+    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = {"id": "Q77", "name": "Uruguay", "description": "country"}
+    write_lines(Path("entities.jsonl"), [*RECORDS, more, {"no": "record"}])
+    assert evaluate(model, *FEW, "--baselines", "name,minilm,two-step") == 0
+    assert {one.id for one in PassageIndex.load(model, "run/candidates").passages} == {
+        one.id for one in ENTITIES
+    }
+    scores = read_scores("run")
+    assert AMONG_ENTITIES not in scores
+    assert LINKED not in scores
+    assert value(AMONG_CANDIDATES, "all", "mentions")[0] == 5
+    assert value(FOUND, "OneGen at 0.5, all", "mentions") == (5, 5)
+
+
+def test_a_stopped_run_goes_on(model: OneGenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    linked: list[str] = []
+    link = OneGenModel.link
+
+    def count(model: OneGenModel, texts: Any, **options: Any) -> Any:
+        linked.extend(texts)
+        if len(linked) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return link(model, texts, **options)
+
+    monkeypatch.setattr(OneGenModel, "link", count)
+    command = (*ALL, "--batch", "1")
+    assert evaluate(model, *command) == 130
+    with Path("run/links.own.candidates.jsonl").open("a") as file:
+        file.write('{"document": "no')  # what a kill leaves
+    assert evaluate(model, *command) == 0
+    assert len(linked) == 2 + 2 + 3
+    assert evaluate(model, *command) == 0
+    assert len(linked) == 7
+    # An edited text is linked again, in each of three ways.
+    write_lines(Path("texts.jsonl"), [{**TEXTS[0], "text": f"{TEXT} More."}, *TEXTS[1:]])
+    assert evaluate(model, *command) == 0
+    assert len(linked) == 10
+
+
+def test_runs_are_scored_side_by_side_without_a_model(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, *ALL, "--baselines", "name") == 0
+    other = [*ALL, "--limit", "2"]
+    other[other.index("run")] = "other"
+    assert evaluate(model, *other) == 0
+    capsys.readouterr()
+    command = ("--task", "linking", "--documents", "texts.jsonl", "--score", "run", "other")
+    assert evaluate(None, *command, "--json") == 0
+    row = json.loads(capsys.readouterr().out)[AMONG_ENTITIES]["all"]
+    assert [*row] == ["mentions", "run", "other", "name", "run less other", "run less name"]
+    assert (row["run less other"]["value"], row["run less other"]["se"]) == (0, 0)
+
+
+def test_a_nil_threshold_counts_when_it_is_scored(model: OneGenModel) -> None:
+    settings = LinkingEvaluationSettings("python", entities="my.entities")
+    documents = read_linking_documents("texts.jsonl")
+    folder = evaluate_linking(settings, documents, model)
+    assert folder is not None
+    strict = score_linking_runs({"run": folder}, documents, nil_threshold=2.0)
+    assert strict[LINKED]["OneGen at 0.5, all"]["recall"].value == 0
+    assert strict[LINKED]["OneGen at 0.5, all"]["precision"].count == 0
+    loose = score_linking_runs({"run": folder}, documents)
+    assert loose[LINKED]["OneGen at 0.5, all"]["precision"].count > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (RUN, "None of entities and entity_file; expected one"),
+        ((*ALL, "--entity-file", "entities.jsonl"), "Both of entities and entity_file"),
+        ((*RUN, "--entities", "absent"), "There is nothing at absent; expected entities"),
+        ((*ALL, "--baselines", "nme"), "The baseline 'nme'; expected one of name, name+words"),
+        ((*ALL, "--thresholds", "a"), "--thresholds has 'a'; expected numbers"),
+        ((*ALL, "--mention-threshold", "1.5"), "threshold=1.5; expected a number between"),
+        ((*ALL, "--batch", "0"), "batch=0; expected at least 1"),
+        (ALL[:4] + ALL[6:], "--out is missing; expected the folder"),
+        ((*ALL, "--pool", "own"), "--pool with --task linking; expected options of one task"),
+        (("--documents", "texts.jsonl"), "--documents without --task linking"),
+        (("--questions", "q", "--task", "linking"), "--questions with --task linking"),
+    ],
+)
+def test_wrong_options_are_named(
+    options: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(None, *options) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_index_of_another_model_is_refused(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PassageIndex.build(Words("cpu", None), ENTITIES).save("other.entities")
+    assert evaluate(model, *RUN, "--entities", "other.entities") == 2
+    assert "was embedded by another model" in capsys.readouterr().err
+
+
+def test_entities_of_another_list_are_refused(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_lines(Path("entities.jsonl"), [{"id": "P1", "name": "Elsewhere"}])
+    assert evaluate(model, *FEW) == 2
+    assert "has none of the 6 entities of the documents (such as 'Q3')" in capsys.readouterr().err
+
+
+def test_a_span_that_cuts_a_character_is_named(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {
+        "id": "cut",
+        "text": "👩\u200d🔬 x",
+        "mentions": [{"start": 0, "end": 1, "entity_id": "Q1"}],
+    }
+    write_lines(Path("texts.jsonl"), [TEXTS[0], row])
+    assert evaluate(model, *ALL) == 2
+    assert "texts.jsonl:2: text 'cut': mention (0, 1) begins or ends" in capsys.readouterr().err
+
+
+def test_a_run_of_other_entities_is_not_continued(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(model, *ALL, "--no-detection") == 0
+    PassageIndex.build(model, ENTITIES[:4]).save("fewer.entities")
+    assert evaluate(model, *RUN, "--entities", "fewer.entities") == 2
+    assert "holds another run (passages " in capsys.readouterr().err
