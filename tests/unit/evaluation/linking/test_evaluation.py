@@ -1,24 +1,19 @@
 """`onegen evaluate --task linking` on a random model: what it finds is checked against itself."""
 
 import json
-import re
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from onegen_model import LinkingParams, OneGenModel, Passage, PassageIndex
-from onegen_model.cli import main
+from onegen_model import LinkingParams, OneGenModel, PassageIndex
 from onegen_model.evaluation import (
     LinkingEvaluationSettings,
     evaluate_linking,
     read_linking_documents,
     score_linking_runs,
 )
-from onegen_model.evaluation.linking import evaluation as module
 from onegen_model.evaluation.linking.scores import (
     AMONG_CANDIDATES,
     AMONG_ENTITIES,
@@ -28,89 +23,10 @@ from onegen_model.evaluation.linking.scores import (
     RECALL,
 )
 from tests.support.evaluation_world import read_scores, write_lines
-from tests.support.linking_model import ENTITIES, TEXT, linking_model
+from tests.support.linking_evaluation import ALL, FEW, RECORDS, TEXTS, evaluate
+from tests.support.linking_model import ENTITIES, TEXT
 
-RUN = ("--task", "linking", "--documents", "texts.jsonl", "--out", "run")
-ALL = (*RUN, "--entities", "my.entities")
-FEW = (*RUN, "--entity-file", "entities.jsonl")
-RECORDS = [
-    {"id": one.id, "name": one.title or one.text, "description": one.text if one.title else None}
-    for one in ENTITIES
-]
-
-
-def mention(name: str, entity: str | None, *negatives: str, **more: Any) -> dict[str, Any]:
-    start = TEXT.index(name)
-    found = {"start": start, "end": start + len(name), "negatives": negatives, **more}
-    return found | ({} if entity is None else {"entity_id": entity})
-
-
-TEXTS = [
-    {
-        "id": "whole",
-        "text": TEXT,
-        "source": "people",
-        "mentions": [
-            mention("Ada Lovelace", "Q3", "Q4", kind="easy"),
-            mention("Mount Kenya", "Q1", "Q2", kind="easy"),
-            mention("Alan Turing", "Q4", kind="hard"),
-            mention("London", "Q84"),
-            mention("Danube", "Q5", "Q2", "Q1"),
-        ],
-    },
-    {
-        "id": "part",
-        "text": TEXT,
-        "annotation": "partial",
-        "source": "silver",
-        "mentions": [mention("Copenhagen", "Q6", "Q5", "Q9", kind="hard")],
-    },
-    {"id": "none", "text": "Nothing here.", "source": "people", "mentions": []},
-]
-
-
-class Words:
-    """A sentence encoder that counts words."""
-
-    fingerprint = "f" * 64
-    dimension = 64
-    max_passage_tokens = 256
-
-    def __init__(self, _device: str, _folder: Path | None) -> None:
-        self.asked: list[str] = []
-
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        rows = np.full((len(texts), self.dimension), 0.01, np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            for word in re.findall(r"\w+", text.casefold()):
-                row[sum(word.encode()) % self.dimension] += 1
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def embed_passages(self, passages: Sequence[Passage], *, progress: bool = False) -> np.ndarray:
-        return self.embed([one.titled_text for one in passages])
-
-
-@pytest.fixture(scope="module")
-def model() -> OneGenModel:
-    return linking_model()
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: OneGenModel) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "SentenceEncoder", Words)
-    write_lines(tmp_path / "texts.jsonl", TEXTS)
-    write_lines(tmp_path / "entities.jsonl", RECORDS)
-    PassageIndex.build(model, ENTITIES).save("my.entities")
-    return tmp_path
-
-
-def evaluate(model: OneGenModel | None, *options: str) -> int:
-    def load(_path: str | None, _dtype: str) -> OneGenModel:
-        assert model is not None, "a model was loaded"
-        return model
-
-    return main(["evaluate", *options], load)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def value(table: str, row: str, column: str) -> tuple[float, float | None]:
@@ -207,9 +123,7 @@ def test_scores_are_split(model: OneGenModel) -> None:
     assert FOUND not in read_scores("run")
 
 
-def test_candidates_alone_are_embedded_from_a_file(
-    model: OneGenModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_candidates_alone_are_embedded_from_a_file(model: OneGenModel) -> None:
     more = {"id": "Q77", "name": "Uruguay", "description": "country"}
     write_lines(Path("entities.jsonl"), [*RECORDS, more, {"no": "record"}])
     assert evaluate(model, *FEW, "--baselines", "name,minilm,two-step") == 0
@@ -273,64 +187,3 @@ def test_a_nil_threshold_counts_when_it_is_scored(model: OneGenModel) -> None:
     assert strict[LINKED]["OneGen at 0.5, all"]["precision"].count == 0
     loose = score_linking_runs({"run": folder}, documents)
     assert loose[LINKED]["OneGen at 0.5, all"]["precision"].count > 0
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (RUN, "None of entities and entity_file; expected one"),
-        ((*ALL, "--entity-file", "entities.jsonl"), "Both of entities and entity_file"),
-        ((*RUN, "--entities", "absent"), "There is nothing at absent; expected entities"),
-        ((*ALL, "--baselines", "nme"), "The baseline 'nme'; expected one of name, name+words"),
-        ((*ALL, "--thresholds", "a"), "--thresholds has 'a'; expected numbers"),
-        ((*ALL, "--mention-threshold", "1.5"), "threshold=1.5; expected a number between"),
-        ((*ALL, "--batch", "0"), "batch=0; expected at least 1"),
-        (ALL[:4] + ALL[6:], "--out is missing; expected the folder"),
-        ((*ALL, "--pool", "own"), "--pool with --task linking; expected options of one task"),
-        (("--documents", "texts.jsonl"), "--documents without --task linking"),
-        (("--questions", "q", "--task", "linking"), "--questions with --task linking"),
-    ],
-)
-def test_wrong_options_are_named(
-    options: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert evaluate(None, *options) == 2
-    assert said in capsys.readouterr().err
-
-
-def test_an_index_of_another_model_is_refused(
-    model: OneGenModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    PassageIndex.build(Words("cpu", None), ENTITIES).save("other.entities")
-    assert evaluate(model, *RUN, "--entities", "other.entities") == 2
-    assert "was embedded by another model" in capsys.readouterr().err
-
-
-def test_entities_of_another_list_are_refused(
-    model: OneGenModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_lines(Path("entities.jsonl"), [{"id": "P1", "name": "Elsewhere"}])
-    assert evaluate(model, *FEW) == 2
-    assert "has none of the 6 entities of the documents (such as 'Q3')" in capsys.readouterr().err
-
-
-def test_a_span_that_cuts_a_character_is_named(
-    model: OneGenModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    row = {
-        "id": "cut",
-        "text": "👩\u200d🔬 x",
-        "mentions": [{"start": 0, "end": 1, "entity_id": "Q1"}],
-    }
-    write_lines(Path("texts.jsonl"), [TEXTS[0], row])
-    assert evaluate(model, *ALL) == 2
-    assert "texts.jsonl:2: text 'cut': mention (0, 1) begins or ends" in capsys.readouterr().err
-
-
-def test_a_run_of_other_entities_is_not_continued(
-    model: OneGenModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert evaluate(model, *ALL, "--no-detection") == 0
-    PassageIndex.build(model, ENTITIES[:4]).save("fewer.entities")
-    assert evaluate(model, *RUN, "--entities", "fewer.entities") == 2
-    assert "holds another run (passages " in capsys.readouterr().err
