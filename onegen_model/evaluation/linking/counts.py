@@ -61,6 +61,19 @@ def count_entities(
     return found
 
 
+def count_listed(
+    documents: Iterable[LinkingDocument], predictions: Mapping[str, Prediction], wanted: Wanted
+) -> Counts:
+    """The wanted mentions, and those of them whose entity is among all that were found for them."""
+    found = {}
+    for one in documents:
+        listed = predictions[one.id].listed()
+        gold = [mention for mention in one.mentions if wanted(one, mention)]
+        right = sum(mention.entity_id in listed.get(mention.span, ()) for mention in gold)
+        found[one.id] = (float(right), float(len(gold)))
+    return found
+
+
 def count_found(
     documents: Iterable[LinkingDocument],
     predictions: Mapping[str, Prediction],

@@ -7,7 +7,7 @@ from typing import Protocol
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.linking.baselines import Baseline
 from onegen_model.evaluation.linking.documents import LinkingDocument, Span
-from onegen_model.evaluation.linking.predictions import Prediction
+from onegen_model.evaluation.linking.predictions import NUM_CANDIDATES, Prediction
 from onegen_model.linking.mentions import LinkedText
 from onegen_model.linking.params import LinkingParams
 from onegen_model.model import OneGenModel
@@ -67,7 +67,8 @@ class OwnLinks:
 
     def _given(self, document: LinkingDocument) -> LinkingParams:
         among = [one.candidates for one in document.mentions] if self.among_candidates else None
-        return LinkingParams([one.span for one in document.mentions], candidates=among)
+        spans = [one.span for one in document.mentions]
+        return LinkingParams(spans, num_candidates=NUM_CANDIDATES, candidates=among)
 
 
 @dataclass(frozen=True, slots=True)

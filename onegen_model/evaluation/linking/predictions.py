@@ -18,6 +18,7 @@ Hits = tuple[tuple[str, float], ...]
 CANDIDATES, ENTITIES = "candidates", "entities"
 _FOUND = "found-"
 OWN = "own"
+NUM_CANDIDATES = 5  # that our model keeps of each mention
 
 
 def found_with(threshold: float) -> str:
@@ -48,6 +49,11 @@ class Prediction:
         least = float("-inf") if nil_threshold is None else nil_threshold
         pairs = zip(self.spans, self.hits, strict=True)
         return {span: hits[0][0] for span, hits in pairs if hits and hits[0][1] >= least}
+
+    def listed(self) -> dict[Span, tuple[str, ...]]:
+        """All entities of each mention, best first."""
+        pairs = zip(self.spans, self.hits, strict=True)
+        return {span: tuple(name for name, _ in hits) for span, hits in pairs}
 
 
 @dataclass(frozen=True, slots=True)

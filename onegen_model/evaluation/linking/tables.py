@@ -7,6 +7,7 @@ from onegen_model.evaluation.linking.counts import (
     Quality,
     count_entities,
     count_found,
+    count_listed,
     difference,
     found_quality,
     linked_quality,
@@ -15,7 +16,12 @@ from onegen_model.evaluation.linking.counts import (
 from onegen_model.evaluation.linking.documents import GoldMention, LinkingDocument
 from onegen_model.evaluation.linking.gold_entities import GoldEntities
 from onegen_model.evaluation.linking.parts import ALL, Part, Wanted, exhaustive_texts
-from onegen_model.evaluation.linking.predictions import Prediction, threshold_of
+from onegen_model.evaluation.linking.predictions import (
+    ENTITIES,
+    NUM_CANDIDATES,
+    Prediction,
+    threshold_of,
+)
 from onegen_model.evaluation.score.cases import Columns
 from onegen_model.evaluation.score.estimate import Estimate
 
@@ -74,18 +80,19 @@ def accuracy(scored: Scored, setting: str) -> Rows:
         counts = {
             one.name: count_entities(scored.documents, one.by_document, wanted) for one in systems
         }
-        total = _total(next(iter(counts.values())))
-        if total.value:
-            rows[part.name] = {
-                "mentions": total,
-                **{name: mean(found) for name, found in counts.items()},
-                **{
-                    f"{systems[0].name} less {one.name}": difference(
-                        counts[systems[0].name], counts[one.name]
-                    )
-                    for one in systems[1:]
-                },
-            }
+        first, *others = counts
+        total = _total(counts[first])
+        if not total.value:
+            continue
+        rows[part.name] = {"mentions": total, **{name: mean(one) for name, one in counts.items()}}
+        if setting == ENTITIES:
+            for one in systems:
+                if one.is_own:
+                    listed = count_listed(scored.documents, one.by_document, wanted)
+                    rows[part.name][f"{one.name}, first {NUM_CANDIDATES}"] = mean(listed)
+        for name in others:
+            less = difference(counts[first], counts[name])
+            rows[part.name][f"{first} less {name}"] = less
     return rows
 
 

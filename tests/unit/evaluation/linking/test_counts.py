@@ -5,6 +5,7 @@ import pytest
 from onegen_model.evaluation.linking.counts import (
     count_entities,
     count_found,
+    count_listed,
     difference,
     found_quality,
     linked_quality,
@@ -93,6 +94,12 @@ def test_wanted_mentions_are_counted_alone() -> None:
     assert count_entities([ONE, TWO], LINKED, has_name, 0.5) == {"one": (1, 1), "two": (0, 1)}
     assert count_found([ONE, TWO], FOUND, lambda *_: True) == {"one": (1, 3), "two": (0, 1)}
     assert count_found([ONE, TWO], FOUND, lambda *_: True, overlapping=True)["one"] == (2, 3)
+
+
+def test_an_entity_may_be_listed_and_not_be_the_best() -> None:
+    second = {"one": Prediction("one", ((0, 5), (20, 25)), ((("Q2", 0.9), ("Q1", 0.8)), ()))}
+    assert count_listed([ONE], second, lambda *_: True) == {"one": (1, 3)}
+    assert count_entities([ONE], second, lambda *_: True) == {"one": (0, 3)}
 
 
 def test_a_difference_is_paired() -> None:

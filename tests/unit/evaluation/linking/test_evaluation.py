@@ -89,7 +89,13 @@ def test_baselines_are_in_the_same_tables(
     assert value(AMONG_ENTITIES, "all", "name+words") == (1, 5)
     row = read_scores("run")[AMONG_ENTITIES]["all"]
     systems = ["OneGen", "name", "name+words", "BM25", "MiniLM"]
-    assert [*row] == ["mentions", *systems, *(f"OneGen less {one}" for one in systems[1:])]
+    assert [*row] == [
+        "mentions",
+        *systems,
+        "OneGen, first 5",
+        *(f"OneGen less {one}" for one in systems[1:]),
+    ]
+    assert row["OneGen"]["value"] <= row["OneGen, first 5"]["value"] <= 1
     assert row["OneGen less name"]["value"] == pytest.approx(row["OneGen"]["value"] - 1)
     rows = read_scores("run")[LINKED]
     assert [*rows] == [
@@ -173,7 +179,8 @@ def test_runs_are_scored_side_by_side_without_a_model(
     command = ("--task", "linking", "--documents", "texts.jsonl", "--score", "run", "other")
     assert evaluate(None, *command, "--json") == 0
     row = json.loads(capsys.readouterr().out)[AMONG_ENTITIES]["all"]
-    assert [*row] == ["mentions", "run", "other", "name", "run less other", "run less name"]
+    columns = ["run", "other", "name", "run, first 5", "other, first 5"]
+    assert [*row] == ["mentions", *columns, "run less other", "run less name"]
     assert (row["run less other"]["value"], row["run less other"]["se"]) == (0, 0)
 
 
