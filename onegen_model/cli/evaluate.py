@@ -6,6 +6,14 @@ from argparse import SUPPRESS, ArgumentParser, Namespace, _SubParsersAction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from onegen_model.cli.evaluate_linking import (
+    TASK,
+    add_linking_options,
+    add_linking_score_options,
+    add_subjects,
+    require_task_options,
+    run_linking_evaluation,
+)
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.cli.options import add_answer_options, add_number
 from onegen_model.errors import InvalidInputError
@@ -16,7 +24,8 @@ if TYPE_CHECKING:
     from onegen_model.model import OneGenModel
 
 _RETRIEVERS = ("own", "bm25", "minilm")
-_TASKS = ("multihop", "singlehop", "retrieval")
+_LINKERS = ("name", "name+words", "bm25", "minilm", "two-step")
+_TASKS = ("multihop", "singlehop", "retrieval", "linking")
 
 
 def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: ArgumentParser) -> None:
@@ -29,12 +38,7 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
         "For your own documents --questions and --index are enough. Run the same command again "
         "to continue after Ctrl-C. --score reads such folders and needs no model.",
     )
-    parser.add_argument(
-        "--questions",
-        required=True,
-        metavar="FILE",
-        help="JSON Lines with question and answer (.jsonl or .jsonl.gz)",
-    )
+    add_subjects(parser)
     parser.add_argument(
         "--out",
         metavar="DIR",
@@ -54,11 +58,14 @@ def add_evaluate(commands: "_SubParsersAction[ArgumentParser]", common: Argument
     parser.add_argument(
         "--task",
         choices=_TASKS,
-        help="what to measure with gold paragraphs; retrieval ranks and writes no answers "
+        help="what to measure with gold paragraphs; retrieval ranks and writes no answers; "
+        "linking marks and links the mentions of texts "
         "(default: questions about the documents of --index)",
     )
     _add_retrieval(parser)
     _add_asking(parser)
+    add_linking_options(parser)
+    add_linking_score_options(parser)
     parser.set_defaults(run=run_evaluate)
 
 
@@ -95,8 +102,8 @@ def _add_retrieval(parser: ArgumentParser) -> None:
         "--baselines",
         default="none",
         metavar="A,B",
-        help=f"further retrievers that rank the same passages: {', '.join(_RETRIEVERS)} "
-        "(default: none)",
+        help=f"further retrievers that rank the same passages: {', '.join(_RETRIEVERS)}; with "
+        f"--task linking: {', '.join(_LINKERS)} (default: none)",
     )
 
 
@@ -107,8 +114,10 @@ def _add_asking(parser: ArgumentParser) -> None:
         action="store_true",
         help="evaluate the untrained base: one retrieval by MiniLM, then a chat prompt",
     )
-    add_number(parser, "--limit", None, "number of questions, evenly spaced (default: all)")
-    add_number(parser, "--batch", 16, "questions at a time")
+    add_number(
+        parser, "--limit", None, "number of questions or texts, evenly spaced (default: all)"
+    )
+    add_number(parser, "--batch", 16, "questions or texts at a time")
 
 
 def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
@@ -116,6 +125,9 @@ def run_evaluate(options: Namespace, load_model: "LoadModel") -> int:
     from onegen_model.cli.evaluate_documents import is_about_documents, run_document_evaluation
     from onegen_model.evaluation import find_runs, read_questions, read_training_gold
 
+    require_task_options(options)
+    if options.task == TASK:
+        return run_linking_evaluation(options, load_model)
     if is_about_documents(options):
         return run_document_evaluation(options, load_model)
     settings = None if options.score else _read_settings(options)

@@ -23,6 +23,13 @@ from onegen_model.evaluation.documents.scores import (
     document_scores_to_dict,
     score_document_runs,
 )
+from onegen_model.evaluation.linking.documents import (
+    LinkingDocument,
+    read_linking_documents,
+    read_trained_entities,
+)
+from onegen_model.evaluation.linking.scores import linking_report, score_linking_runs
+from onegen_model.evaluation.linking.settings import LinkingEvaluationSettings
 from onegen_model.evaluation.score.comparison import score_runs
 from onegen_model.evaluation.score.table import report, scores_to_dict
 
@@ -33,12 +40,14 @@ if TYPE_CHECKING:
         DocumentEvaluationSettings,
         evaluate_documents,
     )
+    from onegen_model.evaluation.linking.evaluation import evaluate_linking
 
 # Name -> its module.
 _LATER = {
     "DocumentEvaluationSettings": "documents.evaluation",
     "EvaluationResult": "ask.evaluation",
     "evaluate_documents": "documents.evaluation",
+    "evaluate_linking": "linking.evaluation",
     "load_base": "ask.zero_shot",
     "run_evaluation": "ask.evaluation",
 }
@@ -49,18 +58,25 @@ __all__ = [
     "EvaluationResult",
     "EvaluationSettings",
     "GoldQuestion",
+    "LinkingDocument",
+    "LinkingEvaluationSettings",
     "RunFolder",
     "document_report",
     "document_scores_to_dict",
     "evaluate_documents",
+    "evaluate_linking",
     "find_runs",
+    "linking_report",
     "load_base",
     "read_document_questions",
+    "read_linking_documents",
     "read_questions",
+    "read_trained_entities",
     "read_training_gold",
     "report",
     "run_evaluation",
     "score_document_runs",
+    "score_linking_runs",
     "score_runs",
     "scores_to_dict",
 ]

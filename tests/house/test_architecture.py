@@ -65,6 +65,8 @@ CORE = {
     "evaluation.score": "errors evaluation.ask transcript",
     "evaluation.documents": "errors evaluation.ask evaluation.score events jsonl model params "
     "places retrieval spans",
+    "evaluation.linking": "errors evaluation.ask evaluation.documents.questions evaluation.score "
+    "events files finetune.data jsonl linking model progress retrieval transcript",
     "synthesis": "errors evaluation.ask.pool evaluation.score.answer_metrics events "
     "finetune.mining.resumable_file model params places progress retrieval.index spans "
     "transcript.answer",
@@ -72,21 +74,15 @@ CORE = {
 TOP = {"", "cli"}  # may import every module of the core; nothing imports them
 
 # Package or module of the core -> the third-party packages it may import; others are free.
-THIRD_PARTY = {
-    "errors": "",
-    "events": "",
+FREE_OF_ALL = (
+    "errors events jsonl inputs batches params request engine.base engine.scripted "
+    "retrieval.protocol"
+)
+THIRD_PARTY = dict.fromkeys(FREE_OF_ALL.split(), "") | {
     "files": "filelock",
-    "jsonl": "",
-    "inputs": "",
-    "batches": "",
-    "params": "",
-    "request": "",
     "network": "torch transformers",
     "transcript": "llguidance locks regex semantic_text_splitter transformers",
-    "engine.base": "",
-    "engine.scripted": "",
     "generation": "transformers",
-    "retrieval.protocol": "",
     "checkpoint.default_base": "filelock platformdirs tokenizers torch tqdm transformers",
 }
 ONLY_IN = {

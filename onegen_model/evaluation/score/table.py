@@ -6,7 +6,13 @@ from typing import Any
 from onegen_model.evaluation.score.cases import Columns
 from onegen_model.evaluation.score.scores import Scores
 
-_DIGITS = {"questions": ".0f", "forwarded": ".0f", "reused": ".0f", "peak MiB": ".0f"}
+_DIGITS = {
+    "questions": ".0f",
+    "mentions": ".0f",
+    "forwarded": ".0f",
+    "reused": ".0f",
+    "peak MiB": ".0f",
+}
 NOTES = """\
 ± is the standard error over questions (of seconds: over batches). recall@k: the gold paragraph of a
 hop is among the first k of its retrieval. support@k, any gold@k, all gold@k: gold paragraphs found

@@ -127,7 +127,7 @@ PATHS = {
     "data": "data check ~/x --passages=~/x --model=~/x",
     "mine": "mine ~/x --out=~/x --passages=~/x --with=~/x --vectors=~/x",
     "evaluate": "evaluate --questions=~/x --out=~/x --score ~/x --train ~/x --corpus=~/x "
-    "--index=~/x --encoder=~/x --model=~/x",
+    "--index=~/x --encoder=~/x --model=~/x --entities=~/x --entity-file=~/x --encoder-index=~/x",
     "link": "link text --entities=~/x --out=~/x --model=~/x",
 }
 

@@ -1,0 +1,1 @@
+"""Evaluation of entity linking: mentions and their entities against those that people marked."""

@@ -1,0 +1,119 @@
+"""What a system found in each document: one file a system and setting, which only grows."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from onegen_model.errors import InvalidInputError
+from onegen_model.evaluation.ask.run_folder import JsonLog
+from onegen_model.evaluation.linking.documents import LinkingDocument, Span
+from onegen_model.evaluation.linking.settings import BASELINES
+
+# Entities with their scores, best first.
+Hits = tuple[tuple[str, float], ...]
+
+# Settings: the given mentions are linked among their candidates, or among all entities. A setting
+# `found-0.5` are the mentions that the model finds with that threshold.
+CANDIDATES, ENTITIES = "candidates", "entities"
+_FOUND = "found-"
+OWN = "own"
+NUM_CANDIDATES = 5  # that our model keeps of each mention
+
+
+def found_with(threshold: float) -> str:
+    """The setting of mentions that the model finds with a threshold."""
+    return f"{_FOUND}{threshold:g}"
+
+
+def threshold_of(setting: str) -> float | None:
+    """The threshold of such a setting; None for given mentions."""
+    return float(setting.removeprefix(_FOUND)) if setting.startswith(_FOUND) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The mentions of a document, in order, and what each may be. `seconds` is its share."""
+
+    document: str
+    spans: tuple[Span, ...]
+    hits: tuple[Hits, ...]
+    seconds: float = 0.0
+
+    def taking(self, seconds: float) -> "Prediction":
+        """The same, with its share of the time."""
+        return replace(self, seconds=seconds)
+
+    def best(self, nil_threshold: float | None = None) -> dict[Span, str]:
+        """The entity of each mention that has one."""
+        least = float("-inf") if nil_threshold is None else nil_threshold
+        pairs = zip(self.spans, self.hits, strict=True)
+        return {span: hits[0][0] for span, hits in pairs if hits and hits[0][1] >= least}
+
+    def listed(self) -> dict[Span, tuple[str, ...]]:
+        """All entities of each mention, best first."""
+        pairs = zip(self.spans, self.hits, strict=True)
+        return {span: tuple(name for name, _ in hits) for span, hits in pairs}
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Those of one system in one setting, by the document's id."""
+
+    system: str
+    setting: str
+    by_document: Mapping[str, Prediction]
+
+
+class PredictionLog:
+    """The file of a system in a setting."""
+
+    def __init__(self, folder: Path, system: str, setting: str) -> None:
+        self.system, self.setting = system, setting
+        self._log = JsonLog(folder / f"links.{system}.{setting}.jsonl")
+
+    def add(self, documents: Sequence[LinkingDocument], predictions: Iterable[Prediction]) -> None:
+        """Keep what was found in some documents."""
+        self._log.drop_cut_line()
+        self._log.append(
+            {
+                "document": document.id,
+                "digest": document.digest,
+                "mentions": [[*span] for span in found.spans],
+                "entities": [[[*hit] for hit in hits] for hits in found.hits],
+                "seconds": found.seconds,
+            }
+            for document, found in zip(documents, predictions, strict=True)
+        )
+
+    def read(self, documents: Iterable[LinkingDocument]) -> Predictions:
+        """What is known of these documents, as they are now; raises InvalidInputError."""
+        digests = {one.id: one.digest for one in documents}
+        found = {}
+        for place, row in self._log.read():
+            try:
+                if digests.get(row["document"]) == row["digest"]:
+                    found[row["document"]] = _prediction(row)
+            except (KeyError, TypeError, ValueError) as error:
+                raise InvalidInputError(
+                    f"{place} cannot be read ({type(error).__name__}: {error}); expected what "
+                    "`onegen evaluate` writes; remove the line and run the same command again"
+                ) from error
+        return Predictions(self.system, self.setting, found)
+
+
+def find_logs(folder: Path) -> list[PredictionLog]:
+    """All logs of a run: those of its own model, then those of the baselines."""
+    names = [file.name.split(".", 2)[1:] for file in sorted(folder.glob("links.*.jsonl"))]
+    logs = [PredictionLog(folder, system, rest.removesuffix(".jsonl")) for system, rest in names]
+    order = {name: number for number, name in enumerate((OWN, *BASELINES))}
+    return sorted(logs, key=lambda one: order.get(one.system, len(order)))
+
+
+def _prediction(row: Mapping[str, Any]) -> Prediction:
+    return Prediction(
+        row["document"],
+        tuple((start, end) for start, end in row["mentions"]),
+        tuple(tuple((name, score) for name, score in hits) for hits in row["entities"]),
+        row["seconds"],
+    )
