@@ -54,7 +54,7 @@ def test_the_digest_is_that_of_what_predictions_depend_on(tmp_path: Path) -> Non
         ),
         (
             {"mentions": [{"start": 0, "end": 3}, {"start": 2, "end": 7}]},
-            "mentions[1]: overlaps the mention before it",
+            "mentions[1]: overlaps mentions[0]; expected mentions side by side",
         ),
         ({"text": " "}, "text: "),
         ({"annotation": "all"}, "annotation: "),
