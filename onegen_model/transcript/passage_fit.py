@@ -107,8 +107,9 @@ def _pieces(text: str, most: int, count: _Count) -> Iterator[tuple[int, str]]:
             stop = begun + at + len(piece)
             if stop < end and count(piece) < most // _LEAST_SHARE:
                 stop = max(stop, _filled(text[begun + at : end], splitter, most) + begun + at)
+            stop = begun + at + _fitting(text[begun + at : stop], most, count)
             yield begun + at, text[begun + at : stop]
-            if stop > begun + at + len(piece):
+            if stop != begun + at + len(piece):
                 start = stop
                 break
             start = stop
@@ -119,6 +120,16 @@ def _filled(text: str, splitter: TextSplitter, most: int) -> int:
     # A heading before a long paragraph would be a piece by itself.
     flat = text[: _CHARACTERS * most].replace("\n", " ")
     return next((at + len(piece) for at, piece in splitter.chunk_indices(flat)), 0)
+
+
+def _fitting(text: str, most: int, count: _Count) -> int:
+    """How many characters of a piece fit. The splitter gives back one that is a little too long
+    where a longer text has fewer tokens than its beginning."""
+    length = len(text)
+    while length > 1 and count(text[:length]) > most:
+        at = text.rfind(" ", 1, length - 1)
+        length = at if at > 0 else length - 1
+    return length
 
 
 def _piece(passage: Passage, start: int, text: str) -> Passage:

@@ -92,3 +92,14 @@ def test_a_long_text_of_any_form_is_cut_without_loss(renderer: Renderer) -> None
     for text in (SENTENCE * 400, "mill" * 2000, "a\n" * 4000):
         found = text_of(Passage("1", text), renderer)
         assert "".join("".join(found).split()) == "".join(text.split())
+
+
+def test_no_fragment_is_a_little_too_long(renderer: Renderer) -> None:
+    # The beginning of a text may have more tokens than the whole: the splitter is misled by that.
+    words = "Ángel Núñez Ünsal, a dancer and painter of Málaga, born in 1982; she paints quays. "
+    for length in range(40, 400):
+        passage = Passage("long", (words * 5)[:length].strip(), "Ángel Núñez (dancer)")
+        assert all(
+            count_passage(one, renderer) <= renderer.max_passage_tokens
+            for one in fragments(passage, renderer)
+        )
