@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from onegen_model.linking.job import Job
 from onegen_model.linking.mentions import LinkedText, Mention
-from onegen_model.linking.search import Search, asearch, linked, search
+from onegen_model.linking.search import Search, aretrieve, linked, search
 from onegen_model.retrieval.protocol import AnyRetriever, AsyncRetriever, Retriever
 
 T = TypeVar("T")
@@ -195,7 +195,7 @@ class _AsyncSteps(_Steps):
     async def _asearch(self, entities: AsyncRetriever) -> Sequence[Mention] | None:
         if (wanted := await self._in_thread(self._next)) is None:
             return None
-        answers = await asearch(wanted, entities)
+        answers = await aretrieve(wanted, entities)
         self._found = await self._in_thread(partial(linked, wanted, entities, answers))
         return self._found
 

@@ -78,6 +78,9 @@ def fail(_: object) -> None:
         (["a", "b"], [LinkingParams()], "linking has 1 parameters for 2 texts"),
         ("a", "detect", "linking is of type str"),
         ("Ada", LinkingParams(mentions=[(0, 4)]), r"mention \(0, 4\) in a text of 3 characters"),
+        ("", LinkingParams(mentions=[(0, 3)]), r"mention \(0, 3\) in a text of 0 characters"),
+        (" \n", LinkingParams(mentions=[(0, 1)]), "expected no white space around it"),
+        ("Ada", LinkingParams(filter={"a": 1}, candidates=["Q1"]), "a filter and candidates"),
         ("Ada", LinkingParams(mentions=[(1, 1)]), r"expected 0 <= start < end <= 3"),
         ("Ada", LinkingParams(mentions=[(-1, 2)]), r"expected 0 <= start < end <= 3"),
         ("Ada", LinkingParams(mentions=[(0, 2), (1, 3)]), "overlaps the one before"),
@@ -203,7 +206,11 @@ def test_tags_never_fill_more_than_the_context() -> None:
         lambda _, args, kwargs: seen.append(int(kwargs["position_ids"].max())), with_kwargs=True
     )
     entities = Answering(lambda queries: [[]] * len(queries))
-    linked = model.link(TEXT * 5, entities=entities, linking=LinkingParams(mention_threshold=1e-9))
+    linked = model.link(
+        TEXT * 5,
+        entities=entities,
+        linking=LinkingParams(mention_threshold=1e-9, max_mention_tokens=1),
+    )
     assert len(linked.mentions) > 50
     assert max(seen) < 128
     spans = [(at, at + 1) for at, char in enumerate(TEXT) if char.isalpha()]
