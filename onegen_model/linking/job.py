@@ -57,8 +57,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been found of one text; `end` is where the last mention ends whose entity was
-    searched for in the order of the text."""
+    """What has been found of one text; `end` is where the last mention of a live search ends."""
 
     task: LinkingTask
     end: int = 0
@@ -207,7 +206,8 @@ def _search(
         piece = pieces[one.writer]
         owner = found[piece.number]
         mention = _in_core(one, piece, owner.task)
-        # The window before may have given a mention that reaches into this one.
+        # The window before may have given a mention that reaches into this one. Without `live`,
+        # windows come in any order, and `linked` leaves out the second mention.
         if mention is not None and mention.start >= owner.end:
             owner.end = mention.end if live else 0
             wanted.append((owner, mention))
