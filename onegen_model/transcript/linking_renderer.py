@@ -56,6 +56,7 @@ class LinkingRenderer:
         template = replace(renderer.template, system=linking.system, prompt=linking.prompt)
         self._renderer = Renderer(template, renderer.tokenizer, renderer.max_passage_tokens)
         self._tokenizer: PreTrainedTokenizerBase = renderer.tokenizer
+        self.end_id = self._renderer.end_id
         self._format = linking
         self._opening = self._tag_ids(linking.open)
         self._opened: dict[tuple[str, bool], tuple[tuple[int, ...], int]] = {}
