@@ -104,11 +104,13 @@ def read_margins(
     found = _read(network, positions, inputs, is_silent=is_silent)
     first = len(found.hidden) - len(pairs)
     asked = found.hidden[first:]
-    if is_silent:
-        return Margins(found.hidden, _compare_rows(head, asked, pairs))
     if is_linear and reader.is_plain is None:
-        expected = head(found.hidden)
+        expected = head(found.hidden.unsqueeze(0))[0]  # in the shape of the forward
         reader.is_plain = torch.allclose(found.logits.to(expected), expected, *_SAME)
+    # The first forward, too, so that it does not decide otherwise than the next by the rounding
+    # of its logits.
+    if is_linear and reader.is_plain:
+        return Margins(found.hidden, _compare_rows(head, asked, pairs))
     logits = found.logits[first:].gather(1, pairs.to(found.logits.device)).double()
     return Margins(found.hidden, logits[:, 0] - logits[:, 1])
 

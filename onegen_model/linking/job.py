@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # Windows that are read side by side, and the drafts of one forward pass together. A longer draft
 # takes fewer passes and is discarded more often.
-ROWS = 8
+_ROWS = 8
 _DRAFTS = 96
 _MIN_DRAFT, _MAX_DRAFT = 8, 20
 _MIN_WINDOW = 2
@@ -57,8 +57,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been found of one text; `end` is where the last mention ends whose entity was
-    searched for in the order of the text."""
+    """What has been found of one text; `end` is where the last mention of a live search ends."""
 
     task: LinkingTask
     end: int = 0
@@ -87,12 +86,11 @@ class Linker:
         self,
         tasks: Sequence[LinkingTask],
         *,
-        rows: int = ROWS,
         live: bool = False,
         progress: bool = False,
     ) -> Job:
-        """Link texts, `rows` windows side by side; `live`: search after each forward pass, in the
-        order of the text, instead of once for all windows that are read together.
+        """Link texts; `live`: search after each forward pass, in the order of the text, instead of
+        once for all windows that are read together.
 
         Raises InvalidInputError before any work for a text that cannot be linked.
         """
@@ -102,7 +100,7 @@ class Linker:
             cuts.append(self._cut(task))
             yield None
         with show_progress(sum(map(len, cuts)), "Linking", "window", progress) as bar:
-            for group in _groups(cuts, rows, in_order=live):
+            for group in _groups(cuts, in_order=live):
                 pieces = [
                     self._piece(number, tasks[number], window, len(group))
                     for number, window in group
@@ -112,12 +110,13 @@ class Linker:
         return [one.linked() for one in found]
 
     def _cut(self, task: LinkingTask) -> list[Window]:
-        if not task.text.strip():
-            return []
-        tokens = self._renderer.tokens(task.text)
         given = task.params.spans
         if given is not None:
             require_spans(task.text, given)
+        if not task.text.strip():
+            return []
+        tokens = self._renderer.tokens(task.text)
+        if given is not None:
             tokens = self._renderer.cut(tokens, given)
             _require_whole(tokens, given, self._room(given))
         size = min(task.params.window, self._room(given))
@@ -207,7 +206,8 @@ def _search(
         piece = pieces[one.writer]
         owner = found[piece.number]
         mention = _in_core(one, piece, owner.task)
-        # The window before may have given a mention that reaches into this one.
+        # The window before may have given a mention that reaches into this one. Without `live`,
+        # windows come in any order, and `linked` leaves out the second mention.
         if mention is not None and mention.start >= owner.end:
             owner.end = mention.end if live else 0
             wanted.append((owner, mention))
@@ -234,15 +234,15 @@ def _in_core(one: ClosedMention, piece: _Piece, task: LinkingTask) -> FoundMenti
 
 
 def _groups(
-    cuts: Sequence[Sequence[Window]], rows: int, *, in_order: bool
+    cuts: Sequence[Sequence[Window]], *, in_order: bool
 ) -> Iterator[list[tuple[int, Window]]]:
     """Windows to read side by side, each with the number of its text; of similar length, unless
     they are wanted in order."""
     windows = [(number, window) for number, cut in enumerate(cuts) for window in cut]
     if not in_order:
         windows.sort(key=lambda one: one[1].end - one[1].start)
-    for start in range(0, len(windows), rows):
-        yield windows[start : start + rows]
+    for start in range(0, len(windows), _ROWS):
+        yield windows[start : start + _ROWS]
 
 
 def require_spans(text: str, spans: Sequence[Range]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from onegen_model.events import Passage, ScoredPassage
+from onegen_model.events import FragmentHit, Passage, ScoredPassage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +90,5 @@ class LinkedText:
 
 
 def _scored(plain: dict[str, Any]) -> ScoredPassage:
-    return ScoredPassage(Passage(**plain["passage"]), plain["score"])
+    kind = FragmentHit if "fragment" in plain else ScoredPassage
+    return kind(**{**plain, "passage": Passage(**plain["passage"])})

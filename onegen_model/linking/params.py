@@ -22,8 +22,8 @@ class LinkingParams:
 
     A mention whose best candidate has a score below `nil_threshold` has no entity (NIL);
     `num_candidates` are reported with each. Only entities that pass `filter` are candidates, or
-    those with the ids `candidates`: one list for all mentions or, with given mentions, a list for
-    each.
+    those with the ids `candidates`, but not both: one list for all mentions or, with given
+    mentions, a list for each.
 
     A text of more than `window` tokens is read in windows that share `overlap` tokens.
     """
@@ -67,7 +67,7 @@ class LinkingParams:
         self._check_candidates()
 
     def _check_mentions(self) -> None:
-        if self.mentions == "detect":
+        if isinstance(self.mentions, str) and self.mentions == "detect":
             return
         expected = '"detect", or a list of (start, end), which are whole numbers'
         if isinstance(self.mentions, str) or not isinstance(self.mentions, Sequence):

@@ -87,6 +87,11 @@ def require_entities(entities: object, params: Sequence[LinkingParams], *, sync:
             f"candidates with {type(entities).__name__}, which has no method `rank`; expected a "
             "retriever that scores given entities, such as PassageIndex; use a filter instead"
         )
+    if any(one.candidates is not None and one.filter for one in params):
+        raise InvalidInputError(
+            "linking has a filter and candidates; expected one of them; leave out the ids that do "
+            "not pass the filter, and then the filter"
+        )
 
 
 def require_own_entities(entities: object, fingerprint: str) -> None:
@@ -121,7 +126,7 @@ def search(wanted: Search, entities: Retriever) -> list[Mention]:
     return linked(wanted, entities, check_answers(found, queries, entities))
 
 
-async def asearch(wanted: Search, entities: AsyncRetriever) -> list[object]:
+async def aretrieve(wanted: Search, entities: AsyncRetriever) -> list[object]:
     """What a retriever for event loops answers; `linked` takes it."""
     found: object = []
     if queries := wanted.free():

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from onegen_model.linking.job import Job
 from onegen_model.linking.mentions import LinkedText, Mention
-from onegen_model.linking.search import Search, asearch, linked, search
+from onegen_model.linking.search import Search, aretrieve, linked, search
+from onegen_model.locks import ProcessLock
 from onegen_model.retrieval.protocol import AnyRetriever, AsyncRetriever, Retriever
 
 T = TypeVar("T")
@@ -34,11 +35,13 @@ async def arun(job: Job, entities: AnyRetriever) -> list[LinkedText]:
 
 
 class MentionStream(Iterator[Mention]):
-    """Mentions of one text, in order. A context manager: leaving it ends the work."""
+    """Mentions of one text, in order; several threads may share them. A context manager: leaving it
+    ends the work."""
 
     def __init__(self, job: Job, entities: AnyRetriever) -> None:
         self._steps = _Steps(job, entities)
         self._ready: list[Mention] = []
+        self._turn = ProcessLock()
 
     @property
     def linked(self) -> LinkedText:
@@ -47,11 +50,12 @@ class MentionStream(Iterator[Mention]):
         return self._steps.linked[0]
 
     def __next__(self) -> Mention:
-        while not self._ready:
-            if (found := self._steps.advance()) is None:
-                raise StopIteration
-            self._ready += found
-        return self._ready.pop(0)
+        with self._turn:
+            while not self._ready:
+                if (found := self._steps.advance()) is None:
+                    raise StopIteration
+                self._ready += found
+            return self._ready.pop(0)
 
     def close(self) -> None:
         """End the work."""
@@ -71,11 +75,12 @@ class MentionStream(Iterator[Mention]):
 
 
 class AsyncMentionStream(AsyncIterator[Mention]):
-    """Like `MentionStream`, for `async for`."""
+    """Like `MentionStream`, for `async for` in the tasks of one event loop."""
 
     def __init__(self, job: Job, entities: AnyRetriever) -> None:
         self._steps = _AsyncSteps(job, entities)
         self._ready: list[Mention] = []
+        self._turn = asyncio.Lock()
 
     @property
     def linked(self) -> LinkedText:
@@ -84,11 +89,12 @@ class AsyncMentionStream(AsyncIterator[Mention]):
         return self._steps.linked[0]
 
     async def __anext__(self) -> Mention:
-        while not self._ready:
-            if (found := await self._steps.aadvance()) is None:
-                raise StopAsyncIteration
-            self._ready += found
-        return self._ready.pop(0)
+        async with self._turn:
+            while not self._ready:
+                if (found := await self._steps.aadvance()) is None:
+                    raise StopAsyncIteration
+                self._ready += found
+            return self._ready.pop(0)
 
     async def aclose(self) -> None:
         """End the work."""
@@ -195,7 +201,7 @@ class _AsyncSteps(_Steps):
     async def _asearch(self, entities: AsyncRetriever) -> Sequence[Mention] | None:
         if (wanted := await self._in_thread(self._next)) is None:
             return None
-        answers = await asearch(wanted, entities)
+        answers = await aretrieve(wanted, entities)
         self._found = await self._in_thread(partial(linked, wanted, entities, answers))
         return self._found
 

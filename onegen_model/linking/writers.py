@@ -45,7 +45,7 @@ class WritingLimits:
     """`draft` tokens are read ahead of a decision outside of a mention, `inner_draft` inside.
 
     A window with its prompt and tags has at most `room` positions: where they are used up no
-    further mention begins. See `LinkingParams` for the others.
+    further mention begins. `threshold` is the `mention_threshold` of `LinkingParams`.
     """
 
     draft: int = 16
@@ -128,7 +128,9 @@ class DetectingWriter:
                     decisions.append(Decision(pending - 1 + step, tag, text))
         links = tuple(place for place, _ in self._links)
         ids = (*self._pending, *ahead)
-        self._plan = Plan(self._read, ids, links, tuple(decisions), self.limits.margin)
+        # Where a mention ends is not a matter of how sure the model is that there is one.
+        margin = self.limits.margin if self._begun is None else 0.0
+        self._plan = Plan(self._read, ids, links, tuple(decisions), margin)
         return self._plan
 
     def _inner_draft(self) -> int:

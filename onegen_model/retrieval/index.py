@@ -232,7 +232,8 @@ class PassageIndex:
     def rank(
         self, embeddings: ArrayLike, ids: Sequence[Collection[str]]
     ) -> list[list[ScoredPassage]]:
-        """The passages with the ids `ids[i]`, best first for embedding i; unknown ids count not."""
+        """For embedding i the passages with the ids `ids[i]`, as `search` would score and order
+        them; unknown ids are left out."""
         rows, state = unit_rows(embeddings, len(ids), self.dimension), self._rows
         return [state.rank(row, some) for row, some in zip(rows, ids, strict=True)]
 

@@ -99,24 +99,17 @@ class Rows:
         """A copy of the vectors of passages, one passage after the other, and for each vector the
         number of its passage in `positions`.
         """
+        rows, ranks = self._rows_of(positions)
+        return self.buffer[rows], ranks.tolist()
+
+    def _rows_of(self, positions: Iterable[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of passages, and for each the number of its passage in `positions`."""
         wanted = np.fromiter(positions, dtype=np.int64)
         owners = self.owners[: self.size]
         starts, ends = (np.searchsorted(owners, wanted, side) for side in ("left", "right"))
         ranks = np.repeat(np.arange(len(wanted)), ends - starts)
         first = np.repeat(starts - np.cumsum(ends - starts) + (ends - starts), ends - starts)
-        return self.buffer[first + np.arange(len(ranks))], ranks.tolist()
-
-    def rank(self, vector: Floats, ids: Iterable[str]) -> list[ScoredPassage]:
-        """The passages with these ids, best first, each with the score of its best vector; unknown
-        ids are left out."""
-        positions = {at: None for name in ids if (at := self.find(name)) is not None}
-        rows, ranks = self.gather(positions)
-        best: dict[int, float] = {}
-        for rank, score in zip(ranks, (rows @ vector).tolist(), strict=True):
-            best[rank] = max(score, best.get(rank, score))
-        places = list(positions)
-        hits = [ScoredPassage(self.listed[places[rank]], score) for rank, score in best.items()]
-        return sorted(hits, key=lambda hit: -hit.score)
+        return first + np.arange(len(ranks)), ranks
 
     def fragments(self) -> list[int]:
         """How many vectors each passage has, deleted ones included."""
@@ -186,12 +179,19 @@ class Rows:
         while eligible and wanted:
             fetch = min(fetch, eligible)
             scores, rows = _nearest(queries, self.vectors, fetch, selector)
-            best = [self._rank(*found) for found in zip(queries, rows, wanted, strict=True)]
+            best = [self._best(*found) for found in zip(queries, rows, wanted, strict=True)]
             if fetch == eligible or all(map(_is_sure, best, wanted, scores[:, -1])):
                 return best
             # Deleted passages, fragments of one passage, or scores too close to cut between.
             fetch *= 2
         return [[] for _ in wanted]
+
+    def rank(self, query: Floats, ids: Iterable[str]) -> list[ScoredPassage]:
+        """The passages with these ids as `search` would score and order them; unknown ids are left
+        out."""
+        known = {at for at in map(self.find, ids) if at is not None}
+        rows, _ = self._rows_of(known)
+        return self._best(query, rows, Wanted(len(known), frozenset()))
 
     def _select(self, filter: Mapping[str, Any] | None) -> tuple[int, Any]:
         """The number of rows that match, and a faiss selector of them (None: all)."""
@@ -211,7 +211,7 @@ class Rows:
             return len(known)
         return int(np.isin(self.owners[: self.size], known).sum())
 
-    def _rank(self, query: Floats, rows: NDArray[np.int64], wanted: Wanted) -> list[ScoredPassage]:
+    def _best(self, query: Floats, rows: NDArray[np.int64], wanted: Wanted) -> list[ScoredPassage]:
         # Scored again in double precision: faiss rounds otherwise for one query than for twenty.
         scores = (self.buffer[rows] * query.astype(np.float64)).sum(axis=1)
         best: dict[int, tuple[float, int]] = {}

@@ -62,7 +62,7 @@ class LinkingFormat:
         return {token: _DESCRIPTIONS[name] for name, token in named.items() if token}
 
     def to_dict(self) -> dict[str, str]:
-        """The JSON form, in which fields have to differ from their defaults."""
+        """The JSON form; the fields that came later are in it only where they are set."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         later = {"tags": "tokens", "lead": ""}
         return {name: value for name, value in values.items() if later.get(name) != value}

@@ -37,6 +37,16 @@ def test_margins_are_those_of_all_logits(make_network: MakeNetwork, family: str)
     assert _head_reader(network).is_plain is (family != "gemma2")
 
 
+def test_the_first_forward_decides_as_the_next_in_half_precision(make_network: MakeNetwork) -> None:
+    network = make_network("llama").to(torch.bfloat16)
+    at = torch.zeros(4, dtype=torch.long), torch.tensor([1, 2, 4, 5])
+    with torch.inference_mode():
+        first, later = (read_margins(network, at, PAIRS, **inputs()) for _ in range(2))
+    assert _head_reader(network).is_plain
+    assert torch.equal(first.margins, later.margins)
+    assert first.margins.dtype == torch.float64
+
+
 def test_a_plain_head_computes_nothing_itself(make_network: MakeNetwork) -> None:
     network = make_network("llama")
     compare(network)

@@ -1,8 +1,6 @@
-"""What `link` refuses; retrievers that fail, threads, and streams that are closed early."""
+"""What `link` refuses; retrievers that fail, and models that cannot be used."""
 
 import asyncio
-import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +19,6 @@ from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError, RetrievalError
 from onegen_model.transcript.template import Template
-from tests.support.forks import in_child
 from tests.support.linking_model import (
     ENTITIES,
     TEXT,
@@ -78,6 +75,9 @@ def fail(_: object) -> None:
         (["a", "b"], [LinkingParams()], "linking has 1 parameters for 2 texts"),
         ("a", "detect", "linking is of type str"),
         ("Ada", LinkingParams(mentions=[(0, 4)]), r"mention \(0, 4\) in a text of 3 characters"),
+        ("", LinkingParams(mentions=[(0, 3)]), r"mention \(0, 3\) in a text of 0 characters"),
+        (" \n", LinkingParams(mentions=[(0, 1)]), "expected no white space around it"),
+        ("Ada", LinkingParams(filter={"a": 1}, candidates=["Q1"]), "a filter and candidates"),
         ("Ada", LinkingParams(mentions=[(1, 1)]), r"expected 0 <= start < end <= 3"),
         ("Ada", LinkingParams(mentions=[(-1, 2)]), r"expected 0 <= start < end <= 3"),
         ("Ada", LinkingParams(mentions=[(0, 2), (1, 3)]), "overlaps the one before"),
@@ -203,7 +203,11 @@ def test_tags_never_fill_more_than_the_context() -> None:
         lambda _, args, kwargs: seen.append(int(kwargs["position_ids"].max())), with_kwargs=True
     )
     entities = Answering(lambda queries: [[]] * len(queries))
-    linked = model.link(TEXT * 5, entities=entities, linking=LinkingParams(mention_threshold=1e-9))
+    linked = model.link(
+        TEXT * 5,
+        entities=entities,
+        linking=LinkingParams(mention_threshold=1e-9, max_mention_tokens=1),
+    )
     assert len(linked.mentions) > 50
     assert max(seen) < 128
     spans = [(at, at + 1) for at, char in enumerate(TEXT) if char.isalpha()]
@@ -212,81 +216,11 @@ def test_tags_never_fill_more_than_the_context() -> None:
     assert max(seen) < 128
 
 
-# --- threads, event loops, processes ---
-
-
-def test_threads_link_and_answer_side_by_side(model: OneGenModel, entities: PassageIndex) -> None:
-    expected = model.link(TEXT, entities=entities)
-    answer = model.generate("Who wrote it?", retriever=entities)
-    found: list[Any] = []
-
-    def link() -> None:
-        found.append(model.link(TEXT, entities=entities) == expected)
-
-    def ask() -> None:
-        found.append(model.generate("Who wrote it?", retriever=entities).text == answer.text)
-
-    threads = [threading.Thread(target=job) for job in (link, ask, link, ask, link)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
-    assert found == [True] * 5
-
-
-def linking_threads() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name.startswith("onegen-link")]
-
-
-def wait_until(is_done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not is_done():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def test_a_cancelled_call_leaves_nothing_running(
-    model: OneGenModel, entities: PassageIndex
-) -> None:
-    async def cancel() -> None:
-        task = asyncio.create_task(model.alink([TEXT * 3] * 400, entities=entities))
-        while not linking_threads():
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(cancel())
-    wait_until(lambda: not linking_threads())
-    assert model.link(TEXT, entities=entities).mentions
-
-
-def test_streams_that_are_closed_early_are_over(model: OneGenModel, entities: PassageIndex) -> None:
-    with model.stream_link(TEXT, entities=entities) as stream:
-        assert next(stream) == model.link(TEXT, entities=entities).mentions[0]
-    assert list(stream) == []
-    with pytest.raises(ValueError, match="not linked"):
-        _ = stream.linked
-
-    async def close() -> list[Any]:
-        async with model.astream_link(TEXT, entities=entities) as later:
-            await anext(later)
-        return [one async for one in later]
-
-    assert asyncio.run(close()) == []
-    wait_until(lambda: not linking_threads())
-
-
 def test_an_unloaded_model_links_no_more(entities: PassageIndex) -> None:
     model = linking_model()
     model.unload()
     with pytest.raises(OneGenError, match="unloaded"):
         model.link(TEXT, entities=entities)
-
-
-def test_a_forked_child_links(model: OneGenModel, entities: PassageIndex) -> None:
-    expected = model.link(TEXT, entities=entities)
-    assert in_child(lambda: model.link(TEXT, entities=entities) == expected) == "True"
 
 
 def test_weights_that_are_damaged_are_one_error(entities: PassageIndex) -> None:

@@ -50,6 +50,15 @@ def test_drafts_change_nothing_but_the_number_of_steps(
         np.testing.assert_allclose(mine.embedding, other.embedding, atol=1e-6)
 
 
+def test_the_threshold_says_where_mentions_begin_and_not_where_they_end(
+    model: OneGenModel,
+) -> None:
+    found = [write(model, TEXT, WritingLimits(threshold=one))[0] for one in (0.3, 0.5, 0.9)]
+    assert len(found[0]) > len(found[1]) > len(found[2])
+    # What is written before the first mention is the same for all.
+    assert {mentions[0].mention for mentions in found} == {found[1][0].mention}
+
+
 def test_embeddings_are_those_of_a_clean_forward(model: OneGenModel) -> None:
     closed, writer = write(model, TEXT, WritingLimits())
     renderer = LinkingRenderer(model.renderer)
@@ -144,5 +153,5 @@ def test_given_mentions_are_linked_among_their_candidates(
 def test_the_linker_reads_windows_side_by_side(model: OneGenModel) -> None:
     linker = Linker(model.network, LinkingRenderer(model.renderer))
     tasks = [LinkingTask(TEXT, LinkingParams())] * 3
-    search = next(one for one in linker.link(tasks, rows=3) if one is not None)
+    search = next(one for one in linker.link(tasks) if one is not None)
     assert len(search.mentions) % 3 == 0

@@ -79,6 +79,20 @@ def test_the_order_of_results_does_not_depend_on_the_number_of_fragments(
     assert len({hit.passage.id for hit in many}) == len(many) == 31
 
 
+def test_given_passages_are_ranked_as_a_search_ranks_them(index: PassageIndex) -> None:
+    twins = [Passage("twin", "text 7", "title"), Passage("short 7", "text 7", "title")]
+    index.add(twins)
+    index.delete(["short 3"])
+    vectors = np.concatenate([fragment(1), unit("short 7")[None]])
+    everything = index.search(vectors, 99)
+    wanted = ["twin", "short 3", "long", "short 7", "unknown", "short 9", "long"]
+    ranked = index.rank(vectors, [wanted, wanted])
+    assert ranked == [[hit for hit in hits if hit.passage.id in wanted] for hits in everything]
+    assert [len(hits) for hits in ranked] == [4, 4]
+    assert isinstance(ranked[0][0], FragmentHit)
+    assert index.rank(vectors, [[], ["unknown"]]) == [[], []]
+
+
 def town(chunk: int, **metadata: str) -> Passage:
     place = PassagePlace("a.md", "a.md", chunk, 6)
     return Passage(place.passage_id, f"Town {chunk}.", metadata={**metadata, **place.to_metadata()})
