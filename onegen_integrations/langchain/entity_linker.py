@@ -26,9 +26,10 @@ from onegen_integrations.langchain.linking_calls import (
     Linkable,
     LinkingCall,
     TextPieces,
-    mention_record,
+    mark,
     one_by_one,
     params_of_texts,
+    require_documents,
     text_of,
 )
 from onegen_integrations.langchain.vectorstores import open_search
@@ -38,14 +39,15 @@ from onegen_integrations.shared.stores import require_same_model
 from onegen_model import LinkedText, OneGenModel
 
 _Configs: TypeAlias = RunnableConfig | list[RunnableConfig] | None
-_ENTITIES = "entities"
 _LINKING_MODEL = "entity-linking"
 
 
 class OneGenEntityLinker(
     LinkingFields, RunnableSerializable[Linkable, LinkedText], BaseDocumentTransformer
 ):
-    """Finds the mentions of a text or of a document, and the entity that each of them names.
+    """Finds the mentions of a text, and the entity that each of them names.
+
+    The text is a string, or that of a document, of a message, or of the value of a PromptTemplate.
 
     `entities` are searched with the link embeddings of the mentions: a PassageIndex or the path of
     its folder, any other retriever of the core, a vector store, or a retriever of LangChain
@@ -58,7 +60,8 @@ class OneGenEntityLinker(
     Offsets count in the piece; the sum of the pieces is the whole.
 
     As a transformer of documents it puts the mentions into the metadata, under `entities`;
-    `include_candidates` adds the candidates of each. The model (by default "entity-linking") is
+    `include_candidates` adds the candidates of each. With `flat` they are JSON text, for stores
+    that refuse lists of mappings (Chroma). The model (by default "entity-linking") is
     loaded at once, and one that was not trained to link is refused.
     """
 
@@ -68,6 +71,7 @@ class OneGenEntityLinker(
         default_factory=from_env("ONEGEN_MODEL", default=_LINKING_MODEL), alias="model_name"
     )
     include_candidates: bool = False
+    flat: bool = False
 
     @model_validator(mode="after")
     def _can_be_used(self) -> "OneGenEntityLinker":
@@ -154,28 +158,24 @@ class OneGenEntityLinker(
         Each has `start`, `end`, `surface`, `id`, `name` (both None without an entity) and `score`.
         `kwargs` may have the `config` and the `linking` of the call.
         """
-        linked = self.batch(list(documents), return_exceptions=False, **kwargs)
-        return self._marked(documents, linked)
+        given = require_documents(documents)
+        linked = self.batch(list(given), return_exceptions=False, **kwargs)
+        return self._marked(given, linked)
 
     async def atransform_documents(
         self, documents: Sequence[Document], **kwargs: Any
     ) -> list[Document]:
         """Like `transform_documents`, without blocking the event loop."""
-        linked = await self.abatch(list(documents), return_exceptions=False, **kwargs)
-        return self._marked(documents, linked)
+        given = require_documents(documents)
+        linked = await self.abatch(list(given), return_exceptions=False, **kwargs)
+        return self._marked(given, linked)
 
     def _marked(
         self, documents: Sequence[Document], linked: Sequence[LinkedText]
     ) -> list[Document]:
-        marked = []
-        for document, one in zip(documents, linked, strict=True):
-            records = [
-                mention_record(mention, with_candidates=self.include_candidates)
-                for mention in one.mentions
-            ]
-            metadata = {**document.metadata, _ENTITIES: records}
-            marked.append(document.model_copy(update={"metadata": metadata}))
-        return marked
+        shape = {"with_candidates": self.include_candidates, "flat": self.flat}
+        pairs = zip(documents, linked, strict=True)
+        return [mark(document, one.mentions, **shape) for document, one in pairs]
 
     # What LangChain's helpers call, with the manager of each run.
 

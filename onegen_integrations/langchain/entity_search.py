@@ -26,8 +26,15 @@ class StoreEntities:
     def in_run(self, linking: LinkingParams, manager: BaseRunManager | None) -> LinkingParams:
         """The parameters of a text whose mentions are searched as runs below that of `manager`.
 
-        Raises InvalidInputError for a threshold of scores that are not known as cosines.
+        Raises InvalidInputError for candidates, and for a threshold of scores that are not known
+        as cosines.
         """
+        if linking.candidates is not None:
+            raise InvalidInputError(
+                f"candidates with {type(self.searched.source).__name__}, which cannot score given "
+                "entities; expected a PassageIndex, the folder of one, or a OneGenVectorStore; use "
+                "a filter instead"
+            )
         if linking.nil_threshold is not None and self.searched.to_cosine is None:
             raise InvalidInputError(
                 f"nil_threshold={linking.nil_threshold} for {type(self.searched.source).__name__}, "

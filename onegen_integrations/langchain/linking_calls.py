@@ -1,14 +1,18 @@
-"""One call of an entity linker: what the core is given, and a linked text in pieces."""
+"""One call of an entity linker: what the core is given, and what is made of its results."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage
+from langchain_core.prompt_values import StringPromptValue
 
 from onegen_integrations.langchain.entity_search import StoreEntities
 from onegen_integrations.shared.entities import mention_values
+from onegen_integrations.shared.linking_fields import params_from
 from onegen_model import (
     LinkedText,
     LinkingParams,
@@ -19,7 +23,10 @@ from onegen_model import (
 )
 from onegen_model.errors import InvalidInputError
 
-Linkable: TypeAlias = str | Document
+# What the steps of a chain give: retrievers, chat models, prompts.
+Linkable: TypeAlias = str | Document | BaseMessage | StringPromptValue
+
+_ENTITIES = "entities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class LinkingCall:
 
 def params_of_texts(linking: Any, entities: Any, managers: Sequence[BaseRunManager | None]) -> Any:
     """The parameters of each text; what is wrong with `linking` the core will say."""
+    if isinstance(linking, Mapping):
+        linking = params_from(linking)
     if linking is None or isinstance(linking, LinkingParams):
         linking = [linking or LinkingParams()] * len(managers)
     if not isinstance(entities, StoreEntities) or not _is_for_each(linking, managers):
@@ -70,11 +79,30 @@ def text_of(given: object) -> str:
     """The text of an input; raises InvalidInputError for one that has none."""
     if isinstance(given, Document):
         return given.page_content
+    if isinstance(given, BaseMessage | StringPromptValue):
+        return str(given.text)
     if isinstance(given, str):
         return given
     raise InvalidInputError(
-        f"OneGenEntityLinker was given a {type(given).__name__}; expected a str or a Document; "
-        "link several with `batch`, or documents with `transform_documents`"
+        f"OneGenEntityLinker was given a {type(given).__name__}; expected a str, a Document, a "
+        "message or the value of a PromptTemplate; link several with `batch`, or documents with "
+        "`transform_documents`"
+    )
+
+
+def require_documents(given: object) -> list[Document]:
+    """The documents as a list; raises InvalidInputError for anything else."""
+    if isinstance(given, Document | str) or not isinstance(given, Iterable):
+        shown = type(given).__name__  # A Document can be iterated, too: over its fields.
+    else:
+        listed = list(given)
+        wrong = [one for one in listed if not isinstance(one, Document)]
+        if not wrong:
+            return listed
+        shown = f"list with a {type(wrong[0]).__name__}"
+    raise InvalidInputError(
+        f"transform_documents was given a {shown}; expected a list of Documents; link texts with "
+        "`invoke` or `batch`"
     )
 
 
@@ -96,8 +124,16 @@ class TextPieces:
         return LinkedText(self.text[self.done :], (), usage)
 
 
-def mention_record(mention: Mention, *, with_candidates: bool) -> dict[str, Any]:
-    """A mention as metadata, in JSON."""
+def mark(
+    document: Document, mentions: Sequence[Mention], *, with_candidates: bool, flat: bool
+) -> Document:
+    """A copy whose metadata have the mentions, in JSON; as text if `flat`."""
+    records = [_record(one, with_candidates=with_candidates) for one in mentions]
+    value = json.dumps(records, ensure_ascii=False) if flat else records
+    return document.model_copy(update={"metadata": {**document.metadata, _ENTITIES: value}})
+
+
+def _record(mention: Mention, *, with_candidates: bool) -> dict[str, Any]:
     record = mention_values(mention)
     if with_candidates:
         record["candidates"] = [

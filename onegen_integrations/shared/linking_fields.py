@@ -15,6 +15,12 @@ from onegen_model.errors import InvalidInputError
 _PARAMS = [one.name for one in fields(LinkingParams)]
 
 
+def params_from(linking: Mapping[str, Any]) -> LinkingParams:
+    """The parameters with these fields; raises InvalidInputError for a name that is none."""
+    require_known_names("linking", linking, _PARAMS)
+    return LinkingParams(**linking)
+
+
 class LinkingFields(ModelFields):
     """The model, which must be one that links, the entities, and how they are linked.
 
@@ -36,13 +42,11 @@ class LinkingFields(ModelFields):
     def _as_params(cls, linking: object) -> LinkingParams | None:
         if linking is None or isinstance(linking, LinkingParams):
             return linking
-        if not isinstance(linking, Mapping):
-            raise InvalidInputError(
-                f"linking is of type {type(linking).__name__}; expected LinkingParams; change "
-                "linking"
-            )
-        require_known_names("linking", linking, _PARAMS)
-        return LinkingParams(**linking)
+        if isinstance(linking, Mapping):
+            return params_from(linking)
+        raise InvalidInputError(
+            f"linking is of type {type(linking).__name__}; expected LinkingParams; change linking"
+        )
 
     @field_serializer("entities")
     def _entities_label(self, entities: SharedEntities) -> str:

@@ -31,7 +31,7 @@ def require_same_model(ours: SharedModel, theirs: SharedModel, holder: str) -> N
     if ours != theirs and ours.fingerprint != theirs.fingerprint:
         raise PassageIndexError(
             f"{holder} embeds with model {theirs.fingerprint[:12]}; expected "
-            f"{ours.fingerprint[:12]}, the model that writes; give both the same `model`"
+            f"{ours.fingerprint[:12]}, the model that searches it; give both the same `model`"
         )
 
 

@@ -71,9 +71,10 @@ class Search:
 
 def require_entities(entities: object, params: Sequence[LinkingParams], *, sync: bool) -> None:
     """Raise InvalidInputError for what cannot be searched as `params` ask."""
-    if entities is None:
+    if entities is None or isinstance(entities, list | tuple):
+        given = "No entities" if entities is None else f"entities is a {type(entities).__name__}"
         raise InvalidInputError(
-            "No entities; expected an index of them, or another retriever; build one with "
+            f"{given}; expected an index of them, or another retriever; build one with "
             "PassageIndex.build(model, entities) or `onegen entities`"
         )
     require_retriever(entities, in_threads=sync)

@@ -6,12 +6,17 @@ import operator
 from functools import reduce
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import chromadb
 import pytest
+from langchain_chroma import Chroma
 from langchain_core.documents import BaseDocumentTransformer, Document
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 
-from onegen_integrations.langchain import OneGenEntityLinker
+from onegen_integrations.langchain import OneGenEmbeddings, OneGenEntityLinker
 from onegen_model import LinkedText, LinkingParams, OneGenModel, PassageIndex
 from onegen_model.errors import InvalidInputError
 from tests.integrations.langchain.test_tracing import collect
@@ -137,10 +142,57 @@ def test_the_metadata_have_candidates_on_request_and_no_entity_below_the_thresho
     assert document.metadata["entities"]
 
 
+def test_flat_metadata_go_into_chroma(
+    linking_arguments: dict[str, Any], entities: PassageIndex, linker: OneGenEntityLinker
+) -> None:
+    given = [Document(TEXT, id="a", metadata={"source": "a.txt"})]
+    [expected] = linker.transform_documents(given)
+    flat = OneGenEntityLinker(**linking_arguments, entities=entities, flat=True)
+    marked = flat.transform_documents(given)
+    assert asyncio.run(flat.atransform_documents(given)) == marked
+    client = chromadb.EphemeralClient(chromadb.Settings(anonymized_telemetry=False))
+    store = Chroma(
+        client=client,
+        collection_name=uuid4().hex,
+        embedding_function=OneGenEmbeddings(**linking_arguments),
+    )
+    store.add_documents(marked)
+    [found] = store.similarity_search("Who?", k=1)
+    assert found.metadata["source"] == "a.txt"
+    assert json.loads(found.metadata["entities"]) == expected.metadata["entities"]
+
+
+def test_what_the_steps_of_a_chain_give_is_linked(
+    linker: OneGenEntityLinker, linked: LinkedText
+) -> None:
+    chat = FakeListChatModel(responses=[TEXT])
+    assert (chat | linker).invoke("x") == linked
+    assert reduce(operator.add, (chat | linker).stream("x")) == linked
+    assert (PromptTemplate.from_template("{text}") | linker).invoke({"text": TEXT}) == linked
+    with pytest.raises(InvalidInputError, match="given a ChatPromptValue; expected a str, a Doc"):
+        (ChatPromptTemplate.from_template("{text}") | linker).invoke({"text": TEXT})
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("a text", "str"), (Document("a"), "Document"), (3, "int"), ([TEXT], "list with a str")],
+)
+def test_only_documents_are_transformed(linker: OneGenEntityLinker, given: Any, shown: str) -> None:
+    message = f"given a {shown}; expected a list of Documents"
+    with pytest.raises(InvalidInputError, match=message):
+        linker.transform_documents(given)
+    with pytest.raises(InvalidInputError, match=message):
+        asyncio.run(linker.atransform_documents(given))
+
+
 def test_parameters_of_a_call_take_precedence(linker: OneGenEntityLinker) -> None:
     given = LinkingParams(mentions=[(0, 3)], num_candidates=1)
     [mention] = linker.invoke(TEXT, linking=given).mentions
     assert (mention.surface, len(mention.candidates)) == ("Ada", 1)
+    plain = {"mentions": [(0, 3)], "num_candidates": 1}
+    assert linker.invoke(TEXT, linking=plain).mentions == (mention,)
+    with pytest.raises(InvalidInputError, match="linking has no option 'windows'"):
+        linker.invoke(TEXT, linking={"windows": 32})
     bound = linker.bind(linking=given)
     assert bound.invoke(TEXT).mentions == (mention,)
     assert [one.mentions for one in bound.batch([TEXT, TEXT])] == [(mention,)] * 2
@@ -192,7 +244,7 @@ def test_only_the_texts_that_cannot_be_linked_fail(linker: OneGenEntityLinker) -
     ):
         assert results[0] == good
         assert [type(one) for one in results[1:]] == [InvalidInputError] * 2
-    with pytest.raises(InvalidInputError, match="a list; expected a str or a Document; link sev"):
+    with pytest.raises(InvalidInputError, match="a list; expected a str, a Document, a message"):
         linker.batch(texts)
     with pytest.raises(InvalidInputError, match=r"linking has 3 parameters for 2 texts"):
         linker.batch(texts[:1] * 2, linking=linking)

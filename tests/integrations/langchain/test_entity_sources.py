@@ -28,7 +28,7 @@ from onegen_model.errors import (
     RetrievalError,
 )
 from tests.integrations.langchain.test_tracing import Tracer, collect
-from tests.support.linking_model import TEXT, found
+from tests.support.linking_model import ENTITIES, TEXT, found
 
 ROOT = Path(__file__).parents[3]
 
@@ -85,6 +85,12 @@ def test_a_retriever_is_asked_with_the_text_of_the_mention(
     assert shown == [("Q-Ada", "Ada"), ("Q-met", "met")]
     with pytest.raises(RetrievalError, match="Names raised KeyError"):
         linker.invoke("fail", linking=LinkingParams(mentions=[(0, 4)]))
+    with pytest.raises(
+        ValueError, match="candidates with Names, which cannot score given entities"
+    ):
+        OneGenEntityLinker(
+            **linking_arguments, entities=retriever, linking=LinkingParams(candidates=["Q1"])
+        )
     with pytest.raises(ValueError, match=r"nil_threshold=0\.5 for Names, whose scores"):
         OneGenEntityLinker(
             **linking_arguments, entities=retriever, linking=LinkingParams(nil_threshold=0.5)
@@ -126,6 +132,8 @@ def test_bad_arguments_are_refused_at_once(
         OneGenEntityLinker(**linking_arguments, entities=tmp_path / "nothing")
     with pytest.raises(ValueError, match="No entities; expected an index of them"):
         OneGenEntityLinker(**linking_arguments, entities=None)
+    with pytest.raises(ValueError, match="entities is a list; expected an index of them"):
+        OneGenEntityLinker(**linking_arguments, entities=[ENTITIES[0]])
     with pytest.raises(ValueError, match="int is not a retriever"):
         OneGenEntityLinker(**linking_arguments, entities=3)
     with pytest.raises(ValueError, match="no argument 'entity'; expected 'entities'"):
