@@ -81,9 +81,8 @@ class JsonLines(Sequence[dict[str, Any]]):
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise InvalidInputError(
-                f"No file {path}; expected a .jsonl or .jsonl.gz; check the path"
-            )
+            missing = f"{path} is a folder" if path.is_dir() else f"No file {path}"
+            raise InvalidInputError(f"{missing}; expected a .jsonl or .jsonl.gz; check the path")
         self.path = path
         self._starts = array("q")
         self._numbers = array("q")
@@ -98,6 +97,8 @@ class JsonLines(Sequence[dict[str, Any]]):
         start = 0
         for number, line in enumerate(lines, 1):
             if line.strip():
+                if not self._starts:
+                    _require_lines(self.path, line)
                 self._starts.append(start)
                 self._numbers.append(number)
                 if self._unpacked is not None:
@@ -142,6 +143,22 @@ class JsonLines(Sequence[dict[str, Any]]):
         with self.path.open("rb") as lines:
             lines.seek(self._starts[index])
             return lines.readline()
+
+
+def _require_lines(path: Path, first: bytes) -> None:
+    """Raise InvalidInputError for a file of another form: each of its lines would be wrong."""
+    if first.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in first[:4]:
+        raise InvalidInputError(
+            f"{path} is not UTF-8 but probably UTF-16; expected JSON lines in UTF-8; convert it"
+        )
+    start = first.removeprefix(b"\xef\xbb\xbf").strip()
+    # A list that ends in its line is one bad line.
+    if start in (b"[", b"{") or (start.startswith(b"[") and not start.endswith(b"]")):
+        what = "a JSON list" if start.startswith(b"[") else "JSON on several lines"
+        raise InvalidInputError(
+            f"{path} is {what}; expected one object a line, without a list around them; write each "
+            "object on a line of its own"
+        )
 
 
 def _is_packed(path: Path) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onegen_model.cli.entities_reports import (
+    report_bad,
     report_estimate,
     report_import,
     report_index,
@@ -18,7 +19,7 @@ from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.errors import InvalidInputError
 from onegen_model.indexing.entities import EntityOptions, index_entities
 from onegen_model.indexing.entity_import import import_entities, require_new
-from onegen_model.indexing.entity_records import read_entities
+from onegen_model.indexing.entity_records import EntityRecords, read_entities
 from onegen_model.indexing.entity_upkeep import list_entities, remove_entities
 from onegen_model.indexing.published_vectors import read_published
 from onegen_model.retrieval.folders import hold_for_writing
@@ -99,7 +100,7 @@ def _index(options: Namespace, load_model: "LoadModel", out: Path) -> int:
     # Read, and the folder held, before the model is loaded, which takes seconds.
     records = read_entities(options.paths[0])
     if not options.skip_bad:
-        records.require_sound()
+        _require_sound(records, "go on without them with --skip-bad")
     with hold_for_writing(out):
         model = load_model(options.model, options.dtype)
         with Interrupts() as interrupts:
@@ -121,13 +122,25 @@ def _index(options: Namespace, load_model: "LoadModel", out: Path) -> int:
     return report_skipped(report.problems)
 
 
+def _require_sound(records: EntityRecords, or_else: str) -> None:
+    """Raise InvalidInputError; an error is one line, so several records are named before it."""
+    count = len(records.problems)
+    if count > 1:
+        report_bad(records.problems)
+        raise InvalidInputError(
+            f"{count} records cannot be used; expected an id of its own and a name in each; "
+            f"correct them, or {or_else}"
+        )
+    records.require_sound()
+
+
 def _import(options: Namespace, load_model: "LoadModel", out: Path) -> int:
     stored_as = options.store_as or "float32"
     require_new(out, stored_as)
     named = None
     if options.entities is not None:
         named = read_entities(options.entities)
-        named.require_sound()
+        _require_sound(named, "leave them out")
     # Read before the model is loaded: the bytes of the file and the tensor need room for a moment.
     published = read_published(Path(options.paths[1]))
     report_published(published, stored_as, as_json=options.json)

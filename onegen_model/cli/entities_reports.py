@@ -19,6 +19,8 @@ from onegen_model.progress import duration
 
 # Vectors of the same model agree better than this, in any dtype.
 _AGREEING = 0.9
+# So many bad records are named.
+_NAMED = 20
 _BYTES = {"float32": 4, "float16": 2}
 
 
@@ -52,6 +54,13 @@ def report_index(out: Path, report: EntityReport, *, as_json: bool) -> None:
         f"{out}: {_many(report.entities)} ({report.embedded:,} embedded now{cut}{reused}; given: "
         f"{given})\n"
     )
+
+
+def report_bad(problems: Sequence[str]) -> None:
+    """Name the first records that cannot be used, a line each, on stderr."""
+    sys.stderr.writelines(f"  {printable(problem)}\n" for problem in problems[:_NAMED])
+    if len(problems) > _NAMED:
+        sys.stderr.write(f"  and {len(problems) - _NAMED} more\n")
 
 
 def report_skipped(problems: Sequence[str]) -> int:

@@ -2,9 +2,11 @@
 
 import os
 import re
+import sys
 from argparse import Action, ArgumentParser
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.params import NOT_FOUND, RetrievalMode
@@ -24,6 +26,23 @@ class Parser(ArgumentParser):
         if not _PATHS.isdisjoint(re.findall(r"[A-Z]+", str(settings.get("metavar")))):
             settings.setdefault("type", os.path.expanduser)
         return super().add_argument(*names, **settings)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Of a required option that is misspelt argparse says only that it is missing."""
+        if "required" in message:
+            message += self.similar(getattr(self, "_given", ()))
+        super().error(message)
+
+    def similar(self, words: Iterable[str]) -> str:
+        """What the first misspelt option among the words may mean, as `did_you_mean` says it."""
+        known = ["--help", *re.findall(r"--[a-z][a-z-]*", self.format_help())]
+        flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+        unknown = [flag for flag in flags if not any(one.startswith(flag) for one in known)]
+        return next(filter(None, (did_you_mean(flag, known) for flag in unknown)), "")
 
 
 def did_you_mean(given: str, known: list[str]) -> str:

@@ -3,7 +3,6 @@
 A subcommand imports torch only when it runs, so that help and wrong usage are shown at once.
 """
 
-import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -57,11 +56,8 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     return options
 
 
-def _refuse(parser: ArgumentParser, unknown: Sequence[str]) -> None:
-    known = ["--help", *re.findall(r"--[a-z][a-z-]*", parser.format_help())]
-    flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
-    similar = next(filter(None, (did_you_mean(flag, known) for flag in flags)), "")
-    parser.error(f"unrecognized arguments: {' '.join(unknown)}{similar}")
+def _refuse(parser: Parser, unknown: Sequence[str]) -> None:
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{parser.similar(unknown)}")
 
 
 def _deferred(module: str, function: str) -> Run:

@@ -55,7 +55,8 @@ def mention_table(mentions: Sequence[Mention]) -> list[str]:
 def format_text(document: LinkedDocument, *, named: bool) -> str:
     """A text with its mentions marked, and their table; `named`: under its name."""
     lines = [f"== {_one_line(document.name)} =="] if named else []
-    lines += [marked_text(document.linked), "", *mention_table(document.linked.mentions)]
+    text = marked_text(document.linked).removesuffix("\n")
+    lines += [text, "", *mention_table(document.linked.mentions)]
     return "\n".join([*lines, ""])
 
 

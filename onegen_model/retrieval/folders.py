@@ -49,7 +49,7 @@ def require_free_or_ours(path: Path) -> None:
     if not is_free and not is_embedded(path):
         raise PassageIndexError(
             f"{path} is not an index; expected a new or empty folder, or one that PassageIndex.save"
-            ", `onegen index` or `onegen embed` wrote; choose another folder"
+            ", `onegen index`, `onegen entities` or `onegen embed` wrote; choose another folder"
         )
 
 

@@ -17,7 +17,8 @@ PASSAGES = re.compile(r"passages-([0-9a-f]{32})\.jsonl")
 VECTORS = re.compile(r"vectors-[0-9a-f]{32}-([0-9a-f]{32})\.npy")
 _FORMAT = "onegen-embedded-corpus"
 _VERSION = 2
-_WRITERS = "PassageIndex.save, `onegen index` or `onegen embed`"
+_WRITERS = "PassageIndex.save, `onegen index`, `onegen entities` or `onegen embed`"
+_BUILD = "build one with `onegen index`, or with `onegen entities` if it is of entities"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise PassageIndexError(
             f"There is no index at {path}; expected a folder that {_WRITERS} wrote; check the "
-            "path, or build one with `onegen index`"
+            f"path, or {_BUILD}"
         )
     if not (path / MANIFEST).is_file():
         names = [file.name for file in path.iterdir()] if path.is_dir() else []
@@ -175,7 +176,7 @@ def _read_json(path: Path) -> dict[str, Any]:
             raise damaged(path, f"is half-written: it has no {MANIFEST}")
         raise PassageIndexError(
             f"{path} is not an index; expected a folder with {MANIFEST}, as {_WRITERS} writes it; "
-            "check the path, or build one with `onegen index`"
+            f"check the path, or {_BUILD}"
         )
     try:
         plain = json.loads((path / MANIFEST).read_text(encoding="utf-8"))

@@ -50,7 +50,8 @@ class LinkingRenderer:
         linking = renderer.template.linking
         if linking is None:
             raise CheckpointError(
-                "This checkpoint was not trained to link entities; expected one that was; load "
+                "This checkpoint was not trained to link entities; expected one that was; use "
+                "--model entity-linking, load "
                 'OneGenModel.from_pretrained("entity-linking"), or train one (see training/)'
             )
         template = replace(renderer.template, system=linking.system, prompt=linking.prompt)

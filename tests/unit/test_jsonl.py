@@ -50,6 +50,30 @@ def test_a_damaged_archive_is_one_clear_error(tmp_path: Path, read: Read) -> Non
             read(tmp_path / "a.jsonl.gz")
 
 
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'[\n {"a": 1}\n]\n', r"a\.jsonl is a JSON list; expected one object a line"),
+        (b'\n[{"a": 1},\n{"a": 2}]\n', r"a\.jsonl is a JSON list; expected one object a line"),
+        (b'\xef\xbb\xbf{\n "a": 1\n}\n', r"a\.jsonl is JSON on several lines; expected one"),
+        ('{"a": 1}\n'.encode("utf-16"), r"a\.jsonl is not UTF-8 but probably UTF-16; expected"),
+        ('{"a": 1}\n'.encode("utf-16-le"), r"a\.jsonl is not UTF-8 but probably UTF-16; expected"),
+        ('{"a": 1}\n'.encode("utf-16-be"), r"a\.jsonl is not UTF-8 but probably UTF-16; expected"),
+    ],
+)
+def test_a_file_of_another_form_is_one_error(
+    tmp_path: Path, content: bytes, complaint: str
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(InvalidInputError, match=complaint):
+        JsonLines(tmp_path / "a.jsonl")
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"is a folder; expected a \.jsonl"):
+        JsonLines(tmp_path)
+
+
 def test_rows_are_appended(tmp_path: Path) -> None:
     for row in ROWS:
         append_lines(tmp_path / "a.jsonl", [row])

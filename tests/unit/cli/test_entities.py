@@ -126,10 +126,24 @@ def test_all_bad_lines_are_in_one_report(
     model: EntityModel, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_records(file, [*records(3), "no json", '{"id": "Q7"}'])
-    line = fails(capsys, model, *ARGV)
-    assert line.startswith("onegen: error: 2 records cannot be used: e.jsonl:4: not JSON")
-    assert "; e.jsonl:5: entity 'Q7' has no name" in line
+    assert run(model, *ARGV) == 2
+    first, second, error = capsys.readouterr().err.splitlines()
+    assert first.startswith("  e.jsonl:4: not JSON")
+    assert second.startswith("  e.jsonl:5: entity 'Q7' has no name")
+    assert error.startswith("onegen: error: 2 records cannot be used; expected")
+    assert error.endswith("or go on without them with --skip-bad")
     assert (model.loaded, Path("out").exists()) == ((), False)
+
+
+def test_not_more_than_twenty_bad_lines_are_named(
+    model: EntityModel, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_records(file, ["no json"] * 23)
+    assert run(model, *ARGV) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[19].startswith("  e.jsonl:20: ")
+    assert lines[20] == "  and 3 more"
+    assert len(lines) == 22
 
 
 def test_bad_lines_are_skipped(

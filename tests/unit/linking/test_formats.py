@@ -37,6 +37,11 @@ def test_mentions_are_marked_and_listed() -> None:
     assert mention_table([]) == ["(no mentions)"]
 
 
+def test_the_line_end_of_a_text_is_not_shown_as_an_empty_line() -> None:
+    document = LinkedDocument("a", None, LinkedText("Ada.\n", ()))
+    assert format_text(document, named=False) == "Ada.\n\n(no mentions)\n"
+
+
 def test_long_names_are_cut_and_ids_are_not() -> None:
     name, identifier = "n\n" * 60, "W:" + "x" * 60
     entity = ScoredPassage(Passage(identifier, "about", name), 1.0)

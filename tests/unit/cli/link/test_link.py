@@ -111,7 +111,7 @@ def test_an_empty_text_has_no_mentions(link: Run, capsys: pytest.CaptureFixture[
     assert link("", "--json") == 0
     assert json.loads(capsys.readouterr().out)["mentions"] == []
     assert link(" \n") == 0
-    assert capsys.readouterr().out == " \n\n\n(no mentions)\n"
+    assert capsys.readouterr().out == " \n\n(no mentions)\n"
 
 
 def test_control_characters_do_not_reach_the_terminal(

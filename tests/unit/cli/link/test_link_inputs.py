@@ -106,7 +106,7 @@ def test_several_documents_have_their_names(
     (here / "b.txt").write_text(" \n")
     assert link("a.txt", "b.txt") == 0
     assert capsys.readouterr().out == (
-        "== a.txt ==\n\n\n(no mentions)\n\n== b.txt ==\n \n\n\n(no mentions)\n"
+        "== a.txt ==\n\n\n(no mentions)\n\n== b.txt ==\n \n\n(no mentions)\n"
     )
 
 
