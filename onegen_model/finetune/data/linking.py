@@ -268,8 +268,7 @@ def _learnt(
         if _may_begin_name(tokens, owner):
             return is_exhaustive
         # Behind a mention the place in the text is hardest to find again.
-        is_behind = at > 0 and marked.tokens[at - 1] == NO_TOKEN
-        return is_behind or owner % _EASY_SHARE == 0
+        return marked.tokens[at - 1] == NO_TOKEN or owner % _EASY_SHARE == 0
 
     return [is_learnt(at, owner) for at, owner in enumerate(marked.tokens)]
 
