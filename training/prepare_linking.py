@@ -57,14 +57,22 @@ def piece(document: dict[str, Any], start: int, end: int, name: str) -> dict[str
     }
 
 
+def uncut_sentences(document: dict[str, Any]) -> list[tuple[int, int]]:
+    """Start and end of each sentence; those that a mention crosses count as one."""
+    inside = [(one["start"], one["end"]) for one in document["mentions"]]
+    found, start = [], None
+    for begin, end in sentences(document["text"]):
+        start = begin if start is None else start
+        if not any(first < end < last for first, last in inside):
+            found.append((start, end))
+            start = None
+    return found
+
+
 def runs(document: dict[str, Any], longest: int) -> Iterator[tuple[int, int]]:
-    """Runs of sentences of at most `longest` characters; one sentence may be longer. No mention
-    crosses the end of a run."""
-    spans = [(one["start"], one["end"]) for one in document["mentions"]]
+    """Runs of sentences of at most `longest` characters; one sentence may be longer."""
     start, last = 0, 0
-    for _, end in sentences(document["text"]):
-        if any(begin < end < stop for begin, stop in spans):
-            continue
+    for _, end in uncut_sentences(document):
         if end - start > longest and last > start:
             yield start, last
             start = last
@@ -74,14 +82,13 @@ def runs(document: dict[str, Any], longest: int) -> Iterator[tuple[int, int]]:
 
 
 def around(document: dict[str, Any], mention: dict[str, Any], width: int) -> tuple[int, int]:
-    """The sentences of a mention, and those before and behind within `width` characters."""
-    text = document["text"]
-    start = max(begin for begin, _ in sentences(text) if begin <= mention["start"])
-    end = min((stop for _, stop in sentences(text) if stop >= mention["end"]), default=len(text))
-    for begin, stop in reversed(sentences(text)):
+    """The sentence of a mention, and those before and behind within `width` characters."""
+    spans = uncut_sentences(document)
+    start, end = next(one for one in spans if mention["end"] <= one[1])
+    for begin, stop in reversed(spans):
         if stop <= start and end - begin <= width:
             start = begin
-    for begin, stop in sentences(text):
+    for begin, stop in spans:
         if begin >= end and stop - start <= width:
             end = stop
     return start, end

@@ -1,13 +1,16 @@
-"""The recipes of the default checkpoint and of the generator that it is compared with."""
+"""The shipped recipes: those of the checkpoints, and of the generator that one is compared with."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from onegen_model.checkpoint.shipped import shipped
 from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.run.recipe import Recipe
+from onegen_model.finetune.run.trainable import saved_shapes
 from onegen_model.finetune.run.training import training_arguments
 
 FOLDER = Path(__file__).parents[2] / "training" / "recipes"
@@ -32,6 +35,24 @@ def test_every_recipe_names_its_command() -> None:
         assert f"#   onegen train training/recipes/{recipe.name}\n" in recipe.read_text(
             encoding="utf-8"
         )
+
+
+def test_every_recipe_can_be_read() -> None:
+    for recipe in FOLDER.glob("*.yaml"):
+        Recipe.read(recipe)
+
+
+def test_the_linking_recipe_fits_the_adapter_that_it_goes_on_from() -> None:
+    recipe = Recipe.read(FOLDER / "entity_linking.yaml")
+    assert recipe.adapter_from is not None
+    folder = shipped(recipe.adapter_from)
+    assert folder is not None
+    plain = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (plain["r"], plain["lora_alpha"]) == (recipe.adapter.rank, recipe.adapter.alpha)
+    names = saved_shapes(folder / "adapter_model.safetensors")
+    layers = {name.split(".layers.")[1].split(".")[0] for name in names if ".layers." in name}
+    assert recipe.adapter.frozen < len(layers), "something learns"
+    assert training_arguments(recipe).max_steps > 0
 
 
 def test_the_default_recipe_names_its_settings_without_a_gpu(

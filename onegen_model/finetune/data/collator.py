@@ -56,6 +56,10 @@ class CollatorSettings:
     def __post_init__(self) -> None:
         for name, least in (("num_negatives", 0), ("max_length", 1), ("chunk_tokens", 1)):
             require_at_least(least, name, getattr(self, name))
+        if not 0 <= self.max_padding <= 1:
+            raise InvalidInputError(
+                f"max_padding is {self.max_padding}; expected a share, 0 to 1; change the value"
+            )
 
 
 class TooLongError(InvalidInputError):

@@ -18,6 +18,7 @@ from transformers import TrainerState, TrainingArguments
 
 from onegen_model.checkpoint.config import Base
 from onegen_model.checkpoint.default_base import file_sha256
+from onegen_model.checkpoint.shipped import shipped
 from onegen_model.finetune.data.datasets import content_file
 from onegen_model.finetune.run.dev_set import kept_evaluation
 from onegen_model.finetune.run.recipe import Recipe
@@ -72,6 +73,7 @@ def describe_run(facts: RunFacts, name: str) -> str:
         mark=_MARK,
         name=name,
         is_adapter=recipe.method == "lora",
+        links=_links(recipe),
         training=_training(facts),
         data=_data(facts),
         results=_results(facts),
@@ -102,27 +104,37 @@ def questions_seen(state: TrainerState, arguments: TrainingArguments, num_exampl
     return int(epochs * num_examples + min(num_examples, steps * per_step))
 
 
+def _links(recipe: Recipe) -> bool:
+    """Whether entity linking was trained."""
+    return recipe.format == "entity_linking"
+
+
 def _metadata(facts: RunFacts) -> ModelCardData:
+    subjects = ["rag", "retrieval-augmented-generation"]
+    if _links(facts.recipe):
+        subjects = ["entity-linking"]
     return ModelCardData(
         license=facts.recipe.license,
         library_name="onegen",
         base_model=hub_id(facts.recipe.base),
         pipeline_tag="text-generation",
-        tags=["onegen", "rag", "retrieval-augmented-generation", facts.recipe.method],
+        tags=["onegen", *subjects, facts.recipe.method],
     )
 
 
 def _training(facts: RunFacts) -> str:
     state, recipe, kept = facts.state, facts.recipe, facts.kept
+    seen = questions_seen(state, facts.arguments, facts.num_examples[0])
+    subject = "Texts seen" if _links(recipe) else "Questions seen"
     seconds = max((log.get("seconds", 0.0) for log in state.log_history), default=0.0)
     rows = {
         "Base": f"{_plain_name(recipe.base)}, sha256 `{facts.base.sha256}`",
-        "Went on from": _plain_name(recipe.adapter_from) if recipe.adapter_from else "",
+        "Went on from": _adapter_name(recipe.adapter_from) if recipe.adapter_from else "",
         "Method": recipe.method,
         "Losses": f"language modelling and {recipe.contrastive}",
         "Steps": f"{state.global_step} of {state.max_steps}",
         "Step that was kept": f"{kept['step']:.0f}, by {recipe.dev_metric} on dev" if kept else "",
-        "Questions seen": f"{questions_seen(state, facts.arguments, facts.num_examples[0]):,}",
+        subject: f"{seen:,}",
         "Seconds": f"{seconds:,.0f}",
         "On": _machine(facts.arguments),
         "With": ", ".join(_versions(facts.arguments)),
@@ -167,7 +179,7 @@ def _settings(recipe: Recipe) -> str:
     plain = json.loads(json.dumps(dataclasses.asdict(recipe), default=_short))
     plain |= {"base": _plain_name(recipe.base), "output": recipe.output.name}
     if recipe.adapter_from:
-        plain["adapter_from"] = _plain_name(recipe.adapter_from)
+        plain["adapter_from"] = _short_adapter(recipe.adapter_from)
     if isinstance(config := plain["trainer"].get("deepspeed"), str):
         plain["trainer"]["deepspeed"] = Path(config).name
     given = {name: value for name, value in plain.items() if value is not None}
@@ -195,6 +207,17 @@ def _versions(arguments: TrainingArguments) -> list[str]:
 def _plain_name(source: str) -> str:
     """A hub id, "default", or the last part of a path."""
     return hub_id(source) or Path(source).name
+
+
+def _adapter_name(source: str) -> str:
+    """What a run went on from, in words where it belongs to the package."""
+    name = _short_adapter(source)
+    return f"the checkpoint `{name}` of OneGen" if shipped(source) else name
+
+
+def _short_adapter(source: str) -> str:
+    """The name of a shipped adapter as it is, else a hub id or the last part of a path."""
+    return source if shipped(source) else _plain_name(source)
 
 
 def _short(value: object) -> str:

@@ -109,12 +109,7 @@ class Recipe:
         """Raise InvalidInputError for keys that exclude each other."""
         known = {f.name for f in dataclasses.fields(TrainingArguments)} - set(_OURS)
         require_known(self.trainer, known, f"{where}: trainer")
-        layers = self.adapter.top_layers
-        if self.method == "top_layers" and layers < 1:
-            raise InvalidInputError(
-                f"{where}: adapter.top_layers is {layers} with method top_layers; expected how "
-                "many layers learn, 1 or more; set it, or choose method full"
-            )
+        self._check_adapter(where)
         if self.method != "lora" and self.dtype != "float32":
             raise InvalidInputError(
                 f"{where}: dtype is {self.dtype} with method {self.method}; expected float32, in "
@@ -131,6 +126,19 @@ class Recipe:
             )
         self._check_negatives(where)
         self._check_development(where)
+
+    def _check_adapter(self, where: str) -> None:
+        layers = self.adapter.top_layers
+        if self.method == "top_layers" and layers < 1:
+            raise InvalidInputError(
+                f"{where}: adapter.top_layers is {layers} with method top_layers; expected how "
+                "many layers learn, 1 or more; set it, or choose method full"
+            )
+        if self.method != "lora" and self.adapter.frozen:
+            raise InvalidInputError(
+                f"{where}: adapter.frozen is {self.adapter.frozen} with method {self.method}, "
+                "which has no adapter; expected 0, or method lora; change one of them"
+            )
 
     def _check_negatives(self, where: str) -> None:
         size = self.cross_batch_negatives

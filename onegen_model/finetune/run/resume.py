@@ -22,7 +22,9 @@ from onegen_model.finetune.run.trainable import (
 RUN_FILE = "run.json"
 FINISHED_FILE = "finished.json"
 # Keys that runs of earlier versions lack; such a run is resumed without them.
-_ADDED = ("base_sha256", "adapter_from_sha256")
+_ADDED = ("base_sha256", "adapter_from_sha256", "adapter.frozen")
+# Settings of the collator that change the padding, not the losses.
+_PADDING = ("chunk_tokens", "max_padding")
 
 
 # Arguments of the Trainer that change no weight.
@@ -131,6 +133,8 @@ def require_same_task(recipe: Recipe) -> None:
     if recipe.losses.contrastive == "bpr":  # earlier versions accepted and ignored it
         found["cross_device_negatives"] = False
     found = {name: now[name] for name in _ADDED} | found
+    # Earlier versions wrote them.
+    found["collator"] = _without_padding(found.get("collator"))
     if others := sorted(name for name in {*found, *now} if found.get(name) != now.get(name)):
         raise CheckpointError(
             f"{recipe.output} was started with another {', '.join(others)}; expected the same to "
@@ -142,8 +146,7 @@ def _task(recipe: Recipe) -> dict[str, Any]:
     """The facts that must not change within a run; steps, rates and measures may."""
     files = {"train": recipe.train, "passages": recipe.passages}
     names = ("format", "base", "adapter_from", "dtype", "max_passage_tokens")
-    collator = asdict(recipe.collator)
-    del collator["chunk_tokens"]  # it changes the padding, not the losses
+    collator = _without_padding(asdict(recipe.collator))
     source = find_source(recipe)  # its digests are cached since the start of the run
     adapter = source.adapter and file_sha256(source.adapter / ADAPTER_FILE)
     plain = {
@@ -153,9 +156,16 @@ def _task(recipe: Recipe) -> dict[str, Any]:
             if path is not None
         },
         **{name: getattr(recipe, name) for name in names},
-        **dict(zip(_ADDED, (source.base.sha256, adapter), strict=True)),
+        # What is frozen was merged at the start, and a checkpoint's values would not be computed.
+        **dict(zip(_ADDED, (source.base.sha256, adapter, recipe.adapter.frozen), strict=True)),
         **asdict(recipe.losses),
         "collator": collator,
         "seed": recipe.trainer.get("seed", 0),
     }
     return dict(json.loads(json.dumps(plain)))
+
+
+def _without_padding(collator: Any) -> Any:
+    if not isinstance(collator, dict):
+        return collator
+    return {name: value for name, value in collator.items() if name not in _PADDING}

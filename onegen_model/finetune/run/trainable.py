@@ -36,7 +36,7 @@ class AdapterSettings:
 
     With `top_layers` the layers below have no gradient, which halves the cost of a step on a CPU;
     the token rows then learn through the output head. If that is not tied to the input embeddings,
-    the input rows do not change.
+    the input rows do not change. The same holds with `frozen`.
     """
 
     __pydantic_config__ = CHECKED
@@ -82,7 +82,7 @@ def add_adapter(
     )
     adapted = cast("PreTrainedModel", get_peft_model(network, config))
     if only_top:
-        adapted.get_input_embeddings().register_forward_hook(_detach)
+        _cut_behind_input(adapted)
     return adapted
 
 
@@ -97,7 +97,7 @@ def freeze_layers(network: "PreTrainedModel", count: int) -> None:
         for module in layer.modules():
             if isinstance(module, LoraLayer):
                 module.merge()
-    network.get_input_embeddings().register_forward_hook(_detach)
+    _cut_behind_input(network)
 
 
 def open_top_layers(
@@ -117,7 +117,7 @@ def open_top_layers(
     for module in (*list(layers)[-top_layers:], *behind):
         module.requires_grad_(True)
     if top_layers < len(layers):
-        wrapped.get_input_embeddings().register_forward_hook(_detach)
+        _cut_behind_input(wrapped)
     return wrapped
 
 
@@ -149,6 +149,21 @@ def _embedding_names(network: "PreTrainedModel") -> list[str]:
     modules = (network.get_input_embeddings(), network.get_output_embeddings())
     names = [next(n for n, m in network.named_modules() if m is module) for module in modules]
     return [str(name).rsplit(".", 1)[-1] for name in names]
+
+
+def _cut_behind_input(network: "PreTrainedModel") -> None:
+    """Let no gradient into the input embeddings; tied rows still get that of the output head."""
+    inputs, outputs = network.get_input_embeddings(), network.get_output_embeddings()
+    inputs.register_forward_hook(_detach)
+    if _weight(inputs) is not _weight(outputs):
+        # DDP waits for the gradient of every parameter that requires one.
+        inputs.requires_grad_(False)
+
+
+def _weight(embeddings: nn.Module) -> nn.Parameter:
+    """The matrix of an embedding module, also of one that PEFT has wrapped."""
+    named = embeddings.named_parameters()
+    return next(value for name, value in named if name.rsplit(".", 1)[-1] == "weight")
 
 
 def _detach(_module: nn.Module, _args: Any, output: Tensor) -> Tensor:

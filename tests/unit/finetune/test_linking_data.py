@@ -14,6 +14,8 @@ from onegen_model.finetune.data.collator import Collator
 from onegen_model.finetune.data.datasets import Data, open_data
 from onegen_model.finetune.data.examples import RetrievalTarget
 from onegen_model.finetune.data.linking import Entities, LinkingExample, render_linking
+from onegen_model.finetune.loss.losses import LossSettings
+from onegen_model.finetune.loss.objective import Objective
 from onegen_model.jsonl import JsonLines
 from onegen_model.transcript.linking_format import LinkingFormat
 from onegen_model.transcript.linking_renderer import LinkingRenderer
@@ -21,6 +23,7 @@ from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
 from onegen_model.transcript.tokens import add_control_tokens
 from tests.conftest import make_tokenizer
+from tests.support.linking_model import linking_model
 from tests.support.training_files import write
 
 TEXT = "Adams wrote the Guide in Islington."
@@ -96,6 +99,49 @@ def test_an_unmarked_name_is_a_target_only_where_every_mention_is_marked() -> No
     assert not any(one.startswith("A") for one in partial)
     assert any(one.startswith("A") for one in others)
     assert {"<MENTION>", "</MENTION>", "[LK]"} <= set(partial)
+
+
+def targets_of(text: str, mention: tuple[int, int]) -> list[str]:
+    """The characters outside of the mention that are targets in a partial text."""
+    linking = LinkingRenderer(bound())
+    example = LinkingExample("t", text, (mention,), (RetrievalTarget(("Q1",)),), False)
+    rendered = render_linking(example, linking)
+    prompt = len(linking.prompt_ids(text))
+    tokens = linking.cut(linking.tokens(text), [mention])
+    found = tokens.find(mention)
+    assert found is not None
+    marked = linking.marked(tokens, [found])
+    written = rendered.written[prompt:-1]
+    outside = [
+        owner
+        for owner, is_target in zip(marked.tokens, written, strict=True)
+        if is_target and owner >= 0 and not found[0] <= owner < found[1]
+    ]
+    return [text[slice(*tokens.spans[owner])] for owner in outside]
+
+
+def test_of_a_partial_text_the_token_behind_a_mention_is_learnt_and_no_beginning_of_a_name() -> (
+    None
+):
+    for words in ("a", "a b", "a b c"):  # whatever its number is
+        text = f"{words} sea, and 7 Towns"
+        start = text.index("sea")
+        learnt_here = targets_of(text, (start, start + 3))
+        assert "," in learnt_here
+        assert not any(one.strip()[:1] in ("7", "T") for one in learnt_here if one.strip())
+    text = "sea Towns"
+    assert not any(one.strip() == "T" for one in targets_of(text, (0, 3)))
+
+
+def test_a_batch_without_a_mention_trains_the_text_alone() -> None:
+    model = linking_model()
+    texts = [LinkingExample(name, "Nothing is here.", (), ()) for name in "ab"]
+    batch = Collator(model.renderer, {})(texts)
+    assert batch["passages"] == []
+    for settings in (LossSettings(cross_batch_negatives=8), LossSettings(contrastive="bpr")):
+        outputs = Objective(model.network, settings).train()(**batch)
+        assert outputs["contrastive_loss"] == 0
+        assert outputs["loss"] == outputs["language_modeling_loss"] > 0
 
 
 def test_what_is_forced_behind_the_link_token_is_no_target() -> None:

@@ -1,11 +1,13 @@
 """Runs with `format: entity_linking` on a tiny base: what learns, what is saved, what links."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from onegen_model import OneGenModel, Passage, PassageIndex, SamplingParams
@@ -51,6 +53,18 @@ def test_two_steps_train_a_model_that_links(base: Path, tmp_path: Path) -> None:
     assert linked.text == text
     answer = model.generate("where is alba?", sampling=SamplingParams(max_new_tokens=3))
     assert len(answer.ids) > len(model.renderer.question_ids("where is alba?")), "it answers too"
+
+
+def test_the_card_of_a_linker_says_how_to_link(base: Path, tmp_path: Path) -> None:
+    card = (two_steps(tmp_path, base) / "README.md").read_text(encoding="utf-8")
+    assert "A OneGen checkpoint that links entities" in card
+    assert "query token" not in card
+    assert "| Texts seen | 4 |" in card
+    assert ModelCard(card).data.tags == ["onegen", "entity-linking", "lora"]
+    (code,) = re.findall("```python\n(.*?)```", card, re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code.replace("'out'", repr(str(tmp_path / "out"))), found)
+    assert found["linked"].text == "Adams wrote the Guide."
 
 
 def test_linking_is_learnt_on_top_of_an_adapter_that_answers(

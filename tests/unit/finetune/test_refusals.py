@@ -66,6 +66,10 @@ def test_a_reporter_whose_package_is_missing_is_one_line(
         ({"adapter": {"top_layers": -1}}, "adapter: top_layers is -1; expected 0 or more"),
         ({"collator": {"num_negatives": -1}}, "collator: num_negatives is -1; expected 0 or more"),
         ({"collator": {"chunk_tokens": 0}}, "collator: chunk_tokens is 0; expected 1 or more"),
+        ({"collator": {"max_padding": 10}}, "collator: max_padding is 10.0; expected a share, 0"),
+        ({"collator": {"max_padding": -0.1}}, "collator: max_padding is -0.1; expected a share"),
+        ({"adapter": {"frozen": -1}}, "adapter: frozen is -1; expected 0 or more"),
+        ({"method": "full", "adapter": {"frozen": 1}}, "adapter.frozen is 1 with method full"),
         (
             {"contrastive": "bpr", "cross_device_negatives": True},
             "cross_device_negatives is true with contrastive bpr",

@@ -5,6 +5,7 @@ import json
 import runpy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,13 @@ import pytest
 from huggingface_hub import ModelCard
 
 from onegen_model.finetune.run import training as run_module
-from onegen_model.finetune.run.model_card import hub_id, questions_seen, write_card
+from onegen_model.finetune.run.model_card import (
+    RunFacts,
+    describe_run,
+    hub_id,
+    questions_seen,
+    write_card,
+)
 from onegen_model.finetune.run.plot import draw_run, series
 from onegen_model.finetune.run.recipe import Recipe
 from onegen_model.finetune.run.trainer import JointTrainer
@@ -152,6 +159,22 @@ def test_a_base_is_named_as_the_hub_names_it(tmp_path: Path) -> None:
     snapshot = tmp_path / "hub" / "models--Some--Model-1B" / "snapshots" / "0a1b"
     assert hub_id(str(snapshot)) == "Some/Model-1B"
     assert hub_id(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("name", ["default", "entity-linking"])
+def test_a_card_names_the_shipped_checkpoint_that_a_run_went_on_from(
+    finished: Recipe, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    written: list[RunFacts] = []
+    monkeypatch.setattr(run_module, "describe", written.append)
+    run(finished)
+    (facts,) = written
+    recipe = replace(finished, base="default", adapter_from=name)
+    card = describe_run(replace(facts, recipe=recipe), "mine")
+    assert cells(card)["Went on from"] == f"the checkpoint `{name}` of OneGen"
+    assert f"adapter_from: {name}\n" in card
+    other = replace(finished, adapter_from=str(finished.output))
+    assert cells(describe_run(replace(facts, recipe=other), "mine"))["Went on from"] == "out"
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
