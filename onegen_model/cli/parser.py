@@ -50,7 +50,7 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     if chosen and chosen not in _COMMANDS and argv[0] == chosen:
         similar = did_you_mean(chosen, [*_COMMANDS]) or "; `onegen --help` lists the commands"
         parser.error(f"unknown command {chosen}{similar}")
-    options: argparse.Namespace
+    options: Namespace
     options, unknown = parser.parse_known_args(argv)
     if unknown:  # The usage of the subcommand has its options.
         _refuse(commands.choices[chosen] if chosen else parser, unknown)
