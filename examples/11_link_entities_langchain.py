@@ -1,6 +1,17 @@
 """Links the mentions of texts and documents to entities of your own.
 
     $ python examples/11_link_entities_langchain.py
+    All texts in one batch:
+    Mercury goes around the Sun in 88 days, faster than any other planet.[planet]
+    Miners dissolved gold in Mercury, and boiled the liquid metal away.[metal]
+    Merchants of Rome[god] gave to Mercury[god], whose temple stood on the Aventine Hill[aventine].
+    Pieces, each as soon as its mention is closed:
+    ['Mercury goes around the Sun in 88 days, faster than any other planet.[planet]', '']
+    A document:
+    source: "mines.txt"
+    entities: [{"start": 0, "end": 67, "surface": "Miners dissolved gold in Mercury, and boiled the liquid metal away.", "id": "metal", "name": "Mercury", "score": 0.7261086720851504}]
+    A mention that is given, with its candidates:
+    [('god', 0.85), ('planet', 0.78), ('metal', 0.7)]
 
 One name stands for three entities, and what is written around it decides. The text is given back
 as it was, and offsets count its characters. The linker is a step of chains and a transformer of

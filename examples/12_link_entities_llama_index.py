@@ -1,6 +1,16 @@
 """The entities of texts: in the metadata of nodes, and as a property graph.
 
     $ python examples/12_link_entities_llama_index.py
+    cinema:
+      0-17 Sunnefa Brandvold -> director (0.85)
+      36-47 Wet Harvest -> ship (0.63)
+    sea:
+      14-25 Wet Harvest -> ship (0.73)
+      26-84 left Ondrel, a port in Tarsevia, and was never seen again. -> ship (0.77)
+    Triplets:
+      cinema -> MENTIONS -> Sunnefa Brandvold (director): film director, born in 1917
+      sea -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
+      cinema -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
 
 Two entities have the same name; the text around a mention decides. Both components share one model
 and one index of entities.
