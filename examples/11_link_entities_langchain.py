@@ -2,14 +2,16 @@
 
     $ python examples/11_link_entities_langchain.py
     All texts in one batch:
-    Mercury goes around the Sun in 88 days, faster than any other planet.[planet]
+    Mercury[planet] goes around the Sun in 88 days, faster than any other planet.[planet]
     Miners dissolved gold in Mercury, and boiled the liquid metal away.[metal]
     Merchants of Rome[god] gave to Mercury[god], whose temple stood on the Aventine Hill[aventine].
     Pieces, each as soon as its mention is closed:
-    ['Mercury goes around the Sun in 88 days, faster than any other planet.[planet]', '']
+    'Mercury[planet]'
+    ' goes around the Sun in 88 days, faster than any other planet.[planet]'
+    ''
     A document:
-    source: "mines.txt"
-    entities: [{"start": 0, "end": 67, "surface": "Miners dissolved gold in Mercury, and boiled the liquid metal away.", "id": "metal", "name": "Mercury", "score": 0.7261086720851504}]
+    mines.txt
+    0-67 Miners dissolved gold in Mercury, and boiled the liquid metal away. metal 0.73
     A mention that is given, with its candidates:
     [('god', 0.85), ('planet', 0.78), ('metal', 0.7)]
 
@@ -17,8 +19,6 @@ One name stands for three entities, and what is written around it decides. The t
 as it was, and offsets count its characters. The linker is a step of chains and a transformer of
 documents, whose metadata then tell which entities they name.
 """
-
-import json
 
 from langchain_core.documents import Document
 from langchain_core.runnables import RunnableLambda
@@ -71,12 +71,15 @@ for shown in (linker | RunnableLambda(show)).batch(TEXTS):
     print(shown)
 
 print("Pieces, each as soon as its mention is closed:")
-print([show(piece) for piece in linker.stream(TEXTS[0])])
+for piece in linker.stream(TEXTS[0]):
+    print(repr(show(piece)))
 
 print("A document:")
 [document] = linker.transform_documents([Document(TEXTS[1], metadata={"source": "mines.txt"})])
-for name, value in document.metadata.items():
-    print(f"{name}: {json.dumps(value)}")
+print(document.metadata["source"])
+for found in document.metadata["entities"]:
+    place = f"{found['start']}-{found['end']}"
+    print(place, found["surface"], found["id"], round(found["score"], 2))
 
 print("A mention that is given, with its candidates:")
 start = TEXTS[2].index("Mercury")

@@ -6,9 +6,13 @@
       36-47 Wet Harvest -> ship (0.63)
     sea:
       14-25 Wet Harvest -> ship (0.73)
-      26-84 left Ondrel, a port in Tarsevia, and was never seen again. -> ship (0.77)
+      26-37 left Ondrel -> port (0.76)
+      49-57 Tarsevia -> country (0.65)
+      59-84 and was never seen again. -> ship (0.68)
     Triplets:
+      sea -> MENTIONS -> Ondrel (port): port on the coast of Tarsevia
       cinema -> MENTIONS -> Sunnefa Brandvold (director): film director, born in 1917
+      sea -> MENTIONS -> Tarsevia (country): country in the south
       sea -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
       cinema -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
 

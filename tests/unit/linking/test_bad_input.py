@@ -101,7 +101,7 @@ def test_entities_have_to_be_there_and_of_this_model(model: OneGenModel) -> None
         model.link("Ada", entities=None)  # type: ignore[call-overload]
     with pytest.raises(InvalidInputError, match="has no entities"):
         model.link("Ada", entities=PassageIndex(model))
-    with pytest.raises(InvalidInputError, match="not a retriever"):
+    with pytest.raises(InvalidInputError, match="entities is a list"):
         model.link("Ada", entities=["Q1"])
     with pytest.raises(InvalidInputError, match="expected `retrieve` in synchronous use"):
         model.link("Ada", entities=AnsweringLater(fail))
