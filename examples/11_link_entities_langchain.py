@@ -5,10 +5,6 @@
     Mercury[planet] goes around the Sun in 88 days, faster than any other planet.[planet]
     Miners dissolved gold in Mercury, and boiled the liquid metal away.[metal]
     Merchants of Rome[god] gave to Mercury[god], whose temple stood on the Aventine Hill[aventine].
-    Pieces, each as soon as its mention is closed:
-    'Mercury[planet]'
-    ' goes around the Sun in 88 days, faster than any other planet.[planet]'
-    ''
     A document:
     mines.txt
     0-67 Miners dissolved gold in Mercury, and boiled the liquid metal away. metal 0.73
@@ -69,10 +65,6 @@ def show(linked: LinkedText) -> str:
 print("All texts in one batch:")
 for shown in (linker | RunnableLambda(show)).batch(TEXTS):
     print(shown)
-
-print("Pieces, each as soon as its mention is closed:")
-for piece in linker.stream(TEXTS[0]):
-    print(repr(show(piece)))
 
 print("A document:")
 [document] = linker.transform_documents([Document(TEXTS[1], metadata={"source": "mines.txt"})])

@@ -188,7 +188,7 @@ def test_runs_are_scored_side_by_side_without_a_model(
             ["qa.jsonl:1: aliases: 'xyz'; expected a list of texts"],
         ),
         (['{"question": " ", "answer": "x"}'], ["qa.jsonl:1: question: ' '; expected some text"]),
-        (["{"], ["qa.jsonl:1: line: not JSON"]),
+        (['{"question": '], ["qa.jsonl:1: line: not JSON"]),
         ([], ["qa.jsonl holds no question; expected at least one"]),
         (
             [
@@ -268,7 +268,7 @@ def test_the_python_of_the_guide_runs(
     model: OneGenModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parents[3] / "docs" / "guides" / "evaluation.md").read_text("utf-8")
-    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
     with scripted(model, SCRIPT):
         exec(compile(code, "evaluation.md", "exec"), {"model": model})
     assert "| exact match | 0.33 ±0.27 | 3 |" in capsys.readouterr().out
