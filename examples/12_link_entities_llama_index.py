@@ -10,11 +10,11 @@
       49-57 Tarsevia -> country (0.65)
       59-84 and was never seen again. -> ship (0.68)
     Triplets:
-      sea -> MENTIONS -> Ondrel (port): port on the coast of Tarsevia
       cinema -> MENTIONS -> Sunnefa Brandvold (director): film director, born in 1917
+      cinema -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
+      sea -> MENTIONS -> Ondrel (port): port on the coast of Tarsevia
       sea -> MENTIONS -> Tarsevia (country): country in the south
       sea -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
-      cinema -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
 
 Two entities have the same name; the text around a mention decides. Both components share one model
 and one index of entities.
@@ -62,6 +62,9 @@ graph = PropertyGraphIndex(
 )
 print("Triplets:")
 found = graph.property_graph_store.get_triplets(relation_names=["MENTIONS"])
-for source, relation, target in sorted(found, key=lambda triplet: triplet[2].id):
-    document = source.properties["ref_doc_id"]
-    print(f"  {document} -> {relation.label} -> {target.id}: {target.properties['description']}")
+lines = [
+    f"  {source.properties['ref_doc_id']} -> {relation.label} -> {target.id}: "
+    f"{target.properties['description']}"
+    for source, relation, target in found
+]
+print("\n".join(sorted(lines)))
