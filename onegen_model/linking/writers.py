@@ -16,9 +16,8 @@ from typing import Protocol
 from onegen_model.transcript.linking_renderer import LinkingRenderer
 from onegen_model.transcript.text_tokens import Range, TextTokens
 
-# A mention ends where the tag has a fifth of the probability of tag and text. The text inside of a
-# mention is known to the model from its prompt, and goes on too easily: of 50 training texts F1 was
-# .49 with a half, and .53 with a fifth.
+# A mention ends where the tag has a fifth of the probability of tag and text: the model knows the
+# text from its prompt, and goes on with it too easily.
 _END_MARGIN = log(0.25)
 
 
