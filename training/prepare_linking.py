@@ -22,6 +22,7 @@ from prepare_data import rows
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_a-z])")
 _HARD = {"ambiguous_cross", "ambiguous_self", "partial_cross", "partial_self"}
+_AMBIGUOUS_COPIES = 3
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -108,7 +109,8 @@ def human(documents: Sequence[dict[str, Any]], longest: int, repeats: int) -> It
 def silver(
     documents: Sequence[dict[str, Any]], easy: int, width: int, rng: random.Random
 ) -> Iterator[dict]:
-    """Surroundings of mentions: all hard ones, and `easy` of the others."""
+    """Surroundings of mentions: all hard ones, those of a name that several pages carry
+    `_AMBIGUOUS_COPIES` times, and `easy` of the others."""
     places = [(one, mention) for one in documents for mention in one["mentions"]]
     hard = [place for place in places if place[1]["kind"] in _HARD]
     rest = [place for place in places if place[1]["kind"] not in _HARD]
@@ -117,7 +119,9 @@ def silver(
         start, end = around(document, mention, width)
         if (document["id"], start, end) not in seen:
             seen.add((document["id"], start, end))
-            yield piece(document, start, end, f"{start}-{end}")
+            is_ambiguous = mention["kind"].startswith("ambiguous")
+            for copy in range(_AMBIGUOUS_COPIES if is_ambiguous else 1):
+                yield piece(document, start, end, f"{start}-{end}.{copy}")
 
 
 def main() -> None:
@@ -126,8 +130,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--longest", type=int, default=600, help="characters of a human text")
     parser.add_argument("--width", type=int, default=280, help="characters of a silver text")
-    parser.add_argument("--repeats", type=int, default=3, help="of texts with all mentions marked")
-    parser.add_argument("--easy", type=int, default=1200, help="silver mentions of unique names")
+    parser.add_argument("--repeats", type=int, default=5, help="of texts with all mentions marked")
+    parser.add_argument("--easy", type=int, default=400, help="silver mentions of unique names")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng = random.Random(args.seed)

@@ -6,7 +6,7 @@ A subcommand imports torch only when it runs, so that help and wrong usage are s
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import TYPE_CHECKING, Any
 
 from onegen_model.batches import BATCH_TOKENS
@@ -26,6 +26,9 @@ from onegen_model.retrieval.manifest import DEFAULT_SHARD_SIZE
 if TYPE_CHECKING:
     from onegen_model.cli import LoadModel
 
+# Packages beside the core add subcommands to this group of entry points: a module with SUMMARY and
+# `add(commands, basic_options)`.
+_GROUP = "onegen.commands"
 _FLAGS = ("-h", "--help", "--version")  # those of `onegen` itself
 
 Run = Callable[[Namespace, "LoadModel"], int]
@@ -40,21 +43,32 @@ def parse_arguments(argv: Sequence[str]) -> Namespace:
     parser.add_argument("--version", action="version", version=f"onegen {version('onegen')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     chosen = next((word for word in argv if not word.startswith("-")), None)
-    for name, (summary, add) in _COMMANDS.items():
+    known = _COMMANDS if chosen in _COMMANDS else {**_COMMANDS, **_added_commands()}
+    for name, (summary, add) in known.items():
         if name == chosen:
             add(commands)
         else:
             commands.add_parser(name, help=summary)
     if chosen is None and argv and not any(flag.startswith(argv[0]) for flag in _FLAGS):
         _refuse(parser, argv)
-    if chosen and chosen not in _COMMANDS and argv[0] == chosen:
-        similar = did_you_mean(chosen, [*_COMMANDS]) or "; `onegen --help` lists the commands"
+    if chosen and chosen not in known and argv[0] == chosen:
+        similar = did_you_mean(chosen, [*known]) or "; `onegen --help` lists the commands"
         parser.error(f"unknown command {chosen}{similar}")
     options: Namespace
     options, unknown = parser.parse_known_args(argv)
     if unknown:  # The usage of the subcommand has its options.
         _refuse(commands.choices[chosen] if chosen else parser, unknown)
     return options
+
+
+def _added_commands() -> dict[str, tuple[str, Callable[[Any], None]]]:
+    """The subcommands of other packages, in the form of `_COMMANDS`."""
+
+    def command(point: EntryPoint) -> tuple[str, Callable[[Any], None]]:
+        module = point.load()
+        return module.SUMMARY, lambda commands: module.add(commands, basic_options())
+
+    return {point.name: command(point) for point in entry_points(group=_GROUP)}
 
 
 def _refuse(parser: Parser, unknown: Sequence[str]) -> None:

@@ -1,0 +1,157 @@
+"""One answer as it is written: events of the core become the pieces that every route sends.
+
+Sans-I/O: no request, no JSON. The text of an answer is what stands in its answer frame; what the
+model writes on the way is reasoning. Offsets are characters of the answer's text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onegen_model import (
+    Answer,
+    AnswerText,
+    Citation,
+    Event,
+    InvalidToolCall,
+    Part,
+    PartStream,
+    PassagesInserted,
+    RetrievalRequested,
+    ScoredPassage,
+    Template,
+    Token,
+    ToolCall,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningPiece:
+    """Text that leads to the answer: what the model wrote before and between its searches."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextPiece:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBegun:
+    """The model searches for `query`; `hop` counts the searches of the answer from 0."""
+
+    hop: int
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEnded:
+    """What was inserted; `reason` says why nothing was found."""
+
+    hop: int
+    query: str
+    passages: tuple[ScoredPassage, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CitedSpan:
+    """`start` to `end` of the answer rest on a passage.
+
+    `text` is the cited text of the passage, where the answer stands in it word for word.
+    """
+
+    start: int
+    end: int
+    citation: Citation
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnded:
+    """The last piece."""
+
+    reason: str
+    usage: Usage
+
+
+AnswerPiece = (
+    ReasoningPiece
+    | TextPiece
+    | SearchBegun
+    | SearchEnded
+    | ToolCall
+    | InvalidToolCall
+    | CitedSpan
+    | AnswerEnded
+)
+
+
+@dataclass(slots=True)
+class AnswerPieces:
+    """Feed every event, then `close`. Without a `template` (under a grammar) all text is answer.
+
+    `opening` is the text of an unfinished answer that is continued; it is in no piece.
+    """
+
+    template: Template | None
+    offers_tools: bool = False
+    opening: str = ""
+    text: str = field(init=False, default="")
+    calls: int = field(init=False, default=0)
+    _parts: PartStream = field(init=False)
+    _query: str = field(init=False, default="")
+    _found: dict[str, ScoredPassage] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._parts = PartStream(self.template, self.opening, with_tools=self.offers_tools)
+
+    def feed(self, event: Event) -> list[AnswerPiece]:
+        """Pieces that became certain with an event."""
+        match event:
+            case Token():
+                return self._pieces(self._parts.feed(event.text))
+            case RetrievalRequested():
+                self._query = event.text
+                held = self._pieces(self._parts.end_span())
+                return [*held, SearchBegun(event.hop, event.text)]
+            case PassagesInserted():
+                self._found |= {one.passage.id: one for one in event.passages}
+                return [SearchEnded(event.hop, self._query, event.passages, event.reason)]
+        return []
+
+    def close(self, answer: Answer) -> list[AnswerPiece]:
+        """The last pieces: held text, citations, and the end."""
+        pieces = self._pieces(self._parts.end_span())
+        if not self.calls and (unframed := self._parts.unframed):
+            self.text = unframed
+            pieces.append(TextPiece(unframed))
+        pieces += self._cited(answer.sources)
+        return [*pieces, AnswerEnded(answer.finish_reason, answer.usage)]
+
+    def _pieces(self, parts: Sequence[Part]) -> list[AnswerPiece]:
+        return [self._piece(part) for part in parts]
+
+    def _piece(self, part: Part) -> AnswerPiece:
+        if isinstance(part, ToolCall | InvalidToolCall):
+            self.calls += 1
+            return part
+        if isinstance(part, AnswerText) or self.template is None:
+            self.text += part.text
+            return TextPiece(part.text)
+        return ReasoningPiece(part.text)
+
+    def _cited(self, sources: Sequence[Citation]) -> list[CitedSpan]:
+        """Every passage that was read, for the whole answer: which sentence rests on which passage
+        the model does not say."""
+        if not self.text:
+            return []
+        spans = []
+        for source in sources:
+            found = self._found.get(source.passage_id)
+            quoted = self.text if found and self.text in found.passage.titled_text else ""
+            spans.append(CitedSpan(0, len(self.text), source, quoted))
+        return spans

@@ -1,0 +1,29 @@
+"""The application: every route over one `Serving`."""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from onegen_integrations.server.errors import add_handlers
+from onegen_integrations.server.guarding import Guard
+from onegen_integrations.server.routes import models
+from onegen_integrations.server.serving import Serving
+
+ROUTERS = (models.router,)
+
+
+def create_app(serving: Serving) -> FastAPI:
+    """An ASGI application; serve it with uvicorn, in one process."""
+    app = FastAPI(title="OneGen", description=__doc__, version="1")
+    app.state.serving = serving
+    for router in ROUTERS:
+        app.include_router(router)
+    add_handlers(app)
+    app.add_middleware(Guard, settings=serving.settings)
+    if serving.settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(serving.settings.cors),
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    return app

@@ -1,0 +1,124 @@
+"""Errors as OpenAI's clients expect them: a status, and an object `error` in the body."""
+
+import logging
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from onegen_model.errors import (
+    ContextTooLongError,
+    InvalidInputError,
+    MissingExtraError,
+    OneGenError,
+    PassageIndexError,
+    QueueFullError,
+    RetrievalError,
+    is_out_of_memory,
+)
+
+logger = logging.getLogger(__name__)
+
+# Seconds after which a refused request may be sent again.
+_RETRY_AFTER = "1"
+
+
+class NotFoundError(InvalidInputError):
+    """What a request names does not exist here."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str = "not_found") -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+class ParameterError(InvalidInputError):
+    """A parameter of a request cannot be used; `param` names it."""
+
+    def __init__(self, message: str, *, param: str, code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.param, self.code = param, code
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error on the wire."""
+
+    status: int
+    message: str
+    type: str = "invalid_request_error"
+    param: str | None = None
+    code: str | None = None
+
+    @property
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The body of the answer, and the data of an event in a stream."""
+        about = {"message": self.message, "type": self.type}
+        return {"error": {**about, "param": self.param, "code": self.code}}
+
+    def response(self) -> JSONResponse:
+        """The whole answer."""
+        headers = {"Retry-After": _RETRY_AFTER} if self.status in (429, 503) else None
+        return JSONResponse(self.body, self.status, headers)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a caller sees of an error. Of a bug it sees that there is one; the log has the rest."""
+    param, code = getattr(error, "param", None), getattr(error, "code", None)
+    match error:
+        case NotFoundError():
+            return Failure(404, str(error), param=param, code=code)
+        case ContextTooLongError():
+            return Failure(400, str(error), param="messages", code="context_length_exceeded")
+        case RetrievalError():
+            return Failure(502, str(error), "retrieval_error", code="retrieval_failed")
+        case QueueFullError():
+            return Failure(429, str(error), "rate_limit_error", code="queue_full")
+        case MissingExtraError():
+            return Failure(501, str(error), "not_implemented_error", code="missing_extra")
+        case InvalidInputError():
+            return Failure(400, str(error), param=param, code=code)
+        case PassageIndexError() | OneGenError():
+            return Failure(500, str(error), "server_error")
+    if is_out_of_memory(error):
+        message = "Out of memory; expected a smaller request, or fewer at once; try again later"
+        return Failure(503, message, "server_error", code="out_of_memory")
+    message = "The server failed; expected no error; see its log"
+    return Failure(500, message, "server_error", code="internal_error")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every error in one form."""
+
+    @app.exception_handler(Exception)
+    async def _(request: Request, error: Exception) -> JSONResponse:
+        failure = failure_of(error)
+        if failure.code == "internal_error":
+            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return failure.response()
+
+    @app.exception_handler(OneGenError)
+    async def _(request: Request, error: OneGenError) -> JSONResponse:
+        return failure_of(error).response()
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error).response()
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code not in (404, 405):
+            return Failure(error.status_code, str(error.detail)).response()
+        asked = f"{request.method} {request.url.path}"
+        message = f"There is no {asked}; expected a route of this server; see /docs"
+        return Failure(error.status_code, message, code="not_found").response()
+
+
+def _invalid(error: RequestValidationError) -> Failure:
+    """The first of pydantic's findings, by the name of its field; no value is shown."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part != "body"]
+    param = ".".join(place) or None
+    message = f"{param or 'The body'}: {first['msg']}; expected what /docs shows; correct it"
+    return Failure(400, message, param=param, code=str(first["type"]))

@@ -1,0 +1,36 @@
+"""What the operator of a server chooses once, at its start."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onegen_integrations.server.keys import ApiKey
+from onegen_model import RetrievalParams, SamplingParams
+from onegen_model.errors import InvalidInputError
+
+MAX_BODY = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of a server.
+
+    Without `keys` every caller is let in. `cors` are origins whose pages may call the server.
+    `max_body` is the largest body of a request, in bytes. At most `max_queue` requests wait for a
+    model. `storage` is the folder of files, vector stores and kept responses; None: no files, and
+    responses are kept in memory. `sampling` and `retrieval` hold what a request leaves open.
+    `public_url` begins the addresses of citations; empty: the address that the caller used.
+    """
+
+    keys: tuple[ApiKey, ...] = ()
+    cors: tuple[str, ...] = ()
+    max_body: int = MAX_BODY
+    max_queue: int = 256
+    storage: Path | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    retrieval: RetrievalParams = field(default_factory=RetrievalParams)
+    public_url: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("max_body", "max_queue"):
+            if (value := getattr(self, name)) < 1:
+                raise InvalidInputError(f"{name}={value}; expected at least 1; change {name}")

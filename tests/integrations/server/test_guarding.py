@@ -1,0 +1,86 @@
+"""Keys, bodies and errors: what a request meets before its route."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from onegen_integrations.server import Serving, create_app, read_keys
+from onegen_model.errors import InvalidInputError
+
+
+def test_models_are_listed_by_name(client: TestClient) -> None:
+    (model,) = client.get("/v1/models").json()["data"]
+    assert (model["id"], model["object"]) == ("tiny", "model")
+    assert client.get("/v1/models/tiny").json() == model
+
+
+def test_an_unknown_model_is_named(client: TestClient) -> None:
+    reply = client.get("/v1/models/other")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "model_not_found")
+    assert "tiny" in reply.json()["error"]["message"]
+
+
+def test_an_unknown_route_has_the_same_form(client: TestClient) -> None:
+    reply = client.get("/v1/nothing")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "Basic secret-all"}, 401),
+        ({"Authorization": "Bearer secret-all"}, 200),
+        ({"x-api-key": "secret-acme"}, 200),
+    ],
+)
+def test_a_key_lets_in(headers: dict[str, str], status: int, keyed: TestClient) -> None:
+    reply = keyed.get("/v1/models", headers=headers)
+    assert reply.status_code == status
+    if status == 401:
+        assert reply.json()["error"]["code"] == "invalid_api_key"
+        assert "secret" not in reply.text
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused(chunked: bool, serve: Callable[..., Serving]) -> None:
+    app = create_app(serve(max_body=100))
+
+    @app.post("/echo")
+    async def echo(body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+    def parts() -> Iterator[bytes]:
+        yield b'{"a": "'
+        yield b"b" * 200 + b'"}'
+
+    with TestClient(app) as client:
+        body: Any = parts() if chunked else b'{"a": "' + b"b" * 200 + b'"}'
+        reply = client.post("/echo", content=body)
+        assert (reply.status_code, client.post("/echo", json={"a": 1}).status_code) == (413, 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "cannot be read"),
+        ("[]", "no list of keys"),
+        ('[{"name": "a"}]', 'text "key"'),
+        ('[{"key": "hush-1"}, {"key": "hush-1"}]', "twice"),
+        ('[{"key": "hush-1", "scop": {}}]', "scop"),
+        ('[{"key": "hush-1", "scope": {"a": {"$what": 1}}}]', "$what"),
+        ('[{"key": " "}]', "empty"),
+    ],
+)
+def test_a_wrong_file_of_keys_is_explained_without_a_key(
+    text: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        read_keys(tmp_path / "keys.json")
+    assert problem in str(caught.value)
+    assert "hush" not in str(caught.value)
