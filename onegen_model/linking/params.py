@@ -16,9 +16,9 @@ class LinkingParams:
     """How mentions are found, and what they are linked to.
 
     `mentions` are found by the model ("detect"), or given as (start, end) in characters of the
-    text; then they are only linked. A mention begins where the model prefers the tag to the text by
-    more than `mention_threshold`, a probability among the two, and has at most
-    `max_mention_tokens`.
+    text; then they are only linked. A mention is found where the probability that it begins there
+    and ends there (of a tag against the text) exceeds `mention_threshold`. What goes on for more
+    than `max_mention_tokens` is none.
 
     A mention whose best candidate has a score below `nil_threshold` has no entity (NIL);
     `num_candidates` are reported with each. Only entities that pass `filter` are candidates, or

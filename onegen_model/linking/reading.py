@@ -93,11 +93,9 @@ class WindowReader:
                 f"A link embedding or a logit is not finite in {slotted.dtype}; expected finite "
                 f"numbers; {advise_dtype(slotted.dtype)}"
             )
-        pairs = zip(margins, decisions, strict=True)
-        preferred = iter([margin > plans[slot].margin for margin, (slot, _) in pairs])
-        rest = iter(embeddings)
+        outcomes, rest = iter(margins), iter(embeddings)
         closed = []
         for owner, writer, plan in zip(owners, writers, plans, strict=True):
-            for mention in writer.accept([next(preferred) for _ in plan.decisions]):
+            for mention in writer.accept([next(outcomes) for _ in plan.decisions]):
                 closed.append(ClosedMention(owner, mention, array("f", next(rest).tolist())))
         return closed

@@ -1,24 +1,24 @@
 """What is written for one window of a text: sans I/O, without a tensor.
 
-A writer proposes ids to read and says which of them decide something; it takes back whether a tag
-is preferred there. Outside of a mention, and inside of one, the next token of the text is known: a
-writer proposes several of them at once, a draft, which ends where the model begins or ends a
-mention. Whatever the length of the drafts, the same tags are written.
+A writer proposes ids to read and says which of them decide something; it takes back how much more
+likely a tag is there than the text. Outside of a mention, and inside of one, the next token of the
+text is known: a writer proposes several of them at once, a draft, which ends where the model begins
+or ends a mention. Whatever the length of the drafts, the same tags are written.
+
+A mention is written where the probability that it begins there, times the probability that it ends
+there and not before, exceeds a threshold. What has begun and can no longer reach the threshold at
+any end is taken back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from math import log
+from math import exp
 from sys import maxsize
 from typing import Protocol
 
 from onegen_model.transcript.linking_renderer import LinkingRenderer
 from onegen_model.transcript.text_tokens import Range, TextTokens
-
-# A mention ends where the tag has a fifth of the probability of tag and text: the model knows the
-# text from its prompt, and goes on with it too easily.
-_END_MARGIN = log(0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Ids to read behind the first `start` positions; `links` are the places of link tokens.
-
-    A tag is preferred where its logit exceeds that of the text by more than `margin`.
-    """
+    """Ids to read behind the first `start` positions; `links` are the places of link tokens."""
 
     start: int
     ids: tuple[int, ...]
     links: tuple[int, ...]
     decisions: tuple[Decision, ...] = ()
-    margin: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +53,6 @@ class WritingLimits:
     max_mention_tokens: int = 24
     threshold: float = 0.5
     room: int = maxsize
-
-    @property
-    def margin(self) -> float:
-        """The threshold as a difference of logits."""
-        return log(self.threshold / (1 - self.threshold))
 
 
 @dataclass(slots=True)
@@ -88,10 +79,22 @@ class Writer(Protocol):
         """What is to be read next."""
         ...
 
-    def accept(self, preferred: Sequence[bool]) -> list[Range]:
-        """Take the outcome of the plan: for each decision whether the tag is preferred. Returns the
-        mentions, ranges of tokens, of the plan's links."""
+    def accept(self, margins: Sequence[float]) -> list[Range]:
+        """Take the outcome of the plan: for each decision the logit of the tag minus that of the
+        text. Returns the mentions, ranges of tokens, of the plan's links."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An open mention, and what was written when it began: `read` positions, ids that were not
+    read, and `length` in all."""
+
+    at: int
+    least_end: int
+    read: int
+    pending: tuple[int, ...]
+    length: int
 
 
 @dataclass(slots=True)
@@ -107,8 +110,9 @@ class DetectingWriter:
     _links: list[tuple[int, Range]] = field(init=False, default_factory=list)
     _read: int = field(init=False, default=0)
     _next: int = field(init=False, default=0)
-    _begun: int | None = field(init=False, default=None)
-    _least_end: int = field(init=False, default=0)
+    _begun: _Begun | None = field(init=False, default=None)
+    # That the open mention begins where it does and has not ended yet.
+    _probability: float = field(init=False, default=1.0)
     _plan: Plan | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -131,10 +135,7 @@ class DetectingWriter:
                 if (tag := self._tag(at)) not in (None, text):
                     decisions.append(Decision(pending - 1 + step, tag, text))
         links = tuple(place for place, _ in self._links)
-        ids = (*self._pending, *ahead)
-        # Where a mention ends is not a matter of how sure the model is that there is one.
-        margin = self.limits.margin if self._begun is None else _END_MARGIN
-        self._plan = Plan(self._read, ids, links, tuple(decisions), margin)
+        self._plan = Plan(self._read, (*self._pending, *ahead), links, tuple(decisions))
         return self._plan
 
     def _inner_draft(self) -> int:
@@ -144,15 +145,15 @@ class DetectingWriter:
     def _limit(self) -> int:
         """Where the open mention ends at the latest."""
         assert self._begun is not None
-        longest = max(self._begun + self.limits.max_mention_tokens, self._least_end)
+        longest = max(self._begun.at + self.limits.max_mention_tokens, self._begun.least_end)
         behind = range(min(longest, len(self.tokens)), len(self.tokens) + 1)
-        before = range(len(self.tokens), self._begun, -1)
+        before = range(len(self.tokens), self._begun.at, -1)
         return next(at for at in chain(behind, before) if self.tokens.may_end(at))
 
     def _tag(self, at: int) -> int | None:
         """The first id of the tag that may stand in front of token `at`."""
         if self._begun is not None:
-            may_end = at >= self._least_end and self.tokens.may_end(at)
+            may_end = at >= self._begun.least_end and self.tokens.may_end(at)
             return self.renderer.closing[0] if may_end else None
         if not self.tokens.may_begin(at):
             return None
@@ -161,19 +162,16 @@ class DetectingWriter:
         rest = len(self.tokens) - self._next
         return opening.ids[0] if self.counts.length + rest + tags <= self.limits.room else None
 
-    def accept(self, preferred: Sequence[bool]) -> list[Range]:
+    def accept(self, margins: Sequence[float]) -> list[Range]:
         plan = self._plan
         assert plan is not None
         closed = [mention for _, mention in self._links]
         pending, first = len(self._pending), self._next
         drafted = len(plan.ids) - pending
-        tagged = [
-            first + one.place - (pending - 1)
-            for one, is_tag in zip(plan.decisions, preferred, strict=True)
-            if is_tag
-        ]
+        places = (first + one.place - (pending - 1) for one in plan.decisions)
+        found = self._decide(dict(zip(places, map(_sigmoid, margins), strict=True)))
         end = len(self.tokens) if self._begun is None else self._limit()
-        stop = min([*tagged, end, first + drafted + 1])
+        stop = min(end if found is None else found, first + drafted + 1)
         kept = min(stop - first, drafted)
         self.counts.forwarded += len(plan.ids)
         self.counts.discarded += drafted - kept
@@ -183,26 +181,61 @@ class DetectingWriter:
         self._pending = list(self.tokens.ids[first + kept : stop])
         self._next = stop
         self.counts.length += stop - first
-        if self._begun is not None and (stop in tagged or stop == end):
+        if self._begun is None:
+            if stop == found:
+                self._open(stop)
+        elif stop == found or (stop == len(self.tokens) and self._may_reach()):
             self._close(stop)
-        elif self._begun is None and stop in tagged:
-            self._open(stop)
+        elif first + drafted >= end or not self._may_reach():
+            self._take_back()
         return closed
+
+    def _decide(self, tags: Mapping[int, float]) -> int | None:
+        """Where the next tag comes, of the places whose probability of a tag is known."""
+        for at, tag in tags.items():
+            if self._begun is None:
+                if tag > self.limits.threshold:
+                    self._probability = tag
+                    return at
+            elif self._probability * tag > self.limits.threshold:
+                return at
+            else:
+                self._probability *= 1 - tag
+        return None
+
+    def _may_reach(self) -> bool:
+        return self._probability > self.limits.threshold
 
     def _open(self, at: int) -> None:
         opening = self.renderer.opening(self.tokens, at)
+        written = (self._read, tuple(self._pending), self.counts.length)
+        self._begun = _Begun(at, at + opening.width, *written)
         self._pending += opening.ids
         self.counts.length += len(opening.ids)
-        self._begun, self._next = at, at + opening.width
-        self._least_end = self._next
+        self._next = self._begun.least_end
+
+    def _take_back(self) -> None:
+        """Go on behind the first token of what is no mention, as if none had begun."""
+        begun = self._begun
+        assert begun is not None
+        self.counts.discarded += self._read - begun.read
+        self.counts.length = begun.length + 1
+        self._read = begun.read
+        self._pending = [*begun.pending, self.tokens.ids[begun.at]]
+        self._next = begun.at + 1
+        self._begun = None
 
     def _close(self, at: int) -> None:
         assert self._begun is not None
         link = len(self._pending) + self.renderer.link_place
-        self._links = [(link, (self._begun, at))]
+        self._links = [(link, (self._begun.at, at))]
         self._pending += self.renderer.closing
         self.counts.length += len(self.renderer.closing)
         self._begun = None
+
+
+def _sigmoid(margin: float) -> float:
+    return 1 / (1 + exp(-margin)) if margin > 0 else exp(margin) / (1 + exp(margin))
 
 
 @dataclass(slots=True)
@@ -229,7 +262,7 @@ class MarkingWriter:
         self._forwarded = links[-1] + 1
         return Plan(0, ids[: self._forwarded], links)
 
-    def accept(self, preferred: Sequence[bool]) -> list[Range]:
+    def accept(self, margins: Sequence[float]) -> list[Range]:
         self.counts.forwarded = self._forwarded
         self.counts.steps = 1
         return list(self.mentions)

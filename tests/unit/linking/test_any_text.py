@@ -223,7 +223,7 @@ def test_drafts_change_nothing(family: str, text: str, longest: int, draft: int)
     assert [one.mention for one in fast] == [one.mention for one in slow]
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-6)
-    assert counts.discarded == 0
+    assert counts.discarded <= drafted.discarded  # only what was taken back
     assert counts.length == drafted.length
     assert seen == drafted.forwarded
     assert 0 <= drafted.length - (drafted.forwarded - drafted.discarded) <= 2
