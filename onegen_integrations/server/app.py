@@ -7,8 +7,9 @@ from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
+from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router,)
+ROUTERS = (models.router, vectors)
 
 
 def create_app(serving: Serving) -> FastAPI:
