@@ -121,15 +121,7 @@ def test_what_cannot_be_linked_is_refused(
     assert words in reply.json()["error"]["message"]
 
 
-def test_a_server_without_entities_says_how_to_start_it(
-    client: TestClient, linker: OneGenModel, entities: PassageIndex
-) -> None:
+def test_a_server_without_entities_says_how_to_start_it(client: TestClient) -> None:
     reply = client.post("/v1/link", json={"text": TEXT})
     assert reply.status_code == 501
     assert "--entities" in reply.json()["error"]["message"]
-
-
-def test_a_model_that_answers_nothing_embeds_no_query(linking: TestClient) -> None:
-    body = {"input": "Alba", "input_type": "query"}
-    reply = linking.post("/v1/embeddings", json=body)
-    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "model")

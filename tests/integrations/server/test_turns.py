@@ -10,10 +10,11 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from onegen_integrations.server import Serving, create_app
+from onegen_integrations.server.errors import ParameterError
 from onegen_integrations.server.vectors.embedding import EmbeddingCall
 from onegen_integrations.server.vectors.turns import Turns
-from onegen_model import OneGenModel
-from onegen_model.errors import QueueFullError
+from onegen_model import OneGenModel, Passage
+from onegen_model.errors import CheckpointError, QueueFullError
 
 
 def test_a_full_queue_refuses_at_once() -> None:
@@ -41,6 +42,9 @@ class CountingModel:
     def __init__(self) -> None:
         self.slices: list[str] = []
 
+    def embed_passages(self, _: object) -> Any:
+        raise CheckpointError("This checkpoint links entities and answers no questions")
+
     def embed_queries(self, texts: list[str]) -> Any:
         self.slices.append(texts[0])
         return np.ones((len(texts), 1), np.float32)
@@ -51,8 +55,9 @@ def test_long_requests_take_turns_and_end_when_nobody_waits() -> None:
 
     async def both() -> Any:
         turns = Turns(8)
-        long: Any = EmbeddingCall(model, turns, Waiting(9))  # type: ignore[arg-type]
-        left: Any = EmbeddingCall(model, turns, Waiting(1))  # type: ignore[arg-type]
+        waiting: Any = Waiting(9)
+        leaving: Any = Waiting(1)
+        long, left = (EmbeddingCall(model, turns, one) for one in (waiting, leaving))
         return await asyncio.gather(
             long.queries(["a"] * 130, "input"),
             left.queries(["b"] * 130, "input"),
@@ -63,6 +68,18 @@ def test_long_requests_take_turns_and_end_when_nobody_waits() -> None:
     assert found.shape == (130, 1)
     assert isinstance(gone, HTTPException)
     assert model.slices == ["a", "b", "a", "a"]
+
+
+def test_a_model_that_cannot_embed_them_is_the_wrong_parameter() -> None:
+    model: Any = CountingModel()
+    waiting: Any = Waiting(9)
+
+    async def embed() -> Any:
+        return await EmbeddingCall(model, Turns(1), waiting).passages([Passage("a", "b")], "input")
+
+    with pytest.raises(ParameterError, match="answers no questions") as caught:
+        asyncio.run(embed())
+    assert caught.value.param == "model"
 
 
 def test_answers_are_the_same_while_texts_are_embedded(
