@@ -78,7 +78,8 @@ def test_mentions_are_those_of_the_model(
 
 
 def test_given_mentions_are_linked_among_their_candidates(linking: TestClient) -> None:
-    body = {"text": TEXT, "mentions": [[0, 12], [23, 34]], "candidates": [["Q3", "Q4"], ["Q1"]]}
+    body: dict[str, Any] = {"text": TEXT, "mentions": [[0, 12], [23, 34]]}
+    body["candidates"] = [["Q3", "Q4"], ["Q1"]]
     mentions = linking.post("/v1/link", json=body).json()["mentions"]
     assert [one["surface"] for one in mentions] == ["Ada Lovelace", "Mount Kenya"]
     assert {hit["id"] for hit in mentions[0]["candidates"]} == {"Q3", "Q4"}
