@@ -83,12 +83,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One written token. `text` is what became printable with it (empty for control tokens)."""
+    """One written token. `text` is what became printable with it (empty for control tokens).
+
+    `logprob` and `top_logprobs` are there where `SamplingParams.logprobs` asks for them: the
+    natural logarithm of the probability of this token, and the ids that are most probable at its
+    place with theirs, best first, this token among them if it is one of them. The probabilities
+    are the softmax of what the network computed: at temperature 1, and before everything that
+    decides about the choice (masks, grammar, `top_k`, `top_p`, repetition penalty), so that an id
+    in `top_logprobs` may be one that could not be written. Query tokens and end tokens have them,
+    too. A forced token has None and (): it is written before the model has read what is before it.
+    """
 
     request_id: int
     token_id: int
     forced: bool = False
     text: str = ""
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +143,15 @@ EVENT_TYPES: Mapping[str, type[Event]] = {
 
 
 def event_to_dict(event: Event) -> dict[str, Any]:
-    """A JSON-able form with the event's type under `"event"`."""
+    """A JSON-able form with the event's type under `"event"`.
+
+    A token without log-probabilities has no keys for them.
+    """
     plain = asdict(event)
     if isinstance(event, RetrievalRequested):
         plain["query_embedding"] = list(event.query_embedding)
+    elif isinstance(event, Token) and event.logprob is None:
+        del plain["logprob"], plain["top_logprobs"]
     return {"event": type(event).__name__, **plain}
 
 
@@ -151,4 +167,8 @@ def event_from_dict(plain: Mapping[str, Any]) -> Event:
         )
     elif cls is Finished:
         values["usage"] = Usage(**values["usage"])
+    elif cls is Token:
+        values["top_logprobs"] = tuple(
+            (token_id, logprob) for token_id, logprob in values.get("top_logprobs", ())
+        )
     return cls(**values)

@@ -34,12 +34,13 @@ from onegen_model.transcript.conversation import Question, close_opening
 from onegen_model.transcript.passage_fit import fragments
 from onegen_model.transcript.renderer import Renderer
 from onegen_model.transcript.template import Template
+from onegen_model.transcript.token_texts import TokenisesText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class OneGenModel(LinksEntities, PickledByName):
+class OneGenModel(LinksEntities, TokenisesText, PickledByName):
     """A checkpoint, ready to use; safe to share between threads and event loops.
 
     `engine` computes the answers; by default a `TransformersEngine` is made when first needed. At
@@ -144,14 +145,6 @@ class OneGenModel(LinksEntities, PickledByName):
     def fragments(self, passage: Passage) -> Iterator[Passage]:
         """The passage itself, or pieces of it, with its id and title, that can be embedded."""
         return fragments(passage, self.renderer)
-
-    def token_ids(self, text: str) -> list[int]:
-        """Ids of plain text; none of them is a control token."""
-        return self.renderer.text_ids(text)
-
-    def count_tokens(self, text: str) -> int:
-        """Tokens of plain text, as `max_passage_tokens` counts them."""
-        return len(self.renderer.text_ids(text))
 
     def count_prompt(self, question: Question) -> int:
         """Tokens of a question's prompt, as `Usage.prompt` counts them."""

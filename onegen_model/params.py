@@ -12,6 +12,8 @@ RetrievalMode = Literal["auto", "always", "never"]
 
 NOT_FOUND = "I found nothing about this in the documents."
 
+MAX_LOGPROBS = 20
+
 # Values beyond these limits become 0 or infinite in the computation of logits.
 _LEAST, _MOST = 1e-30, 1e30
 
@@ -21,6 +23,9 @@ class SamplingParams:
     """How tokens are chosen; `temperature=0` is greedy, `top_k=0` and `top_p=1` are off.
 
     Under a `grammar` the model retrieves nothing, and ends as soon as the grammar is complete.
+
+    `logprobs`, from 0 to 20, gives each written token its log-probability and that many of the most
+    probable ids, see `Token`; with None nothing is computed for it. It changes no choice.
     """
 
     max_new_tokens: int = 256
@@ -31,6 +36,7 @@ class SamplingParams:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     grammar: Grammar | None = None
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         checks = {
@@ -51,6 +57,10 @@ class SamplingParams:
             ),
             "stop": (_are_texts(self.stop), "a tuple of non-empty strings"),
             "grammar": (self.grammar is None or isinstance(self.grammar, Grammar), "a Grammar"),
+            "logprobs": (
+                self.logprobs is None or _is_int(self.logprobs, 0, MAX_LOGPROBS),
+                f"a whole number from 0 to {MAX_LOGPROBS}, or None",
+            ),
         }
         _require(self, checks)
 

@@ -165,7 +165,7 @@ class Request:
             if token_id == self._control.query and not self._may_retrieve():
                 events.append(self.finish("length"))
             else:
-                events += self._write(token_id, forced=True)
+                events += self._write(Token(self.id, token_id, forced=True))
         return events
 
     def mark_reused(self, count: int) -> None:
@@ -187,8 +187,10 @@ class Request:
             )
         self.num_read += count
 
-    def receive_token(self, token_id: int) -> list[Event]:
-        """The engine sampled `token_id` from the logits at the last id."""
+    def receive_token(
+        self, token_id: int, logprob: float | None = None, top: Sequence[tuple[int, float]] = ()
+    ) -> list[Event]:
+        """The engine sampled `token_id` from the logits at the last id; for the rest see `Token`."""
         self._require_all_read()
         if self.reads_query:
             raise ProtocolError(
@@ -200,19 +202,20 @@ class Request:
                 f"request {self.id}: token {token_id} is masked; expected one outside `masked`; "
                 "apply the mask before sampling"
             )
-        return self._write(token_id) + self._write_forced()
+        sampled = Token(self.id, token_id, logprob=logprob, top_logprobs=tuple(top))
+        return self._write(sampled) + self._write_forced()
 
-    def _write(self, token_id: int, *, forced: bool = False) -> list[Event]:
-        events: list[Event] = [self._emit(Token(self.id, token_id, forced))]
-        self.ids.append(token_id)
+    def _write(self, token: Token) -> list[Event]:
+        events: list[Event] = [self._emit(token)]
+        self.ids.append(token.token_id)
         self.usage = replace(self.usage, written=self.usage.written + 1)
-        if token_id in self._control.end:
+        if token.token_id in self._control.end:
             events.append(self.finish("end"))
         elif (
             self.usage.written >= self.sampling.max_new_tokens or len(self.ids) >= self.max_context
         ):
             events.append(self.finish("length"))
-        elif token_id == self._control.query:
+        elif token.token_id == self._control.query:
             self._query_position = len(self.ids) - 1
         return events
 

@@ -36,7 +36,8 @@ class Engine(EngineLimits, Protocol):
     """An event source per request. All methods may be called from any thread.
 
     Each request has one sink, which is called by one thread at a time. A failure ends only the
-    request that failed: `Finished("failed")`, with the cause in `Request.error`.
+    request that failed: `Finished("failed")`, with the cause in `Request.error`. Where the sampling
+    of a request asks for log-probabilities, its `Token` events have them.
     """
 
     @property
@@ -83,7 +84,10 @@ class Engine(EngineLimits, Protocol):
 
 @runtime_checkable
 class StepEngine(EngineLimits, Protocol):
-    """Advances requests in lock steps. Not thread-safe: its one scheduler serialises the calls."""
+    """Advances requests in lock steps. Not thread-safe: its one scheduler serialises the calls.
+
+    Where the sampling of a request asks for log-probabilities, its `Token` events have them.
+    """
 
     @property
     def has_room(self) -> bool:

@@ -1,4 +1,4 @@
-"""From logits to token ids. Pure functions, and one random stream per request."""
+"""From logits to tokens. Pure functions, and one random stream per request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +54,40 @@ def draw(probabilities: Tensor, uniform: float) -> Tensor:
     chosen = torch.searchsorted(cumulated, total * uniform, right=True)
     # Rounding may put the target at the very end: fall back to the last possible id.
     return chosen.minimum(torch.searchsorted(cumulated, total))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A token that was chosen, with its log-probabilities where they are asked for: see `Token`."""
+
+    token_id: int
+    logprob: float | None = None
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+
+
+def with_logprobs(
+    logits: Tensor, tokens: Sequence[int | None], counts: Sequence[int | None]
+) -> list[Sampled | None]:
+    """The tokens that the `BatchSampler` chose of raw `logits` (rows, vocabulary); None stays None.
+
+    `counts` are the `SamplingParams.logprobs` of the rows; for None nothing is computed.
+    """
+    sampled = [None if token is None else Sampled(token) for token in tokens]
+    asked = {
+        row: (token, count)
+        for row, (token, count) in enumerate(zip(tokens, counts, strict=True))
+        if token is not None and count is not None
+    }
+    if not asked:
+        return sampled
+    logprobs = logits[[*asked]].float().log_softmax(-1)
+    chosen = torch.tensor([[token] for token, _ in asked.values()], device=logits.device)
+    best = logprobs.topk(min(max(count for _, count in asked.values()), logits.shape[-1]))
+    values: list[list[float]] = torch.cat([logprobs.gather(-1, chosen), best.values], -1).tolist()
+    ids: list[list[int]] = best.indices.tolist()
+    for (row, (token, count)), (own, *top), at in zip(asked.items(), values, ids, strict=True):
+        sampled[row] = Sampled(token, own, tuple(zip(at[:count], top[:count], strict=True)))
+    return sampled
 
 
 class TokenSampler:

@@ -17,7 +17,8 @@ class ScriptedEngine:
     """`script` sees all ids of a request and names the next one; by default it hashes them.
 
     A masked id gives way to the next id that is allowed. `chunk_size` bounds the ids that a row
-    reads in one step, as real engines do with long prompts.
+    reads in one step, as real engines do with long prompts. A script is certain: the token that is
+    written has the log-probability 0, and there is no other one beside it.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ScriptedEngine:
             if isinstance(outcome, array):
                 events += request.receive_query(outcome)
             elif outcome is not None:
-                events += request.receive_token(outcome)
+                events += _receive(request, outcome)
         self._forget_finished()
         return events
 
@@ -140,6 +141,13 @@ class ScriptedEngine:
         self._requests = {
             key: item for key, item in self._requests.items() if item.state is not State.FINISHED
         }
+
+
+def _receive(request: Request, token_id: int) -> list[Event]:
+    count = request.sampling.logprobs
+    if count is None:
+        return request.receive_token(token_id)
+    return request.receive_token(token_id, 0.0, ((token_id, 0.0),)[:count])
 
 
 def _hash(ids: Sequence[int]) -> int:

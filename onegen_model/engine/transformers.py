@@ -12,7 +12,13 @@ from onegen_model.engine.chunks import Row, RowChunk, plan_forwards
 from onegen_model.engine.constraint import Constrain
 from onegen_model.engine.forward import Chunk, SlotNetwork
 from onegen_model.engine.probe import probe
-from onegen_model.engine.sampling import BatchSampler, Choice, TokenSampler
+from onegen_model.engine.sampling import (
+    BatchSampler,
+    Choice,
+    Sampled,
+    TokenSampler,
+    with_logprobs,
+)
 from onegen_model.engine.slots import SlotPool
 from onegen_model.errors import EngineError, InvalidInputError, ProtocolError, is_out_of_memory
 from onegen_model.events import Event, Finished, FinishReason
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # A query embedding, a token, or None where what was read is not finite.
-_Outcome: TypeAlias = "array[float] | int | None"
+_Outcome: TypeAlias = "array[float] | Sampled | None"
 
 
 class TransformersEngine:
@@ -229,8 +235,9 @@ class TransformersEngine:
                 Choice(row.sampler, row.request.ids, row.request.masked)
                 for row in (rows[at] for at in writing)
             ]
-            tokens = self.sampler(logits, choices)
-            outcomes += [(rows[at], token) for at, token in zip(writing, tokens, strict=True)]
+            counts = [rows[at].request.sampling.logprobs for at in writing]
+            sampled = with_logprobs(logits, self.sampler(logits, choices), counts)
+            outcomes += [(rows[at], token) for at, token in zip(writing, sampled, strict=True)]
         return outcomes
 
     def _report(self, row: Row, outcome: _Outcome) -> None:
@@ -243,8 +250,10 @@ class TransformersEngine:
         if isinstance(outcome, array):
             self._events += request.receive_query(outcome)
         else:
-            row.sampler.accept(outcome)
-            self._events += request.receive_token(outcome)
+            row.sampler.accept(outcome.token_id)
+            self._events += request.receive_token(
+                outcome.token_id, outcome.logprob, outcome.top_logprobs
+            )
         if request.state is State.FINISHED:
             self._release(row)
 
