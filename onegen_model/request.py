@@ -190,7 +190,7 @@ class Request:
     def receive_token(
         self, token_id: int, logprob: float | None = None, top: Sequence[tuple[int, float]] = ()
     ) -> list[Event]:
-        """The engine sampled `token_id` from the logits at the last id; for the rest see `Token`."""
+        """The engine sampled `token_id` from the logits at the last id; see `Token`."""
         self._require_all_read()
         if self.reads_query:
             raise ProtocolError(

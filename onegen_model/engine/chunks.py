@@ -37,6 +37,25 @@ class RowChunk:
         return len(self.row.request.unread) == self.length
 
 
+def without_repeats(rows: Sequence[Row]) -> list[Row]:
+    """The rows that read in this step. A row waits, and is fresh, where an earlier one is about to
+    read all that it has to read but the last id, as with many requests of one prompt.
+    """
+    reading: list[Row] = []
+    for row in rows:
+        row.is_fresh = any(_reads_for(other, row) for other in reading)
+        if not row.is_fresh:
+            reading.append(row)
+    return reading
+
+
+def _reads_for(one: Row, other: Row) -> bool:
+    """Whether `one` is about to read what `other` has to read, up to its last id."""
+    last = len(other.request.ids) - 1
+    has_less = other.slot.length <= one.slot.length < last
+    return has_less and one.request.ids[:last] == other.request.ids[:last]
+
+
 def plan_forwards(rows: Sequence[Row], budget: int) -> list[list[RowChunk]]:
     """The forwards of one step: single ids together, then longer chunks, see `group_chunks`."""
     unread = {row: len(row.request.unread) for row in rows}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from onegen_model.engine.chunks import Row, RowChunk, plan_forwards
+from onegen_model.engine.chunks import Row, RowChunk, plan_forwards, without_repeats
 from onegen_model.engine.constraint import Constrain
 from onegen_model.engine.forward import Chunk, SlotNetwork
 from onegen_model.engine.probe import probe
@@ -158,8 +158,7 @@ class TransformersEngine:
             for row in rows:
                 if row.is_fresh:
                     row.request.mark_reused(self._pool.extend(row.slot))
-                    row.is_fresh = False
-            for group in plan_forwards(rows, self._max_chunk_tokens):
+            for group in plan_forwards(without_repeats(rows), self._max_chunk_tokens):
                 self._read(group)
         except BaseException as error:
             for row in self._running():

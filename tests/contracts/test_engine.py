@@ -4,11 +4,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from onegen_model.engine.base import StepEngine
-from onegen_model.engine.transformers import TransformersEngine
 from onegen_model.errors import InvalidInputError, OneGenError, ProtocolError
 from onegen_model.events import Finished, PassagesInserted, RetrievalRequested, Token
-from onegen_model.transcript.renderer import Renderer
 from tests.support.engines import (
     QUESTIONS,
     MakeEngine,
@@ -18,26 +15,6 @@ from tests.support.engines import (
     check_clean,
     written,
 )
-
-
-@pytest.fixture
-def world(renderer: Renderer, tiny_network: PreTrainedModel) -> World:
-    return World(renderer, tiny_network.config.hidden_size)
-
-
-@pytest.fixture(params=["transformers"])
-def make_engine(
-    request: pytest.FixtureRequest, tiny_network: PreTrainedModel, world: World
-) -> MakeEngine:
-    def make(**options: int) -> StepEngine:
-        return {"transformers": TransformersEngine}[request.param](tiny_network, **options)
-
-    return make
-
-
-@pytest.fixture
-def player(make_engine: MakeEngine, world: World) -> Player:
-    return Player(make_engine(), world)
 
 
 def test_a_request_is_one_clean_pass(
@@ -111,49 +88,6 @@ def test_sampling_is_a_matter_of_the_seed(make_engine: MakeEngine, world: World)
     assert written(alone) == written(among)
     other = world.request(0, QUESTIONS[1], seed=6, temperature=1.3, top_p=0.9)
     assert written(Player(make_engine(), world).run(other)[0]) != written(alone)
-
-
-def test_a_second_turn_reads_only_what_is_new(
-    player: Player, world: World, tiny_network: PreTrainedModel
-) -> None:
-    first = world.request(0, QUESTIONS[0], mode="always")
-    player.run(first)
-    follow_up = world.renderer.next_question_ids(QUESTIONS[1], first.ids)
-    second = world.request(1, [*first.ids, *follow_up])
-    with PositionCounter(tiny_network) as counter:
-        (events,) = player.run(second)
-    assert second.usage.reused == len(first.ids) - 1
-    assert counter.positions == len(second.ids) - 1 - second.usage.reused
-    check_clean(tiny_network, world, second, events)
-
-
-def test_the_same_question_again_reads_only_what_it_writes(
-    player: Player, world: World, tiny_network: PreTrainedModel
-) -> None:
-    first, second = (world.request(n, QUESTIONS[0], mode="always") for n in range(2))
-    (before,) = player.run(first)
-    with PositionCounter(tiny_network) as counter:
-        (after,) = player.run(second)
-    assert written(before) == written(after)
-    assert first.ids == second.ids
-    # The prompt and the forced [RQ] come from the cache except for its last id; so do the
-    # passages, and everything written behind them.
-    assert counter.positions == second.usage.forwarded < second.usage.written + 2
-    assert second.usage.reused > second.usage.prompt
-    check_clean(tiny_network, world, second, after)
-
-
-def test_requests_share_a_prompt_that_one_of_them_still_uses(
-    player: Player, world: World, tiny_network: PreTrainedModel
-) -> None:
-    first = world.request(0, QUESTIONS[3], mode="never", max_new_tokens=30)
-    player.add(first)
-    player.step()
-    second = world.request(1, QUESTIONS[3], mode="never")
-    player.run(second)
-    assert second.usage.reused == second.usage.prompt - 1
-    for request in (first, second):
-        check_clean(tiny_network, world, request, player.events[request.id])
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -192,6 +193,28 @@ def _comparable(event: Event) -> object:
     if isinstance(event, PassagesInserted):
         return event.hop, event.passages, event.num_tokens  # the twin never saw what was dropped
     return event
+
+
+def check_logprobs(network: PreTrainedModel, request: Request, events: Sequence[Event]) -> None:
+    """Log-probabilities are those of a clean forward, where asked for and nowhere else."""
+    count = request.sampling.logprobs
+    clean = clean_read(network, request.ids)[1].float().log_softmax(-1)
+    at = len(request.prompt.ids)
+    for event in events:
+        if isinstance(event, PassagesInserted):
+            at += event.num_tokens
+        elif isinstance(event, Token):
+            if count is None or event.forced:
+                assert (event.logprob, event.top_logprobs) == (None, ())
+            else:
+                expected = clean[at - 1]
+                assert event.logprob == pytest.approx(expected[event.token_id].item(), abs=1e-4)
+                best = expected.topk(count)
+                assert [one for one, _ in event.top_logprobs] == best.indices.tolist()
+                found = [logprob for _, logprob in event.top_logprobs]
+                assert found == pytest.approx(best.values.tolist(), abs=1e-4)
+            at += 1
+    assert at == len(request.ids)
 
 
 def check_one_pass(request: Request, events: Sequence[Event]) -> None:
