@@ -36,7 +36,8 @@ class Answer:
     or reflection token. `passage_ids` name all passages that `ids` hold, neighbours of a hit and
     those of earlier turns included. `sources` are the places of what this answer has read. `reason`
     says in a sentence which search found nothing, and under which limits; it is empty where every
-    search found something, and where there was none.
+    search found something, and where there was none. `tokens` are all written tokens where
+    `SamplingParams.logprobs` asked for their log-probabilities, and empty elsewhere.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Answer:
     written: tuple[tuple[int, ...], ...] = ()
     passage_ids: tuple[str, ...] = ()
     reason: str = ""
+    tokens: tuple[Token, ...] = ()
 
     @property
     def found(self) -> bool:
@@ -102,7 +104,8 @@ def fold(
                 known = (*passage_ids, *_inserted(retrievals))
                 parsed = (text, steps, tuple(retrievals), event.usage, event.reason)
                 written = tuple(span.ids for span in spans)
-                return Answer(*parsed, tuple(ids), written, known, _reason(events))
+                rest = (_reason(events), _scored_tokens(events))
+                return Answer(*parsed, tuple(ids), written, known, *rest)
     raise ValueError("the events hold no Finished; expected all events of one request")
 
 
@@ -128,6 +131,12 @@ def written_spans(
 def _reason(events: Sequence[Event]) -> str:
     reasons = (event.reason for event in events if isinstance(event, PassagesInserted))
     return next(filter(None, reasons), "")
+
+
+def _scored_tokens(events: Sequence[Event]) -> tuple[Token, ...]:
+    """All tokens, where some have log-probabilities: forced ones have none in any case."""
+    tokens = tuple(event for event in events if isinstance(event, Token))
+    return tokens if any(token.logprob is not None for token in tokens) else ()
 
 
 def _inserted(retrievals: Sequence[Retrieval]) -> list[str]:

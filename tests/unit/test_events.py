@@ -26,6 +26,7 @@ PASSAGE = Passage("p1", "Text with ü.", "Title", {"page": 3, "tags": ["a", "b"]
 EVENTS: list[Event] = [
     Token(1, 42),
     Token(2, 43, forced=True, text="café"),
+    Token(2, 44, text="é", logprob=-0.25, top_logprobs=((44, -0.25), (7, -2.5))),
     RetrievalRequested(1, 0, array("f", [0.6, -0.8]), "Who wrote it?"),
     PassagesInserted(1, 0, (ScoredPassage(PASSAGE, 0.25), ScoredPassage(PASSAGE, -1.0)), 17, 2),
     PassagesInserted(1, 1, (), 2),
@@ -91,3 +92,9 @@ def test_a_printed_query_is_not_a_page_of_numbers() -> None:
     for shown in (repr(RetrievalRequested(1, 0, vector, "Who?")), repr(Query(vector, "Who?", 2))):
         assert "Who?" in shown
         assert len(shown) < 200
+
+
+def test_log_probabilities_are_written_where_there_are_some() -> None:
+    assert "logprob" not in event_to_dict(Token(1, 42, forced=True))
+    scored = event_to_dict(Token(1, 42, logprob=-0.5, top_logprobs=((42, -0.5), (7, -1.5))))
+    assert (scored["logprob"], scored["top_logprobs"]) == (-0.5, ((42, -0.5), (7, -1.5)))

@@ -22,6 +22,7 @@ from onegen_model.params import RetrievalParams, SamplingParams
         ("seed", (2**64, -(2**63) - 1, 1.0, True, "x")),
         ("stop", ("a", ("",), (1,), None)),
         ("grammar", ('start: "yes"', {})),
+        ("logprobs", (-1, 21, 1.0, True, "3")),
     ],
 )
 def test_sampling_params_that_no_engine_could_use(name: str, values: tuple[Any, ...]) -> None:

@@ -1,5 +1,7 @@
 """Choosing tokens, against brute force and against transformers' own processors."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from transformers import (
 from onegen_model.engine.sampling import (
     BatchSampler,
     Choice,
+    Sampled,
     TokenSampler,
     draw,
     keep_top_k,
@@ -21,6 +24,7 @@ from onegen_model.engine.sampling import (
     mask_ids,
     penalise_repetition,
     to_probabilities,
+    with_logprobs,
 )
 from onegen_model.params import SamplingParams
 
@@ -133,6 +137,28 @@ def test_rows_that_are_not_finite_are_reported() -> None:
 
 def test_nothing_left_is_reported() -> None:
     assert BatchSampler()(torch.zeros(1, 2), [choice({0, 1})]) == [None]
+
+
+def test_log_probabilities_for_the_rows_that_ask() -> None:
+    logits = torch.tensor(
+        [[0.0, 2.0, 1.0], [0.0, 1.0, 2.0], [torch.nan, 0.0, 0.0], [9.0, 8.0, 7.0]]
+    )
+    one, other, failed, plain = with_logprobs(logits, [0, 2, None, 1], [2, 20, 3, None])
+    assert failed is None
+    assert plain == Sampled(1)
+    assert one is not None
+    assert [at for at, _ in one.top_logprobs] == [1, 2]
+    total = math.log(sum(map(math.exp, (0, 1, 2))))
+    assert one.logprob == pytest.approx(-total)
+    assert other is not None
+    assert [at for at, _ in other.top_logprobs] == [2, 1, 0], "as many as there are"
+    assert other.top_logprobs[0] == (2, other.logprob)
+
+
+def test_log_probabilities_of_half_precision_are_exact() -> None:
+    logits = torch.tensor([[20.0, 19.5, *[0.0] * 40_000]], dtype=torch.float16)
+    (one,) = with_logprobs(logits, [1], [0])
+    assert one == Sampled(1, pytest.approx(float(logits.double().log_softmax(-1)[0, 1]), abs=1e-5))
 
 
 def test_each_seed_has_its_own_stream() -> None:

@@ -29,8 +29,21 @@ def test_masked_ids_give_way_to_the_next(renderer: Renderer) -> None:
     ticket = driver.submit(Prompt([5], "q"), sampling=SamplingParams(max_new_tokens=3))
     written = [event.token_id for event in of(driver.drive(ticket), Token)]
     assert not {*written} & ticket.request.masked
+    assert {event.logprob for event in ticket.stream.events if isinstance(event, Token)} == {None}
     embedding = engine.embed([1, 2])
     assert abs(sum(x * x for x in embedding) - 1) < 1e-6
     assert len(embedding) == 3
     with pytest.raises(ProtocolError, match="is not here"):
         engine.finish(7, "cancelled")
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_script_is_certain(renderer: Renderer, count: int) -> None:
+    driver = Driver(ScriptedEngine(len(renderer.tokenizer), lambda ids: 6), renderer)
+    sampling = SamplingParams(max_new_tokens=3, logprobs=count)
+    ticket = driver.submit(Prompt([5], "q", forced=[7]), sampling=sampling)
+    forced, *written = of(driver.drive(ticket), Token)
+    assert (forced.logprob, forced.top_logprobs) == (None, ())
+    assert [(token.logprob, token.top_logprobs) for token in written] == [
+        (0.0, ((6, 0.0),)[:count])
+    ] * 2
