@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import (
@@ -22,6 +23,7 @@ from onegen_integrations.langchain.blocks import PROVIDER
 from onegen_integrations.langchain.calls import TOOLS, plain, read_options
 from onegen_integrations.langchain.chat_turns import CallTools, ChatTurn
 from onegen_integrations.langchain.fields import CONFIG, WritingFields, option_names
+from onegen_integrations.langchain.logprobs import LogprobFields
 from onegen_integrations.langchain.messages import count_prompt
 from onegen_integrations.langchain.structured import bind_arguments, parsed_output, structured
 from onegen_integrations.langchain.turns import Lookup
@@ -29,7 +31,7 @@ from onegen_integrations.shared.tool_choice import ToolChoice
 from onegen_model import Options
 
 
-class OneGenChatModel(WritingFields, BaseChatModel):
+class OneGenChatModel(WritingFields, LogprobFields, BaseChatModel):
     """Retrieval-augmented chat by one model in one pass.
 
     With a `vectorstore` (or a `retriever`) the content is a list of standard blocks: `reasoning`,
@@ -52,7 +54,7 @@ class OneGenChatModel(WritingFields, BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return self.parameters
+        return {**self.parameters, **self.scored}
 
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         params = {**self._identifying_params, **plain(kwargs), "stop": stop}
@@ -92,12 +94,12 @@ class OneGenChatModel(WritingFields, BaseChatModel):
         run: tracing.Run | None,
         called: Mapping[str, Any],
     ) -> ChatTurn:
-        called = read_options(called, option_names() | {*TOOLS})
+        called = read_options(called, option_names() | {*TOOLS, *LogprobFields.model_fields})
         tools = CallTools.of_call(messages, called)
         looked_up: tuple[Lookup | None, Options] = (None, {})
         if tools.may_retrieve(messages):
             looked_up = self.begin_lookup(self.shared, run, called)
-        sampling = self.sampling(called, stop=stop)
+        sampling = replace(self.sampling(called, stop=stop), logprobs=self.num_logprobs(called))
         return ChatTurn.begin(messages, self.shared.model.template, tools, sampling, looked_up)
 
     def _generate(
@@ -132,7 +134,7 @@ class OneGenChatModel(WritingFields, BaseChatModel):
             with self.shared.model.stream(turn.conversation, **turn.options) as stream:
                 for event in stream:
                     yield from map(_chunk, turn.feed(event))
-            yield from map(_chunk, turn.end(stream.answer, self.model_label))
+            yield from map(_chunk, turn.end(stream.answer, self.model_label, self.shared.model))
 
     async def _astream(
         self,
@@ -151,7 +153,7 @@ class OneGenChatModel(WritingFields, BaseChatModel):
                 async for event in stream:
                     for chunk in turn.feed(event):
                         yield _chunk(chunk)
-            for last in turn.end(stream.answer, self.model_label):
+            for last in turn.end(stream.answer, self.model_label, self.shared.model):
                 yield _chunk(last)
 
     # The following methods make the run known to `_stream`, for the runs of its retrievals.

@@ -7,6 +7,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
 from onegen_integrations.langchain.blocks import MessageStream, ToolRules
+from onegen_integrations.langchain.logprobs import openai_logprobs
 from onegen_integrations.langchain.messages import (
     call_turns,
     earlier_blocks,
@@ -23,6 +24,7 @@ from onegen_model import (
     Event,
     Grammar,
     Message,
+    OneGenModel,
     Options,
     PassagesInserted,
     RetrievalParams,
@@ -103,6 +105,7 @@ class ChatTurn:
     sampling: SamplingParams
     is_open: bool = True
     _requests: list[Usage] = field(default_factory=list)
+    _tokens: list[Token] = field(default_factory=list)
     _reason: str = ""
     _num_inserted: int = 0
     _segments: list[Segment] = field(default_factory=list)
@@ -159,11 +162,12 @@ class ChatTurn:
             self._span = ""
         return self.messages.feed(event, error=error)
 
-    def end(self, answer: Answer, model_name: str) -> list[AIMessageChunk]:
+    def end(self, answer: Answer, model_name: str, model: OneGenModel) -> list[AIMessageChunk]:
         """The last chunks of a request of the core; `is_open` where another one follows."""
         chunks = self.messages.end_span()
         is_first = not self._requests
         self._requests.append(answer.usage)
+        self._tokens += answer.tokens
         self._reason = self._reason or answer.reason
         if is_first and self.lookup is not None and self.tools.response:
             self._continue_with_the_answer(self.tools.response)
@@ -173,7 +177,10 @@ class ChatTurn:
             return chunks
         self.is_open = False
         whole = replace(answer, usage=_add_usage(self._requests), reason=self._reason)
-        return chunks + self.messages.close(whole, model_name)
+        chunks += self.messages.close(whole, model_name)
+        if self.sampling.logprobs is not None:
+            chunks[-1].response_metadata["logprobs"] = openai_logprobs(self._tokens, model)
+        return chunks
 
     def _continue_without_the_call(self) -> None:
         if self.tools.uncalled:

@@ -143,7 +143,6 @@ def test_a_misspelt_option_of_a_retriever_is_refused(attached: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("called", "message"),
     [
-        ({"logprobs": True}, "Option logprobs=True in a call; expected logprobs=False"),
         ({"n": 2}, "Option n=2 in a call; expected n=1"),
         ({"strict": True}, "Option strict=True in a call"),
         ({"logit_bias": {}}, "Unknown option 'logit_bias' in a call; expected one of"),
@@ -158,6 +157,8 @@ def test_an_option_that_would_be_ignored_silently_is_refused_by_name(
     for one in (chat, llm):
         with pytest.raises(InvalidInputError, match=message):
             one.bind(**called).invoke(QUESTION)
+    with pytest.raises(InvalidInputError, match="logprobs=True in a call; expected logprobs=False"):
+        llm.invoke(QUESTION, logprobs=True)
 
 
 def test_options_of_other_models_that_change_nothing_are_accepted() -> None:
