@@ -2,7 +2,7 @@
 
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onegen_model.transcript.renderer import Renderer
 
@@ -29,7 +29,7 @@ class TokenTexts:
 
     def __getitem__(self, token_id: int) -> bytes:
         known = 0 <= token_id < len(self._tokenizer)
-        piece = self._tokenizer.convert_ids_to_tokens(token_id) if known else None
+        piece: Any = self._tokenizer.convert_ids_to_tokens(token_id) if known else None
         if piece is None:
             return b""
         if self._is_byte_level and all(char in _BYTES for char in piece):

@@ -50,10 +50,9 @@ def test_streams_tell_the_same(chat: OneGenChatModel) -> None:
     chat.logprobs = True
     streamed, other = add(list(chat.stream(QUESTION))), asyncio.run(collect())
     (one, two) = (each.response_metadata["logprobs"]["content"] for each in (streamed, other))
-    assert [token["token"] for token in one] == [token["token"] for token in two]
-    assert [token["logprob"] for token in one] == pytest.approx(
-        [t["logprob"] for t in two], abs=1e-4
-    )
+    for first, second in zip(one, two, strict=True):
+        assert first["token"] == second["token"]
+        assert first["logprob"] == pytest.approx(second["logprob"], abs=1e-4)
     assert plain(streamed)["content"] == plain(other)["content"]
     assert all(token["top_logprobs"] == [] for token in one)
 
