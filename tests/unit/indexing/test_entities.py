@@ -53,8 +53,11 @@ def test_entities_are_listed_in_the_order_of_their_file(model: EntityModel, tmp_
     assert listed(out) == [row["id"] for row in first]
     index_entities(model, later, out)
     assert listed(out) == [row["id"] for row in first + later]
-    vectors = {one.id: row.tolist() for some, rows in PassageIndex.load(model, out).batches()
-               for one, row in zip(some, rows, strict=True)}
+    vectors = {
+        one.id: row.tolist()
+        for some, rows in PassageIndex.load(model, out).batches()
+        for one, row in zip(some, rows, strict=True)
+    }
     assert vectors == {
         row["id"]: model.embed_passages([entity_passage(row)])[0].tolist() for row in first + later
     }

@@ -127,6 +127,16 @@ def test_the_same_command_goes_on_after_ctrl_c(
     ]
 
 
+@pytest.fixture
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of files, of which a.txt and b.md fit together."""
+    monkeypatch.setattr(module, "_TOGETHER", len(TEXT) + 20)
+    (here / "texts").mkdir()
+    for name, text in FILES.items():
+        (here / "texts" / name).write_text(text, encoding="utf-8")
+    return "texts"
+
+
 FILES = {"a.txt": TEXTS[0], "b.md": TEXT, "c.txt": TEXTS[2], "d.txt": TEXT * 3}
 
 
@@ -144,21 +154,16 @@ def test_ctrl_c_while_files_are_read_and_the_same_command_again_is_one_whole_run
     model: OneGenModel,
     at: int,
     kept: int,
-    here: Path,
+    folder: str,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_TOGETHER", len(TEXT) + 20)
-    (here / "texts").mkdir()
-    for name, text in FILES.items():
-        (here / "texts" / name).write_text(text, encoding="utf-8")
-    assert link("texts", "--out", "whole.jsonl") == 0
-    command = ["texts", "--out", "out.jsonl"]
+    assert link(folder, "--out", "whole.jsonl") == 0
+    command = [folder, "--out", "out.jsonl"]
     assert link(*command, loads=Signalled(model, at)) == 130
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith(f"onegen: stopped; {kept} documents in out.jsonl.partial; run the same")
     assert link(*command) == 0
-    assert (here / "out.jsonl").read_bytes() == (here / "whole.jsonl").read_bytes()
+    assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
 
 
 def test_ctrl_c_while_the_last_texts_are_read_loses_none(
