@@ -70,21 +70,6 @@ def test_entities_are_listed_in_the_order_of_their_file(model: EntityModel, tmp_
     assert listed(out) == [row["id"] for row in later + backwards]
 
 
-def test_a_stopped_run_ends_in_the_same_order(model: EntityModel, tmp_path: Path) -> None:
-    rows, whole, out = records(50), tmp_path / "whole", tmp_path / "out"
-    index_entities(model, rows, whole, options=EACH_STEP)
-    stops = iter([False, True])
-    report = index_entities(model, rows, out, options=EACH_STEP, should_stop=lambda: next(stops))
-    assert (report.done, report.given) == (10, 50)
-    assert not report.is_whole
-    index_entities(model, rows, out, options=EACH_STEP)
-    assert contents(out) == contents(whole)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
-
-
 def test_what_a_real_model_has_embedded_is_found_by_linking(tmp_path: Path) -> None:
     model = linking_model()
     long = {"id": "L", "name": "Lake Victoria", "description": "lake in Africa " * 100}
