@@ -122,7 +122,7 @@ class _Linker:
                     ]
                 )
 
-    def _link(self, inputs: Sequence[LinkInput], bar: Progress) -> Sequence[LinkedText]:
+    def _link(self, inputs: Sequence[LinkInput], bar: Progress) -> list[LinkedText]:
         texts = [one.text for one in inputs]
         linked = self._model.link(texts, entities=self._entities, linking=self._params)
         bar.update(sum(map(len, texts)))
