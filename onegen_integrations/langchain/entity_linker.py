@@ -14,12 +14,14 @@ from langchain_core.callbacks.manager import (
 from langchain_core.documents import BaseDocumentTransformer, Document
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
+from langchain_core.tools import BaseTool
 from langchain_core.utils import from_env
 from langchain_core.vectorstores import VectorStore
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from onegen_integrations.langchain.calls import read_options
 from onegen_integrations.langchain.entity_search import StoreEntities
+from onegen_integrations.langchain.entity_tool import tool_of
 from onegen_integrations.langchain.fields import CONFIG
 from onegen_integrations.langchain.index_store import OneGenVectorStore
 from onegen_integrations.langchain.linking_calls import (
@@ -87,7 +89,9 @@ class OneGenEntityLinker(
             require_same_model(self.shared, entities.embeddings.shared, "OneGenVectorStore")
             return entities.index
         if isinstance(entities, VectorStore | BaseRetriever):
-            return StoreEntities(open_search(entities, model=self.shared))
+            search = open_search(entities, model=self.shared)
+            search.require_own_embeddings()
+            return StoreEntities(search)
         return entities
 
     def invoke(
@@ -151,6 +155,13 @@ class OneGenEntityLinker(
         async with aclosing(pieces):  # type: ignore[type-var]
             async for piece in pieces:
                 yield piece
+
+    def as_tool(self, args_schema: type[BaseModel] | None = None, **named: Any) -> BaseTool:
+        """A tool that takes a `text`, and gives its mentions as `transform_documents` does.
+
+        `args_schema` or `arg_types`, if given, have a field `text`, too.
+        """
+        return tool_of(self, args_schema, **named)
 
     def transform_documents(self, documents: Sequence[Document], **kwargs: Any) -> list[Document]:
         """Copies whose metadata have the mentions as plain JSON under `entities`.

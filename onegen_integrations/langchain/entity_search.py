@@ -10,6 +10,7 @@ from langchain_core.callbacks.manager import BaseRunManager
 from onegen_integrations.langchain.tracing import Run
 from onegen_integrations.langchain.turns import Lookup
 from onegen_integrations.langchain.vectorstores import Search
+from onegen_integrations.shared.entities import UnscoredEntity
 from onegen_model import LinkingParams, Passage, Query, ScoredPassage
 from onegen_model.errors import InvalidInputError
 
@@ -27,7 +28,7 @@ class StoreEntities:
         """The parameters of a text whose mentions are searched as runs below that of `manager`.
 
         Raises InvalidInputError for candidates, and for a threshold of scores that are not known
-        as cosines.
+        as cosines, and PassageIndexError for a store that cannot be searched.
         """
         if linking.candidates is not None:
             raise InvalidInputError(
@@ -41,16 +42,23 @@ class StoreEntities:
                 "whose scores are not known as cosines; expected a PassageIndex, Chroma, FAISS or "
                 "InMemoryVectorStore, without mmr; leave nil_threshold out"
             )
+        if manager is not None:  # A store may be filled after its linker was made.
+            self.searched.require_searchable()
         run = Run(manager.run_id, manager) if manager else None
         return replace(linking, filter=Lookup(self.searched, run, filter=linking.filter))
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         own, lookup = _own_lookups(queries)
-        return [_to_entities(found) for found in lookup.retriever.retrieve(own)]
+        return [self._to_entities(found) for found in lookup.retriever.retrieve(own)]
 
     async def aretrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         own, lookup = _own_lookups(queries)
-        return [_to_entities(found) for found in await lookup.retriever.aretrieve(own)]
+        return [self._to_entities(found) for found in await lookup.retriever.aretrieve(own)]
+
+    def _to_entities(self, found: Sequence[ScoredPassage]) -> list[ScoredPassage]:
+        if self.searched.to_cosine is None:
+            return [UnscoredEntity(_to_entity(one.passage), one.score) for one in found]
+        return [replace(one, passage=_to_entity(one.passage)) for one in found]
 
 
 def _own_lookups(queries: Sequence[Query]) -> tuple[list[Query], Lookup]:
@@ -58,10 +66,6 @@ def _own_lookups(queries: Sequence[Query]) -> tuple[list[Query], Lookup]:
     lookups: list[Any] = [copy.copy(query.filter) for query in queries]
     own = [replace(query, filter=one) for query, one in zip(queries, lookups, strict=True)]
     return own, lookups[0]
-
-
-def _to_entities(found: Sequence[ScoredPassage]) -> list[ScoredPassage]:
-    return [replace(one, passage=_to_entity(one.passage)) for one in found]
 
 
 def _to_entity(passage: Passage) -> Passage:

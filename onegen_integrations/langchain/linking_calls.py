@@ -11,7 +11,12 @@ from langchain_core.messages import BaseMessage
 from langchain_core.prompt_values import StringPromptValue
 
 from onegen_integrations.langchain.entity_search import StoreEntities
-from onegen_integrations.shared.entities import mention_values
+from onegen_integrations.shared.entities import (
+    UnscoredEntity,
+    mention_values,
+    with_known_score,
+    with_known_scores,
+)
 from onegen_integrations.shared.linking_fields import params_from
 from onegen_model import (
     LinkedText,
@@ -40,11 +45,13 @@ class LinkingCall:
 
     def link(self) -> list[LinkedText]:
         """The texts, read side by side."""
-        return self.model.link(self.texts, entities=self.entities, linking=self.linking)
+        linked = self.model.link(self.texts, entities=self.entities, linking=self.linking)
+        return list(map(with_known_scores, linked))
 
     async def alink(self) -> list[LinkedText]:
         """Like `link`, without blocking the event loop."""
-        return await self.model.alink(self.texts, entities=self.entities, linking=self.linking)
+        linked = await self.model.alink(self.texts, entities=self.entities, linking=self.linking)
+        return list(map(with_known_scores, linked))
 
 
 def params_of_texts(linking: Any, entities: Any, managers: Sequence[BaseRunManager | None]) -> Any:
@@ -116,7 +123,8 @@ class TextPieces:
     def until(self, mention: Mention) -> LinkedText:
         """The piece that ends with a mention."""
         start, self.done = self.done, mention.end
-        moved = replace(mention, start=mention.start - start, end=mention.end - start)
+        known = with_known_score(mention)
+        moved = replace(known, start=mention.start - start, end=mention.end - start)
         return LinkedText(self.text[start : self.done], (moved,))
 
     def rest(self, usage: LinkingUsage) -> LinkedText:
@@ -137,7 +145,11 @@ def _record(mention: Mention, *, with_candidates: bool) -> dict[str, Any]:
     record = mention_values(mention)
     if with_candidates:
         record["candidates"] = [
-            {"id": one.passage.id, "name": entity_name(one.passage), "score": one.score}
+            {
+                "id": one.passage.id,
+                "name": entity_name(one.passage),
+                "score": None if isinstance(one, UnscoredEntity) else one.score,
+            }
             for one in mention.candidates
         ]
     return record

@@ -195,15 +195,28 @@ class Search:
                 f"A filter for {_name(self.source)}, which is searched by text alone; expected a "
                 "vector store; filter inside the retriever"
             )
-        if self._checked or self.asked_by == "text":
+        if not self._checked:
+            self._require_own(len(query.embedding))
+
+    def require_searchable(self) -> None:
+        """Raise PassageIndexError for a store that is empty or of another model."""
+        if self.model and not self._checked:
+            self._require_own(self.model.model.dimension)
+
+    def _require_own(self, dimension: int) -> None:
+        self.require_own_embeddings()
+        if self.asked_by != "text" and (known := _known(self.source)):
+            _require_dimension(known.dimension(self.source), dimension, self.source)
+        self._checked = True
+
+    def require_own_embeddings(self) -> None:
+        """Raise PassageIndexError for a store with the embeddings of another model."""
+        if self.asked_by == "text":
             return
         theirs = _embeddings(self.source)
         if self.model and theirs:
             require_same_model(self.model, theirs.shared, _name(self.source))
-        if known := _known(self.source):
-            _require_dimension(known.dimension(self.source), len(query.embedding), self.source)
         _require_ours(self.source)
-        self._checked = True
 
 
 def _name(source: object) -> str:

@@ -15,12 +15,13 @@ from pydantic import Field, model_validator
 from onegen_integrations.llama_index.filters import to_metadata_filters
 from onegen_integrations.llama_index.model_fields import PicklableModelFields
 from onegen_integrations.llama_index.node_retriever import NodeRetriever, NodeSource
+from onegen_integrations.shared.entities import UnscoredEntity, with_known_scores
 from onegen_integrations.shared.json_values import json_title
 from onegen_integrations.shared.linking_fields import LinkingFields
 from onegen_integrations.shared.models import SharedModel
 from onegen_integrations.shared.places import nested_metadata
 from onegen_model import LinkedText, LinkingParams, OneGenModel, Passage, Query, ScoredPassage
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import InvalidInputError, RetrievalError
 
 
 class EntityNodes(NodeRetriever):
@@ -56,8 +57,14 @@ class EntityNodes(NodeRetriever):
         return bundle, source.retriever(query.top_k + len(query.exclude))
 
     def _to_hits(self, nodes: Sequence[NodeWithScore], query: Query) -> list[ScoredPassage]:
-        found = ((_to_entity(one.node), one.score or 0.0) for one in nodes)
-        return [ScoredPassage(entity, score) for entity, score in found if entity.text.strip()]
+        found = [(_to_entity(one.node), one.score) for one in nodes]
+        return [
+            ScoredPassage(entity, score)
+            if score is not None and self.source.has_known_scores
+            else UnscoredEntity(entity, score or 0.0)
+            for entity, score in found
+            if entity.text.strip()
+        ]
 
 
 def _to_entity(node: BaseNode) -> Passage:
@@ -112,16 +119,30 @@ class NodeLinkingFields(PicklableModelFields, LinkingFields):
     def _link(self, nodes: Sequence[BaseNode], *, progress: bool) -> list[LinkedText]:
         """The texts of all nodes, read side by side."""
         entities, texts = self._open(), _texts(nodes)
-        return self.shared.model.link(
+        linked = self.shared.model.link(
             texts, entities=entities, linking=self.linking, progress=progress
         )
+        return self._with_known_scores(linked)
 
     async def _alink(self, nodes: Sequence[BaseNode], *, progress: bool) -> list[LinkedText]:
         # The first call loads the model and reads the index.
         entities = await asyncio.to_thread(self._open)
-        return await self.shared.model.alink(
+        linked = await self.shared.model.alink(
             _texts(nodes), entities=entities, linking=self.linking, progress=progress
         )
+        return self._with_known_scores(linked)
+
+    def _with_known_scores(self, linked: Sequence[LinkedText]) -> list[LinkedText]:
+        """Raises RetrievalError for a retriever without the scores that a threshold needs."""
+        known = list(map(with_known_scores, linked))
+        least = self.linking.nil_threshold if self.linking else None
+        unknown = (one for text in known for one in text.mentions if one.candidates[:1])
+        if least is not None and any(one.score is None for one in unknown):
+            raise RetrievalError(
+                f"nil_threshold={least}, and the retriever found entities without a score; "
+                "expected one for each; leave nil_threshold out, or pass the index itself"
+            )
+        return known
 
 
 def _texts(nodes: Sequence[BaseNode]) -> list[str]:

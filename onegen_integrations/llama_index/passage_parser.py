@@ -1,6 +1,7 @@
 """Documents to nodes that the model embeds and reads as in training: `"title\\ntext"`."""
 
 import asyncio
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,16 @@ class PassageParser(TextSplitter):
     @classmethod
     def class_name(cls) -> str:
         return "PassageParser"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Raises InvalidInputError for a model that was passed as an object.
+
+        LlamaIndex leaves out what cannot be pickled: the workers of a pipeline would split for the
+        default model, which they would load first.
+        """
+        pickle.dumps(self.embed_model)
+        state: dict[str, Any] = super().__getstate__()
+        return state
 
     def split_text(self, text: str) -> list[str]:
         """The passages of a text without a title, each with the headings that lead to it."""

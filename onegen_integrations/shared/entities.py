@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,14 @@ from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from onegen_integrations.shared.models import SharedModel
-from onegen_model import Mention, OneGenModel, PassageIndex, entity_name
+from onegen_model import (
+    LinkedText,
+    Mention,
+    OneGenModel,
+    PassageIndex,
+    ScoredPassage,
+    entity_name,
+)
 from onegen_model.errors import InvalidInputError, OneGenError
 
 _UNNAMED = "SharedEntities("  # how entities that were passed as an object are serialised
@@ -100,8 +108,26 @@ def _load(model: OneGenModel, folder: Path) -> PassageIndex:
     return index
 
 
+@dataclass(frozen=True, slots=True)
+class UnscoredEntity(ScoredPassage):
+    """An entity of a source that tells no score, or one that is no cosine; `score` is 0."""
+
+
+def with_known_scores(linked: LinkedText) -> LinkedText:
+    """The text, in which mentions of unscored entities have the score None."""
+    return replace(linked, mentions=tuple(map(with_known_score, linked.mentions)))
+
+
+def with_known_score(mention: Mention) -> Mention:
+    """The mention, with the score None if its best candidate is unscored."""
+    if any(isinstance(one, UnscoredEntity) for one in mention.candidates[:1]):
+        return replace(mention, score=None)
+    return mention
+
+
 def mention_values(mention: Mention) -> dict[str, Any]:
-    """A mention as metadata, in JSON; `id` and `name` are None where it has no entity."""
+    """A mention as metadata, in JSON; `id` and `name` are None where it has no entity, and `score`
+    where that is unknown."""
     entity = mention.entity.passage if mention.entity else None
     return {
         "start": mention.start,

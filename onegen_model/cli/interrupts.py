@@ -24,6 +24,11 @@ class Interrupts:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
 
+    def raise_requested(self) -> None:
+        """Raise KeyboardInterrupt if there was a Ctrl-C."""
+        if self.requested:
+            raise KeyboardInterrupt
+
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt

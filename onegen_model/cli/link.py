@@ -9,12 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from onegen_model.cli.interrupts import INTERRUPTED
+from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.cli.link_inputs import LinkInput, inputs_digest, read_inputs
 from onegen_model.cli.link_writing import Writing, choose_format, counted, open_writing
 from onegen_model.cli.reading_options import SkippedFiles
 from onegen_model.cli.where import parse_where, require_known_names
 from onegen_model.finetune.mining.resumable_file import PartialFile
+from onegen_model.indexing.entity_records import require_entities
 from onegen_model.linking.formats import LinkedDocument
 from onegen_model.linking.mentions import LinkedText
 from onegen_model.linking.params import LinkingParams
@@ -45,6 +46,7 @@ def run_link(options: Namespace, load_model: "LoadModel") -> int:
 
     LinkingRenderer(model.renderer)  # raises for a checkpoint that does not link
     entities = PassageIndex.load(model, options.entities)
+    require_entities(entities.passages, Path(options.entities))
     require_known_names(params.filter, entities.passages)
     settings = _settings(options, model, inputs, params)
     writing = open_writing(options, chosen, settings, named=len(inputs) > 1)
@@ -102,9 +104,17 @@ class _Linker:
         # On the screen, the result of a short text is its own progress.
         is_short = total <= _TOGETHER and sys.stdout.isatty()
         progress = False if is_short else None
-        with show_progress(total, "Linking", "character", progress) as bar:
+        # Short texts that are being read when Ctrl-C comes are finished, and written.
+        with (
+            Interrupts() as interrupts,
+            show_progress(total, "Linking", "character", progress) as bar,
+        ):
             for some in _groups(left):
-                linked = self._link(some, bar)
+                interrupts.raise_requested()
+                if len(some) == 1 and len(some[0].text) > _TOGETHER:
+                    linked = [self._link_long(some[0].text, bar, interrupts)]
+                else:
+                    linked = self._link(some, bar)
                 writing.add(
                     [
                         LinkedDocument(one.id, one.source, found)
@@ -112,20 +122,19 @@ class _Linker:
                     ]
                 )
 
-    def _link(self, inputs: Sequence[LinkInput], bar: Progress) -> Sequence[LinkedText]:
+    def _link(self, inputs: Sequence[LinkInput], bar: Progress) -> list[LinkedText]:
         texts = [one.text for one in inputs]
-        if len(texts) == 1 and len(texts[0]) > _TOGETHER:
-            return [self._link_long(texts[0], bar)]
         linked = self._model.link(texts, entities=self._entities, linking=self._params)
         bar.update(sum(map(len, texts)))
         return linked
 
-    def _link_long(self, text: str, bar: Progress) -> LinkedText:
-        """As `link` does; the bar follows the mentions."""
+    def _link_long(self, text: str, bar: Progress, interrupts: Interrupts) -> LinkedText:
+        """As `link` does; the bar follows the mentions, and Ctrl-C gives the text up."""
         shown = 0
         stream = self._model.stream_link(text, entities=self._entities, linking=self._params)
         with stream:
             for mention in stream:
+                interrupts.raise_requested()
                 bar.update(mention.end - shown)
                 shown = mention.end
             bar.update(len(text) - shown)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import suppress
-from types import TracebackType
 
 from onegen_model.events import Event
 from onegen_model.generation.driver import Driver
@@ -36,12 +35,7 @@ class AnswerStream(Iterator[Event]):
     def __enter__(self) -> "AnswerStream":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -88,10 +82,5 @@ class AsyncAnswerStream(AsyncIterator[Event]):
     async def __aenter__(self) -> "AsyncAnswerStream":
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()

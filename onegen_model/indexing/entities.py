@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from onegen_model.errors import CheckpointError, InvalidInputError, PassageIndexError
+from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.events import Passage
-from onegen_model.indexing.entity_records import Entities, read_entities
+from onegen_model.indexing.entity_records import Entities, read_entities, require_entities
 from onegen_model.indexing.job import IndexingJob
 from onegen_model.indexing.options import IndexingOptions
 from onegen_model.indexing.reading import Reading
 from onegen_model.indexing.sync import open_or_create
-from onegen_model.places import place_of
 from onegen_model.progress import ShouldStop
 from onegen_model.retrieval.checks import same_content
 from onegen_model.retrieval.corpus import passage_line
@@ -112,7 +111,8 @@ def index_entities(
 
     `entities` are the records of a .jsonl or .jsonl.gz file, or a list of records or passages (see
     `entity_passage`). A known id with the same name and description is not embedded again. Of a
-    long description the first fragment is embedded. `PassageIndex.load` opens the result.
+    long description the first fragment is embedded. `PassageIndex.load` opens the result, in which
+    they have the order of the records.
     `progress` None: a bar in a terminal, and lines without one. Raises InvalidInputError for
     records, PassageIndexError for a folder, and CheckpointError for a model, that cannot be used.
     """
@@ -124,16 +124,17 @@ def index_entities(
     embedder = FirstFragments(model)
     with hold_for_writing(folder):
         index = open_or_create(embedder, folder)
-        require_own_entities(index, folder)
+        require_entities(index.passages, folder)
         changes = _Changes.between(index, records.entities)
         if options.on_estimate is not None:
             options.on_estimate(changes.estimate(model))
         grown = None
         if not changes.are_none:
-            passages = _blocks_by_length(list(records.entities.values()))
+            reading = Reading(folder, _blocks_by_length(list(records.entities.values())))
             steps = IndexingOptions(batch=options.batch, save_every=options.save_every)
-            job = IndexingJob(index, folder, steps, should_stop)
-            grown = job.grow(Reading(folder, passages), progress=progress)
+            grown = IndexingJob(index, folder, steps, should_stop).grow(reading, progress=progress)
+        if grown is None or grown.is_whole:
+            _put_in_order(index, folder, records.entities)
     return EntityReport(
         len(index),
         len(records.entities),
@@ -155,15 +156,6 @@ def require_linking(model: object) -> None:
             "This checkpoint was not trained to link entities, so nothing could search an index of "
             "its entities; expected one that was; use --model entity-linking, or load it with "
             'OneGenModel.from_pretrained("entity-linking")'
-        )
-
-
-def require_own_entities(index: PassageIndex, folder: Path) -> None:
-    """Raise PassageIndexError for an index of documents."""
-    if any(place_of(passage) for passage in index.passages):
-        raise PassageIndexError(
-            f"{folder} is an index of documents; expected a new folder, or an index of entities; "
-            "choose another --out"
         )
 
 
@@ -264,6 +256,13 @@ def _blocks_by_length(passages: Sequence[Passage]) -> list[Passage]:
         passages[start : start + _BLOCK] for start in range(0, len(passages), _BLOCK)
     )
     return [passage for block in blocks for passage in sorted(block, key=_length)]
+
+
+def _put_in_order(index: PassageIndex, folder: Path, given: Mapping[str, Passage]) -> None:
+    """The order of the records, which were embedded in another, also where a stopped run was."""
+    if [one.id for one in index.passages if one.id in given] != list(given):
+        index.move_to_end(given)
+        index.save(folder)
 
 
 def _length(passage: Passage) -> int:

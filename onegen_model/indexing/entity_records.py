@@ -6,11 +6,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from onegen_model.errors import InvalidInputError
+from onegen_model.errors import InvalidInputError, PassageIndexError
 from onegen_model.events import Passage
 from onegen_model.jsonl import JsonLines, Problem
 from onegen_model.linking.entities import entity_passage
-from onegen_model.places import RESERVED
+from onegen_model.places import RESERVED, place_of
 from onegen_model.retrieval.checks import by_id
 
 # So many problems are named in one message.
@@ -73,6 +73,18 @@ def read_entities(given: Entities) -> EntityRecords:
             "name; check it"
         )
     return found
+
+
+def require_entities(passages: Iterable[Passage], folder: Path) -> None:
+    """Raise PassageIndexError for passages that are pieces of documents.
+
+    What `onegen index` and `onegen embed` write has a place; an entity has none.
+    """
+    if (piece := next(filter(place_of, passages), None)) is not None:
+        raise PassageIndexError(
+            f"{folder} is an index of documents (it holds {piece.id!r}); expected one of entities; "
+            "make one with `onegen entities FILE --out DIR`"
+        )
 
 
 class _Numbered:

@@ -1,18 +1,19 @@
 """Mentions of one text as they are closed, for threads and for event loops."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
 from onegen_model.linking.job import Job
 from onegen_model.linking.mentions import LinkedText, Mention
 from onegen_model.linking.search import Search, aretrieve, linked, search
 from onegen_model.locks import ProcessLock
+from onegen_model.places import place_of
 from onegen_model.retrieval.protocol import AnyRetriever, AsyncRetriever, Retriever
 
 T = TypeVar("T")
@@ -65,12 +66,7 @@ class MentionStream(Iterator[Mention]):
     def __enter__(self) -> "MentionStream":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -104,12 +100,7 @@ class AsyncMentionStream(AsyncIterator[Mention]):
     async def __aenter__(self) -> "AsyncMentionStream":
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
@@ -139,7 +130,7 @@ class _Steps:
             if (wanted := self._next()) is None:
                 return None
             assert isinstance(self._entities, Retriever)  # `require_entities` has seen to it
-            self._found = search(wanted, self._entities)
+            self._found = _seen(search(wanted, self._entities))
         except BaseException:
             self.close()
             raise
@@ -172,6 +163,18 @@ class _Steps:
         self.close()
 
 
+def _seen(found: list[Mention]) -> list[Mention]:
+    """The mentions; warns once of entities that are pieces of documents."""
+    places = (place_of(one.entity.passage) for one in found if one.entity)
+    if any(place and place.chunks > 1 for place in places):
+        warnings.warn(
+            "Mentions are linked to pieces of documents; expected entities, each of which is one "
+            "passage; build an index with PassageIndex.build(model, entities) or `onegen entities`",
+            stacklevel=2,
+        )
+    return found
+
+
 class _AsyncSteps(_Steps):
     """Steps in a thread of their own.
 
@@ -202,7 +205,7 @@ class _AsyncSteps(_Steps):
         if (wanted := await self._in_thread(self._next)) is None:
             return None
         answers = await aretrieve(wanted, entities)
-        self._found = await self._in_thread(partial(linked, wanted, entities, answers))
+        self._found = _seen(await self._in_thread(partial(linked, wanted, entities, answers)))
         return self._found
 
     async def _in_thread(self, job: Callable[[], T]) -> T:

@@ -177,6 +177,11 @@ class PassageIndex:
                 list(given.values()), ranks[by_passage].tolist(), rows[by_passage]
             )
 
+    def move_to_end(self, ids: Iterable[str]) -> None:
+        """Put the passages with these ids, in this order, behind the others."""
+        with self._lock:
+            self._rows = self._rows.with_last(ids)
+
     def delete(self, ids: Iterable[str]) -> int:
         """Remove passages; returns the number of ids that were found."""
         return self.remove(ids).passages
@@ -188,10 +193,7 @@ class PassageIndex:
         sources: Iterable[str] = (),
         documents: Iterable[str] = (),
     ) -> RemovalReport:
-        """Remove passages by their ids, by the files, and by the documents that they come from.
-
-        Sources and documents are those of `place_of`.
-        """
+        """Remove passages by their ids, and by their sources and documents (see `place_of`)."""
         with self._lock:
             gone, report = find_for_removal(self._rows, ids, sources, documents)
             if gone:

@@ -149,6 +149,16 @@ class Rows:
         state = replace(self, dead=self.dead.union(positions))
         return state.compacted() if len(state.dead) > self.count * _MAX_DEAD else state
 
+    def with_last(self, ids: Iterable[str]) -> "Rows":
+        """The same passages, those with these ids behind the others and in this order."""
+        last = {at: None for at in map(self.find, ids) if at is not None}
+        order = [*(at for at in self.positions() if at not in last), *last]
+        buffer, owners = self.gather(order)
+        listed = [self.listed[at] for at in order]
+        position = {passage.id: at for at, passage in enumerate(listed)}
+        size, count = len(buffer), len(listed)
+        return Rows(buffer, np.array(owners, np.int64), listed, position, size, count)
+
     def compacted(self) -> "Rows":
         """The same passages without the rows of deleted ones."""
         if not self.dead:

@@ -22,8 +22,15 @@ _BLOCK = 1024
 
 
 def read_candidates(file: Path, documents: Sequence[LinkingDocument]) -> list[Passage]:
-    """The records of a file that are candidates in the documents."""
+    """The records of a file that are candidates in the documents; raises InvalidInputError where
+    they name none."""
     wanted = {name for one in documents for mention in one.mentions for name in mention.candidates}
+    if not wanted:
+        raise InvalidInputError(
+            f"The mentions of the documents name no entities, so none of {file} would be embedded; "
+            "expected mentions with an entity_id or negatives; add them or, to measure which "
+            "mentions are found, name an index with --entities"
+        )
     lines, found = JsonLines(file), dict[str, Passage]()
     for number, row in enumerate(lines):
         if str(row.get("id")) not in wanted:
@@ -37,11 +44,16 @@ def read_candidates(file: Path, documents: Sequence[LinkingDocument]) -> list[Pa
                 f"{lines.where(number)}: id {one.id!r} is there already; expected each id once; "
                 "remove one"
             )
+    if not found:
+        raise _of_another_list(file, len(wanted), min(wanted))
     return list(found.values())
 
 
-def require_known(documents: Sequence[LinkingDocument], known: Iterable[str], place: Path) -> None:
-    """Raise InvalidInputError where no entity of the documents is in the list."""
+def require_known(
+    documents: Sequence[LinkingDocument], known: Iterable[str], place: Path, *, detects: bool
+) -> None:
+    """Raise InvalidInputError where no entity of the documents is in the list; documents without
+    entities are measured by their mentions alone, if the run `detects` them."""
     names = set(known)
     gold = [
         mention.entity_id
@@ -49,13 +61,12 @@ def require_known(documents: Sequence[LinkingDocument], known: Iterable[str], pl
         for mention in one.mentions
         if mention.entity_id is not None
     ]
+    if not gold:
+        _require_detection(detects=detects)
+        return
     unknown = [one for one in gold if one not in names]
     if len(unknown) == len(gold):
-        example = f" (such as {unknown[0]!r})" if unknown else ""
-        raise InvalidInputError(
-            f"{place} has none of the {len(gold)} entities of the documents{example}; expected "
-            "the list that they name; name another one"
-        )
+        raise _of_another_list(place, len(set(gold)), unknown[0])
     if unknown:
         logger.warning(
             "%d of %d mentions have an entity that is not in the list (such as %r): they count "
@@ -64,6 +75,23 @@ def require_known(documents: Sequence[LinkingDocument], known: Iterable[str], pl
             len(gold),
             unknown[0],
         )
+
+
+def _require_detection(*, detects: bool) -> None:
+    if not detects:
+        raise InvalidInputError(
+            "No mention of the documents has an entity_id, and none is to be found; expected one "
+            "of the two, because nothing would be measured; add entity ids, or leave out "
+            "--no-detection"
+        )
+    logger.warning("No mention of the documents has an entity_id: only those found are measured")
+
+
+def _of_another_list(place: Path, count: int, example: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{place} has none of the {count} entities of the documents (such as {example!r}); "
+        "expected the list that they name; name another one"
+    )
 
 
 def first_fragments(model: OneGenModel, entities: Iterable[Passage]) -> list[Passage]:

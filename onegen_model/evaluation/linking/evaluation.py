@@ -36,6 +36,7 @@ from onegen_model.evaluation.linking.predictions import (
     found_with,
 )
 from onegen_model.evaluation.linking.settings import TASK, LinkingEvaluationSettings
+from onegen_model.events import Passage
 from onegen_model.files import sha256_of
 from onegen_model.linking.params import LinkingParams
 from onegen_model.model import OneGenModel
@@ -79,13 +80,17 @@ class LinkingEvaluation:
         settings = self.settings
         if settings.entities is not None:
             index = PassageIndex.load(self.model, settings.entities)
-            require_known(self.documents, (one.id for one in index.passages), settings.entities)
+            self._require_known(index.passages, settings.entities)
             return index
         assert settings.entity_file is not None  # the settings have seen to it
         entities = read_candidates(settings.entity_file, self.documents)
-        require_known(self.documents, (one.id for one in entities), settings.entity_file)
+        self._require_known(entities, settings.entity_file)
         cut = first_fragments(self.model, entities)
         return embedded(self.model, cut, settings.out / "candidates", should_stop)
+
+    def _require_known(self, entities: Sequence[Passage], place: Path) -> None:
+        known = (one.id for one in entities)
+        require_known(self.documents, known, place, detects=self.settings.detects)
 
     def _folder(self, index: PassageIndex) -> RunFolder:
         settings, is_whole = self.settings, self.settings.entities is not None

@@ -29,6 +29,7 @@ from onegen_model.finetune.run.trainable import (
     learning_shapes,
     load_trained,
     prepare_to_learn,
+    require_known_layers,
     saved_shapes,
 )
 from onegen_model.transcript.renderer import Renderer
@@ -88,6 +89,7 @@ def start(recipe: Recipe) -> Start:
         probe(network)
         network = network.to(getattr(torch, recipe.dtype))
         prepare_tokens(network, tokenizer, source.template)
+    require_known_layers(network, recipe.adapter)
     if not _trains_on_gpu(recipe):
         # On a CPU the backward pass of fused attention is the slowest operation of a step.
         network.set_attn_implementation("eager")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from onegen_model.checkpoint.config import ADAPTER_FILE
+from onegen_model.errors import InvalidInputError
 from onegen_model.finetune.settings import CHECKED, require_at_least
 
 if TYPE_CHECKING:
@@ -54,6 +55,21 @@ class AdapterSettings:
     def __post_init__(self) -> None:
         for name, least in (("rank", 1), ("alpha", 1), ("top_layers", 0), ("frozen", 0)):
             require_at_least(least, name, getattr(self, name))
+
+
+def require_known_layers(network: "PreTrainedModel", settings: AdapterSettings) -> None:
+    """Raise InvalidInputError for settings that name more layers than the network has."""
+    layers = len(stack(network)[0])
+    if settings.frozen >= layers:
+        raise InvalidInputError(
+            f"adapter.frozen is {settings.frozen}, and the network has {layers} layers; expected "
+            f"at most {layers - 1}, so that one learns; lower it"
+        )
+    if settings.top_layers > layers:
+        raise InvalidInputError(
+            f"adapter.top_layers is {settings.top_layers}, and the network has {layers} layers; "
+            f"expected at most {layers}, or 0 for all of them; lower it"
+        )
 
 
 def prepare_to_learn(

@@ -15,6 +15,8 @@ from langchain_core.documents import BaseDocumentTransformer, Document
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ValidationError
 
 from onegen_integrations.langchain import OneGenEmbeddings, OneGenEntityLinker
 from onegen_model import LinkedText, LinkingParams, OneGenModel, PassageIndex
@@ -256,3 +258,26 @@ def test_its_schemas_say_what_it_takes_and_gives(linker: OneGenEntityLinker) -> 
     assert {one.get("type") for one in linker.get_input_jsonschema()["anyOf"]} >= {"string"}
     assert "mentions" in json.dumps(linker.get_output_jsonschema())
     assert linker.get_graph().nodes
+
+
+def test_as_a_tool_it_takes_a_text_and_gives_its_mentions(
+    linker: OneGenEntityLinker, linked: LinkedText
+) -> None:
+    tool = linker.as_tool()
+    assert tool.name == "link_entities"
+    assert "entity" in tool.description
+    [(name, schema)] = convert_to_openai_tool(tool)["function"]["parameters"]["properties"].items()
+    assert (name, schema["type"]) == ("text", "string")
+    [expected] = [one.metadata["entities"] for one in linker.transform_documents([Document(TEXT)])]
+    assert tool.invoke({"text": TEXT}) == expected
+    call = {"name": tool.name, "args": {"text": TEXT}, "id": "1", "type": "tool_call"}
+    message = asyncio.run(tool.ainvoke(call))
+    assert json.loads(message.content) == expected
+    assert len(expected) == len(linked.mentions)
+    with pytest.raises(ValidationError, match="text"):
+        tool.invoke({"texts": [TEXT]})
+    named = linker.as_tool(name="mine", description="Finds people.", arg_types={"text": str})
+    assert (named.name, named.description) == ("mine", "Finds people.")
+    assert named.invoke({"text": TEXT}) == expected
+    with pytest.raises(InvalidInputError, match="The tool was called with other; expected text"):
+        linker.as_tool(arg_types={"other": str}).invoke({"other": TEXT})

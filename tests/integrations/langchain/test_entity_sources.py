@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.vectorstores import InMemoryVectorStore
 from pydantic import Field
@@ -24,6 +25,7 @@ from onegen_integrations.shared import models, shared_model, unload_model
 from onegen_model import LinkedText, LinkingParams, OneGenModel, PassageIndex
 from onegen_model.errors import (
     CheckpointError,
+    InvalidInputError,
     PassageIndexError,
     RetrievalError,
 )
@@ -81,8 +83,8 @@ def test_a_retriever_is_asked_with_the_text_of_the_mention(
     linking = LinkingParams(mentions=[(0, 3), (4, 7)])
     [document] = linker.transform_documents([Document("Ada met Alan")], linking=linking)
     assert sorted(retriever.asked) == ["Ada", "met"]
-    shown = [(one["id"], one["name"]) for one in document.metadata["entities"]]
-    assert shown == [("Q-Ada", "Ada"), ("Q-met", "met")]
+    shown = [(one["id"], one["name"], one["score"]) for one in document.metadata["entities"]]
+    assert shown == [("Q-Ada", "Ada", None), ("Q-met", "met", None)]
     with pytest.raises(RetrievalError, match="Names raised KeyError"):
         linker.invoke("fail", linking=LinkingParams(mentions=[(0, 4)]))
     with pytest.raises(
@@ -95,6 +97,42 @@ def test_a_retriever_is_asked_with_the_text_of_the_mention(
         OneGenEntityLinker(
             **linking_arguments, entities=retriever, linking=LinkingParams(nil_threshold=0.5)
         )
+
+
+def test_a_score_that_is_not_known_is_none(
+    linking_arguments: dict[str, Any], entity_store: InMemoryVectorStore
+) -> None:
+    linker = OneGenEntityLinker(
+        **linking_arguments,
+        entities=entity_store.as_retriever(search_type="mmr"),
+        include_candidates=True,
+    )
+    linked = linker.invoke(TEXT)
+    astreamed = asyncio.run(collect(linker.astream(TEXT)))
+    for one in (linked, asyncio.run(linker.ainvoke(TEXT)), reduce(operator.add, astreamed)):
+        assert one.mentions
+        assert all(mention.entity and mention.score is None for mention in one.mentions)
+    [document] = linker.transform_documents([Document(TEXT)])
+    for one in document.metadata["entities"]:
+        assert one["score"] is None
+        assert {candidate["score"] for candidate in one["candidates"]} == {None}
+    with pytest.raises(InvalidInputError, match=r"nil_threshold=0\.5 for InMemoryVec"):
+        linker.invoke(TEXT, linking=LinkingParams(nil_threshold=0.5))
+
+
+def test_a_store_of_another_model_is_refused_before_anything_is_read(
+    linking_arguments: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for embeddings in (OneGenEmbeddings(model=folder), DeterministicFakeEmbedding(size=8)):
+        store = InMemoryVectorStore(embeddings)
+        store.add_documents([Document("London\ncity", id="Q84")])
+        with pytest.raises(PassageIndexError, match="InMemoryVectorStore embeds with "):
+            OneGenEntityLinker(**linking_arguments, entities=store)
+    store = InMemoryVectorStore(OneGenEmbeddings(**linking_arguments))
+    linker = OneGenEntityLinker(**linking_arguments, entities=store)  # may be filled later
+    monkeypatch.setattr(OneGenModel, "link", lambda *_, **__: pytest.fail("a text is read"))
+    with pytest.raises(PassageIndexError, match="InMemoryVectorStore is empty"):
+        linker.invoke(TEXT)
 
 
 def test_each_text_is_a_run_and_each_search_in_a_store_one_below_it(

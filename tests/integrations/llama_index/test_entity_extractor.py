@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.ingestion import IngestionPipeline
-from llama_index.core.schema import MetadataMode, TextNode
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
 
 from onegen_integrations.llama_index import (
     OneGenEmbedding,
@@ -20,7 +21,7 @@ from onegen_integrations.llama_index import (
 )
 from onegen_integrations.shared import shared_model
 from onegen_model import LinkingParams, OneGenModel, PassageIndex
-from onegen_model.errors import CheckpointError, InvalidInputError
+from onegen_model.errors import CheckpointError, InvalidInputError, RetrievalError
 from tests.integrations.llama_index.conftest import chroma_store
 from tests.support.linked_nodes import TEXTS, link_texts, save_linking_model, text_nodes
 from tests.support.linking_model import ENTITIES, TEXT
@@ -187,6 +188,25 @@ def test_a_filter_narrows_an_index_and_is_refused_by_a_retriever(
     assert found["entities"]
     refused = OneGenEntityExtractor(entities=index.as_retriever(), **given)
     with pytest.raises(InvalidInputError, match="linking has a filter, and the entities are a ret"):
+        refused.extract(text_nodes())
+
+
+class Unscored(BaseRetriever):
+    """Finds one entity, and does not say how well it fits."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [NodeWithScore(node=TextNode(id_="Q1", text="mountain"))]
+
+
+@pytest.mark.parametrize("threshold", [-1.0, 0.5])
+def test_a_score_that_is_not_known_is_none_and_meets_no_threshold(
+    folders: tuple[Path, Path], threshold: float
+) -> None:
+    given: Any = {"model": folders[0], "entities": Unscored(), "show_progress": False}
+    [found, *_] = OneGenEntityExtractor(**given).extract(text_nodes())
+    assert {(one["id"], one["score"]) for one in found["entities"]} == {("Q1", None)}
+    refused = OneGenEntityExtractor(**given, linking={"nil_threshold": threshold})
+    with pytest.raises(RetrievalError, match="the retriever found entities without a score"):
         refused.extract(text_nodes())
 
 

@@ -6,13 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from onegen_model import PassageIndex, entity_passage
+from onegen_model import OneGenModel, Passage, PassageIndex, entity_passage
+from onegen_model.cli import main
 from tests.support.entities import EntityModel, records, write_records
 from tests.support.fake_model import fails, run
+from tests.support.linking_model import linking_model
 
 ROOT = Path(__file__).parents[3]
 ARGV = ("entities", "e.jsonl", "--out", "out")
@@ -91,6 +95,47 @@ def test_ctrl_c_keeps_what_is_done(
     )
     assert run(model, *ARGV) == 0
     assert "(10 embedded now; given: 10 new, 20 unchanged)" in capsys.readouterr().out
+
+
+class Signalling:
+    """A model that links; Ctrl-C is pressed when it embeds for the time number `at`."""
+
+    def __init__(self, model: OneGenModel, at: int) -> None:
+        self.model, self.left = model, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+    def embed_passages(self, passages: Sequence[Passage], **options: Any) -> Any:
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.left -= 1
+        return self.model.embed_passages(passages, **options)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_ctrl_c_and_the_same_command_again_is_one_whole_run(
+    at: int, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linking: Any = linking_model()
+
+    def entities(out: str, model: Any = linking) -> int:
+        argv = ("entities", "e.jsonl", "--batch", "8", "--out", out)
+        return main(argv, load_model=lambda name, dtype: model)
+
+    assert entities("whole") == 0
+    assert entities("out", Signalling(linking, at)) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"onegen: stopped; {8 * (at + 1)} of 30 entities are in out; run")
+    assert entities("out") == 0
+    assert contents(Path("out")) == contents(Path("whole"))
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    listed = [one.id for one in PassageIndex.load(linking, "out").passages]
+    assert listed == [row["id"] for row in rows]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
 
 
 KILLED = """

@@ -41,6 +41,32 @@ def test_deepspeed_that_is_not_installed_names_the_extra(
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("method", "adapter"),
+    [
+        ("lora", {"frozen": 2}),
+        ("lora", {"frozen": 20}),
+        ("lora", {"top_layers": 3}),
+        ("top_layers", {"top_layers": 3}),
+    ],
+)
+def test_more_layers_than_there_are_were_all_of_them_without_a_word(
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    adapter: dict[str, int],
+    options: list[str],
+) -> None:
+    recipe = write_recipe(tmp_path, base, method=method, adapter=adapter)
+    [(name, count)] = adapter.items()
+    most = {"frozen": 1, "top_layers": 2}[name]
+    said = f"adapter.{name} is {count}, and the network has 2 layers; expected at most {most}, "
+    assert said in refusal(tmp_path, capsys, *options)
+    assert not recipe.output.exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
 def test_an_unknown_reporter_is_a_one_line_error(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:

@@ -17,6 +17,7 @@ from onegen_model import (
     index_entities,
 )
 from onegen_model.errors import CheckpointError, InvalidInputError, PassageIndexError
+from onegen_model.indexing.entity_upkeep import list_entities, remove_entities
 from onegen_model.places import PassagePlace
 from tests.support.entities import EntityModel, records, write_records
 from tests.support.linking_model import TEXT, linking_model
@@ -40,6 +41,33 @@ def test_a_file_becomes_an_index(name: str, model: EntityModel, tmp_path: Path) 
     assert {one.id: one for one in index.passages} == {
         row["id"]: entity_passage(row) for row in records(50)
     }
+
+
+def listed(folder: Path) -> list[str]:
+    return [one.id for one in list_entities(folder)]
+
+
+def test_entities_are_listed_in_the_order_of_their_file(model: EntityModel, tmp_path: Path) -> None:
+    out, first, later = tmp_path / "out", records(50), records(20, 50)
+    index_entities(model, first, out)
+    assert listed(out) == [row["id"] for row in first]
+    index_entities(model, later, out)
+    assert listed(out) == [row["id"] for row in first + later]
+    vectors = {
+        one.id: row.tolist()
+        for some, rows in PassageIndex.load(model, out).batches()
+        for one, row in zip(some, rows, strict=True)
+    }
+    assert vectors == {
+        row["id"]: model.embed_passages([entity_passage(row)])[0].tolist() for row in first + later
+    }
+    written = (out / "manifest.json").stat().st_mtime_ns
+    index_entities(model, first, out)  # in order, and so not written again
+    assert (out / "manifest.json").stat().st_mtime_ns == written
+    backwards = first[::-1]
+    report = index_entities(model, backwards, out)
+    assert (report.embedded, report.unchanged) == (0, 50)
+    assert listed(out) == [row["id"] for row in later + backwards]
 
 
 def test_what_a_real_model_has_embedded_is_found_by_linking(tmp_path: Path) -> None:
@@ -244,8 +272,13 @@ def test_folders_that_cannot_be_used(model: EntityModel, tmp_path: Path) -> None
     place = PassagePlace("a.txt", "a.txt", 0)
     documents = PassageIndex.build(model, [Passage("a#0", "text", metadata=place.to_metadata())])
     documents.save(tmp_path / "docs")
-    with pytest.raises(PassageIndexError, match="is an index of documents"):
-        index_entities(model, records(3), tmp_path / "docs")
+    for use in (
+        lambda: index_entities(model, records(3), tmp_path / "docs"),
+        lambda: list(list_entities(tmp_path / "docs")),
+        lambda: remove_entities(tmp_path / "docs", ["a#0"]),
+    ):
+        with pytest.raises(PassageIndexError, match=r"is an index of documents \(it holds 'a#0'"):
+            use()  # type: ignore[no-untyped-call]
 
 
 def test_a_model_that_does_not_link(model: EntityModel, tmp_path: Path) -> None:

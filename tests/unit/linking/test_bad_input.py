@@ -1,7 +1,9 @@
 """What `link` refuses; retrievers that fail, and models that cannot be used."""
 
 import asyncio
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from onegen_model import (
 from onegen_model.checkpoint.config import CheckpointConfig
 from onegen_model.checkpoint.loading import Checkpoint
 from onegen_model.errors import CheckpointError, InvalidInputError, OneGenError, RetrievalError
+from onegen_model.places import PassagePlace
 from onegen_model.transcript.template import Template
 from tests.support.linking_model import (
     ENTITIES,
@@ -228,3 +231,25 @@ def test_weights_that_are_damaged_are_one_error(entities: PassageIndex) -> None:
     model.network.get_output_embeddings().weight.data[:] = torch.nan
     with pytest.raises(OneGenError, match="not finite"):
         model.link(TEXT, entities=entities)
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_pieces_of_documents_are_no_entities(model: OneGenModel, chunks: int) -> None:
+    place = PassagePlace("notes.md", "notes.md", 0, chunks)
+    index = PassageIndex.build(model, [replace(ENTITIES[0], metadata=place.to_metadata())])
+    given = LinkingParams(mentions=[(0, 3)])
+    calls: list[Callable[[], object]] = [
+        lambda: model.link(TEXT, entities=index, linking=given),
+        lambda: asyncio.run(model.alink(TEXT, entities=index, linking=given)),
+        lambda: list(model.stream_link(TEXT, entities=index, linking=given)),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            call()
+        said = [str(one.message) for one in warned]
+        if chunks == 1:  # A record of a file may be an entity.
+            assert said == []
+        else:
+            [line] = said
+            assert line.startswith("Mentions are linked to pieces of documents; expected entities")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 
 from onegen_model.events import Passage
@@ -24,6 +25,21 @@ def test_a_passage_is_found_in_an_earlier_state_while_it_is_replaced() -> None:
     later = earlier.without({3}).with_added([Passage("3", "new")], [0], unit("new")[None])
     assert (earlier.find("3"), later.find("3")) == (3, 10)
     assert earlier.without({3}).find("3") is None
+
+
+def test_passages_move_to_the_end_with_all_their_vectors() -> None:
+    rows = of(6).without({2})
+    long = [Passage("long", "of two fragments"), Passage("2", "again")]
+    rows = rows.with_added(long, [0, 0, 1], np.stack([unit("a"), unit("b"), unit("c")]))
+    moved = rows.with_last(["long", "0", "unknown", "3"])
+    assert [one.id for one in moved.passages] == ["1", "4", "5", "2", "long", "0", "3"]
+    assert moved.fragments() == [1, 1, 1, 1, 2, 1, 1]
+    for name in ("1", "2", "long", "3"):
+        theirs = [
+            state.gather([at])[0] for state in (rows, moved) if (at := state.find(name)) is not None
+        ]
+        assert (theirs[0] == theirs[1]).all()
+    assert [one.id for one in rows.passages] == ["0", "1", "3", "4", "5", "long", "2"]
 
 
 class Interrupting(Sequence[Passage]):

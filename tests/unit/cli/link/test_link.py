@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from onegen_model import LinkedText, OneGenModel, PassageIndex
+from onegen_model import LinkedText, OneGenModel, Passage, PassageIndex
 from onegen_model.cli import link as module
 from onegen_model.cli import main
 from onegen_model.linking.params import LinkingParams
+from onegen_model.places import PassagePlace
 from tests.support.linking_model import ENTITIES, TEXT, entity_index
 
 Run = Callable[..., int]
@@ -87,6 +88,15 @@ def test_filters_candidates_and_nil(link: Run, capsys: pytest.CaptureFixture[str
     ids = {hit["passage"]["id"] for one in mentions for hit in one["candidates"]}
     assert ids == {"Q3", "Q4"}
     assert {one["entity"] for one in mentions} == {None}
+
+
+def test_an_index_of_documents_is_refused(model: OneGenModel, error: Fail, here: Path) -> None:
+    place = PassagePlace("notes.md", "notes.md", 0)
+    piece = Passage("notes.md#0", "a lion", "Lion", place.to_metadata())
+    PassageIndex.build(model, [*ENTITIES, piece]).save("my.index")
+    message = error(TEXT, "--entities", "my.index")
+    assert "my.index is an index of documents (it holds 'notes.md#0'); expected one" in message
+    assert "`onegen entities FILE --out DIR`" in message
 
 
 def test_the_default_model_is_the_one_that_links(

@@ -1,13 +1,15 @@
 """`onegen link --out`: whole files, and lines that survive Ctrl-C."""
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from onegen_model import LinkedText, OneGenModel
+from onegen_model import LinkedText, MentionStream, OneGenModel
 from onegen_model.cli import link as module
 from tests.support.linking_model import TEXT
 
@@ -17,7 +19,7 @@ TEXTS = ["Alan Turing", TEXT, "Mount Kenya", TEXT[:50]]
 
 
 class Interrupted:
-    """The model, until the text number `at` is linked: then Ctrl-C is pressed."""
+    """The model, until the text number `at` is linked: then Ctrl-C is pressed twice."""
 
     def __init__(self, model: OneGenModel, at: int) -> None:
         self.model = model
@@ -33,6 +35,23 @@ class Interrupted:
         return self.model.link(texts, **options)
 
     stream_link = link
+
+
+class Signalled(Interrupted):
+    """The model; Ctrl-C is pressed once while it links the text number `at`."""
+
+    def link(self, texts: list[str], **options: Any) -> list[LinkedText]:
+        self._count(len(texts))
+        return self.model.link(texts, **options)
+
+    def stream_link(self, text: str, **options: Any) -> MentionStream:
+        self._count(1)
+        return self.model.stream_link(text, **options)
+
+    def _count(self, texts: int) -> None:
+        if 0 <= self.left < texts:
+            os.kill(os.getpid(), signal.SIGINT)
+        self.left -= texts
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +125,53 @@ def test_the_same_command_goes_on_after_ctrl_c(
     assert [json.loads(line) for line in resumed.splitlines()] == [
         json.loads(line) for line in whole.splitlines()
     ]
+
+
+@pytest.fixture
+def folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of files, of which a.txt and b.md fit together."""
+    monkeypatch.setattr(module, "_TOGETHER", len(TEXT) + 20)
+    (here / "texts").mkdir()
+    for name, text in FILES.items():
+        (here / "texts" / name).write_text(text, encoding="utf-8")
+    return "texts"
+
+
+FILES = {"a.txt": TEXTS[0], "b.md": TEXT, "c.txt": TEXTS[2], "d.txt": TEXT * 3}
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        (0, 2),  # a.txt and b.md are read together
+        (1, 2),
+        (2, 3),
+        (3, 3),  # d.txt, which is long, is given up
+    ],
+)
+def test_ctrl_c_while_files_are_read_and_the_same_command_again_is_one_whole_run(
+    link: Run,
+    model: OneGenModel,
+    at: int,
+    kept: int,
+    folder: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert link(folder, "--out", "whole.jsonl") == 0
+    command = [folder, "--out", "out.jsonl"]
+    assert link(*command, loads=Signalled(model, at)) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"onegen: stopped; {kept} documents in out.jsonl.partial; run the same")
+    assert link(*command) == 0
+    assert Path("out.jsonl").read_bytes() == Path("whole.jsonl").read_bytes()
+
+
+def test_ctrl_c_while_the_last_texts_are_read_loses_none(
+    link: Run, model: OneGenModel, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_TOGETHER", 9 * len(TEXT))
+    assert link(*TEXTS, "--text", "--out", "out.jsonl", loads=Signalled(model, 1)) == 0
+    assert len((here / "out.jsonl").read_text(encoding="utf-8").splitlines()) == len(TEXTS)
 
 
 def test_another_command_does_not_go_on(

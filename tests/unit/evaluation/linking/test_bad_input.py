@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onegen_model import OneGenModel, PassageIndex
+from onegen_model import OneGenModel, Passage, PassageIndex
 from tests.support.evaluation_world import write_lines
 from tests.support.linking_evaluation import ALL, FEW, RUN, TEXTS, Words, evaluate
 from tests.support.linking_model import ENTITIES
@@ -49,7 +49,43 @@ def test_entities_of_another_list_are_refused(
 ) -> None:
     write_lines(Path("entities.jsonl"), [{"id": "P1", "name": "Elsewhere"}])
     assert evaluate(model, *FEW) == 2
-    assert "has none of the 6 entities of the documents (such as 'Q3')" in capsys.readouterr().err
+    assert "has none of the 8 entities of the documents (such as 'Q1')" in capsys.readouterr().err
+
+
+def without_entities() -> None:
+    """Documents whose mentions say where they are, and no more."""
+    found = [{"start": one["start"], "end": one["end"]} for one in TEXTS[0]["mentions"]]  # type: ignore[attr-defined]
+    write_lines(Path("texts.jsonl"), [TEXTS[0] | {"mentions": found}])
+
+
+def test_mentions_without_entities_need_an_index_of_all(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_entities()
+    assert evaluate(model, *FEW) == 2
+    shown = capsys.readouterr().err
+    assert "The mentions of the documents name no entities, so none of entities.jsonl" in shown
+    assert "name an index with --entities" in shown
+
+
+def test_mentions_without_entities_are_measured_by_detection(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    without_entities()
+    assert evaluate(model, *ALL, "--no-detection") == 2
+    assert "nothing would be measured; add entity ids" in capsys.readouterr().err
+    assert evaluate(model, *ALL) == 0
+    assert "No mention of the documents has an entity_id" in caplog.text
+    assert "| OneGen" in capsys.readouterr().out
+
+
+def test_candidates_of_another_list_are_refused(
+    model: OneGenModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PassageIndex.build(model, [Passage("P1", "Elsewhere")]).save("other.entities")
+    assert evaluate(model, *RUN, "--entities", "other.entities") == 2
+    shown = capsys.readouterr().err
+    assert "other.entities has none of the 6 entities of the documents (such as 'Q3')" in shown
 
 
 def test_a_span_that_cuts_a_character_is_named(
