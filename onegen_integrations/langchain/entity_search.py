@@ -27,6 +27,7 @@ class StoreEntities:
     def in_run(self, linking: LinkingParams, manager: BaseRunManager | None) -> LinkingParams:
         """The parameters of a text whose mentions are searched as runs below that of `manager`.
 
+        Names count where scores are known as cosines; elsewhere the order stays the store's.
         Raises InvalidInputError for candidates, and for a threshold of scores that are not known
         as cosines, and PassageIndexError for a store that cannot be searched.
         """
@@ -45,7 +46,9 @@ class StoreEntities:
         if manager is not None:  # A store may be filled after its linker was made.
             self.searched.require_searchable()
         run = Run(manager.run_id, manager) if manager else None
-        return replace(linking, filter=Lookup(self.searched, run, filter=linking.filter))
+        lookup: Any = Lookup(self.searched, run, filter=linking.filter)
+        weight = 0 if self.searched.to_cosine is None else linking.name_weight
+        return replace(linking, filter=lookup, name_weight=weight)
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
         own, lookup = _own_lookups(queries)

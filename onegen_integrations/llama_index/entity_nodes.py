@@ -31,16 +31,22 @@ class EntityNodes(NodeRetriever):
     `title`, its description the text.
     """
 
-    def require_applicable(self, linking: LinkingParams | None) -> None:
-        """Raise InvalidInputError for parameters that this source cannot apply."""
-        if linking and linking.filter:
+    def applicable(self, linking: LinkingParams) -> LinkingParams:
+        """The parameters for this source: names count where scores are known as cosines.
+
+        Raises InvalidInputError for parameters that it cannot apply.
+        """
+        if linking.filter:
             self._filtered(linking.filter)
-        if linking and linking.nil_threshold is not None and not self.source.has_known_scores:
+        if self.source.has_known_scores:
+            return linking
+        if linking.nil_threshold is not None:
             raise InvalidInputError(
                 f"nil_threshold={linking.nil_threshold} over {type(self.source.store).__name__}, "
                 "whose scores are not known as cosines; expected another store, or a PassageIndex; "
                 "leave nil_threshold out"
             )
+        return replace(linking, name_weight=0)
 
     def _filtered(self, filter: Mapping[str, Any]) -> NodeSource:
         if isinstance(self.source.searched, BaseRetriever):
@@ -110,25 +116,24 @@ class NodeLinkingFields(PicklableModelFields, LinkingFields):
         source.require_searchable()
         return EntityNodes(source)
 
-    def _open(self) -> Any:
-        entities = self.open_entities()
-        if isinstance(entities, EntityNodes):
-            entities.require_applicable(self.linking)
-        return entities
+    def _open(self) -> tuple[Any, LinkingParams]:
+        entities, linking = self.open_entities(), self.linking or LinkingParams()
+        is_adapted = isinstance(entities, EntityNodes)
+        return entities, entities.applicable(linking) if is_adapted else linking
 
     def _link(self, nodes: Sequence[BaseNode], *, progress: bool) -> list[LinkedText]:
         """The texts of all nodes, read side by side."""
-        entities, texts = self._open(), _texts(nodes)
+        entities, linking = self._open()
         linked = self.shared.model.link(
-            texts, entities=entities, linking=self.linking, progress=progress
+            _texts(nodes), entities=entities, linking=linking, progress=progress
         )
         return self._with_known_scores(linked)
 
     async def _alink(self, nodes: Sequence[BaseNode], *, progress: bool) -> list[LinkedText]:
         # The first call loads the model and reads the index.
-        entities = await asyncio.to_thread(self._open)
+        entities, linking = await asyncio.to_thread(self._open)
         linked = await self.shared.model.alink(
-            _texts(nodes), entities=entities, linking=self.linking, progress=progress
+            _texts(nodes), entities=entities, linking=linking, progress=progress
         )
         return self._with_known_scores(linked)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from onegen_model.cli.interrupts import INTERRUPTED, Interrupts
 from onegen_model.errors import InvalidInputError
+from onegen_model.linking.params import LinkingParams
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 TASK = "linking"
 CHECKPOINT = "entity-linking"  # the default of this task
+_DEFAULT = LinkingParams()
 
 # Option -> the value that it has where it was not given.
 _ONLY_HERE: dict[str, object] = {
@@ -27,6 +29,7 @@ _ONLY_HERE: dict[str, object] = {
     "mention_threshold": 0.5,
     "thresholds": "",
     "nil_threshold": None,
+    "name_weight": _DEFAULT.name_weight,
     "no_detection": False,
     "encoder_index": None,
 }
@@ -103,6 +106,14 @@ def add_linking_score_options(parser: ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="linking: entities with a lower score are none (default: none is)",
+    )
+    parser.add_argument(
+        "--name-weight",
+        type=float,
+        default=_DEFAULT.name_weight,
+        metavar="X",
+        help="linking: how much names count beside cosines; other weights have a table of their "
+        f"own (default: {_DEFAULT.name_weight})",
     )
 
 
@@ -207,6 +218,7 @@ def _report(
         read_trained_entities(options.train) if options.train else None,
         mention_threshold=options.mention_threshold,
         nil_threshold=options.nil_threshold,
+        name_weight=options.name_weight,
     )
     text = linking_report(scores)
     plain = json.dumps(scores_to_dict(scores), ensure_ascii=False)

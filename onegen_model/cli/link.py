@@ -66,6 +66,7 @@ def _params(options: Namespace) -> LinkingParams:
     return LinkingParams(
         num_candidates=options.candidates,
         nil_threshold=options.nil_threshold,
+        name_weight=options.name_weight,
         mention_threshold=options.mention_threshold,
         max_mention_tokens=options.max_mention_tokens,
         filter=parse_where(options.where),

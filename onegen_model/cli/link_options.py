@@ -65,6 +65,14 @@ def _add_linking(link: ArgumentParser) -> None:
         help="a mention whose best candidate has a lower score has no entity (default: "
         f"{_or_none(_DEFAULT.nil_threshold)})",
     )
+    link.add_argument(
+        "--name-weight",
+        type=float,
+        default=_DEFAULT.name_weight,
+        metavar="X",
+        help="how much it counts, beside the score, that an entity is called as the mention is; 0: "
+        f"not at all (default: {_DEFAULT.name_weight})",
+    )
     add_number(link, "--candidates", _DEFAULT.num_candidates, "entities reported with a mention")
     link.add_argument(
         "--mention-threshold",

@@ -20,8 +20,11 @@ class LinkingParams:
     and ends there (of a tag against the text) exceeds `mention_threshold`. What goes on for more
     than `max_mention_tokens` is none.
 
-    A mention whose best candidate has a score below `nil_threshold` has no entity (NIL);
-    `num_candidates` are reported with each. Only entities that pass `filter` are candidates, or
+    Candidates are ordered by their scores plus `name_weight` times how alike the mention and the
+    name of the entity are, from 0 to 1. A weight above 0 also makes candidates of all entities of a
+    PassageIndex that have the very name. A mention whose best candidate has a score, without what
+    its name adds, below `nil_threshold` has no entity (NIL); `num_candidates` are reported with
+    each. Only entities that pass `filter` are candidates, or
     those with the ids `candidates`, but not both: one list for all mentions or, with given
     mentions, a list for each.
 
@@ -31,6 +34,7 @@ class LinkingParams:
     mentions: Mentions = "detect"
     num_candidates: int = 5
     nil_threshold: float | None = None
+    name_weight: float = 0.2
     mention_threshold: float = 0.5
     max_mention_tokens: int = 24
     filter: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -45,6 +49,12 @@ class LinkingParams:
             "nil_threshold": (
                 least is None or (_is_number(least) and isfinite(least)),
                 "a finite number, or None",
+            ),
+            "name_weight": (
+                _is_number(self.name_weight)
+                and isfinite(self.name_weight)
+                and self.name_weight >= 0,
+                "a number of at least 0",
             ),
             "mention_threshold": (
                 _is_number(self.mention_threshold) and 0 < self.mention_threshold < 1,

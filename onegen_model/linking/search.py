@@ -1,15 +1,17 @@
 """Link embeddings to entities: queries of a retriever, and what its hits become."""
 
 import asyncio
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from onegen_model.errors import InvalidInputError, OneGenError
 from onegen_model.events import Query, ScoredPassage
 from onegen_model.linking.mentions import Mention
+from onegen_model.linking.naming import by_name, widened
 from onegen_model.linking.params import LinkingParams
 from onegen_model.retrieval.protocol import (
     AnyRetriever,
@@ -31,6 +33,16 @@ class RankingRetriever(Protocol):
         self, embeddings: "Sequence[array[float]]", ids: Sequence[Sequence[str]]
     ) -> list[list[ScoredPassage]]:
         """For each embedding the passages with its ids, best first; unknown ids are left out."""
+        ...
+
+
+@runtime_checkable
+class NamingRetriever(Protocol):
+    """A retriever, of either kind, that knows its passages by their names."""
+
+    def named(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """For each query all passages with its text as a name, scored as `retrieve` would, best
+        first, outside `exclude`."""
         ...
 
 
@@ -59,7 +71,11 @@ class Search:
     def queries(self) -> list[Query]:
         """One for each mention."""
         return [
-            Query(one.embedding, one.surface, params.num_candidates, params.filter, question=text)
+            widened(
+                Query(one.embedding, one.surface, params.num_candidates, params.filter, (), text),
+                params,
+                one.among,
+            )
             for one, text, params in zip(self.mentions, self.texts, self.params, strict=True)
         ]
 
@@ -145,12 +161,27 @@ async def aretrieve(wanted: Search, entities: AsyncRetriever) -> list[object]:
 def linked(wanted: Search, entities: AnyRetriever, answers: Sequence[object]) -> list[Mention]:
     """The mentions with their entities; `answers` are those to the queries of `Search.free`."""
     queries = wanted.queries()
-    given, listed = iter(answers), iter(_ranked(wanted, queries, entities))
+    given = zip(answers, _named(wanted, entities), strict=True)
+    listed = iter(_ranked(wanted, queries, entities))
     found = []
     for mention, params, query in zip(wanted.mentions, wanted.params, queries, strict=True):
-        answer = next(given if mention.among is None else listed)
-        found.append(_mention(mention, select_passages(answer, query, entities), params))
+        answer, named = next(given) if mention.among is None else (next(listed), ())
+        hits = select_passages(answer, query, entities)
+        ordered = by_name(mention.surface, hits, named, params)
+        found.append(_mention(mention, ordered[: params.num_candidates], params))
     return found
+
+
+def _named(wanted: Search, entities: AnyRetriever) -> list[Sequence[ScoredPassage]]:
+    """For each query of `Search.free` the entities that have the surface as a name."""
+    queries = [replace(query, top_k=sys.maxsize) for query in wanted.free()]
+    uses_names = any(one.name_weight for one in wanted.params)
+    if not (queries and uses_names and isinstance(entities, NamingRetriever)):
+        return [() for _ in queries]
+    with _asking(entities):
+        found = check_answers(entities.named(queries), queries, entities)
+    pairs = zip(found, queries, strict=True)
+    return [select_passages(answer, query, entities) for answer, query in pairs]
 
 
 def _ranked(wanted: Search, queries: Sequence[Query], entities: AnyRetriever) -> list[object]:

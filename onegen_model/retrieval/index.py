@@ -31,6 +31,7 @@ from onegen_model.retrieval.corpus_writer import Content, save_corpus
 from onegen_model.retrieval.embedding import Embedder, embed
 from onegen_model.retrieval.filters import filter_key
 from onegen_model.retrieval.manifest import Manifest, index_spec, read_manifest
+from onegen_model.retrieval.names import NameLookup
 from onegen_model.retrieval.neighbours import find_neighbours
 from onegen_model.retrieval.pickling import require_small_pickle
 from onegen_model.retrieval.rows import Rows, Wanted, import_faiss
@@ -61,6 +62,7 @@ class PassageIndex:
         import_faiss()  # A missing package is reported now, not at the first search.
         self._embedder = embedder
         self._rows = Rows.empty(embedder.dimension)
+        self._names = NameLookup()
         self._lock = ProcessLock()  # for changes; a search takes no lock
         self._saving = ProcessLock()
         self._folder: Path | None = None
@@ -187,11 +189,7 @@ class PassageIndex:
         return self.remove(ids).passages
 
     def remove(
-        self,
-        ids: Iterable[str] = (),
-        *,
-        sources: Iterable[str] = (),
-        documents: Iterable[str] = (),
+        self, ids: Iterable[str] = (), *, sources: Iterable[str] = (), documents: Iterable[str] = ()
     ) -> RemovalReport:
         """Remove passages by their ids, and by their sources and documents (see `place_of`)."""
         with self._lock:
@@ -238,6 +236,10 @@ class PassageIndex:
         them; unknown ids are left out."""
         rows, state = unit_rows(embeddings, len(ids), self.dimension), self._rows
         return [state.rank(row, some) for row, some in zip(rows, ids, strict=True)]
+
+    def named(self, queries: Sequence[Query]) -> list[list[ScoredPassage]]:
+        """Of each query all passages with its text as a name, as `rank` scores and orders them."""
+        return self._names.search(self._rows, queries)
 
     def neighbours(self, passage: Passage, window: int, query: Query) -> list[Passage]:
         """See NeighbourRetriever; a passage without a place has no neighbours."""

@@ -45,8 +45,8 @@ CORE = {
     "generation": "engine.base errors events inputs params places request retrieval.protocol "
     "transcript",
     "checkpoint": "engine.probe errors files forking transcript",
-    "linking": "engine errors events locks network places progress retrieval.protocol runtime "
-    "transcript",
+    "linking": "engine errors events locks network places progress retrieval.names "
+    "retrieval.protocol runtime transcript",
     "options": "errors params retrieval.protocol transcript",
     "runtime": "engine errors forking generation locks transcript",
     "model": "batches checkpoint engine.base events generation linking options params retrieval "

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from onegen_model.evaluation.ask.sentence_encoder import SentenceEncoder
 from onegen_model.evaluation.linking.documents import LinkingDocument, Span
-from onegen_model.evaluation.linking.predictions import Hits
-from onegen_model.events import Passage
+from onegen_model.evaluation.linking.predictions import KEPT, Hit, Hits
+from onegen_model.events import Passage, Query, ScoredPassage
 from onegen_model.linking.entities import entity_name
 from onegen_model.retrieval.bm25 import Bm25, words
 from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.names import name_similarity
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\W\d_a-z])|\n+")
 _LONG = 4
@@ -117,7 +119,7 @@ class ByName:
             places = places[shared[places] == shared[places].max()]
         chosen = _by_chance([self.entities.entities[at].id for at in places], document, span)
         score = float(bool(len(same))) + (0 if shared is None else float(shared[places[0]])) / 1000
-        return ((chosen, score),)
+        return (Hit(chosen, score),)
 
 
 def _by_chance(ids: Sequence[str], document: LinkingDocument, span: Span) -> str:
@@ -150,7 +152,7 @@ class ByBm25:
         best = int(scores.argmax())
         if scores[best] <= 0:
             return ()
-        return ((self.entities.entities[places[best]].id, float(scores[best])),)
+        return (Hit(self.entities.entities[places[best]].id, float(scores[best])),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +166,27 @@ class BySentence:
         if not spans:
             return []
         vectors = self.encoder.embed(list(queries(document, spans)))
-        index = self.index
-        found = index.search(vectors, 1) if among is None else index.rank(vectors, among)
-        return [tuple((hit.passage.id, float(hit.score)) for hit in hits[:1]) for hits in found]
+        surfaces = [document.text[start:end] for start, end in spans]
+        if among is None:
+            found = self._search(vectors, surfaces)
+        else:
+            found = self.index.rank(vectors, among)
+        return [_hits(*pair) for pair in zip(surfaces, found, strict=True)]
+
+    def _search(
+        self, vectors: NDArray[np.float32], surfaces: Sequence[str]
+    ) -> list[list[ScoredPassage]]:
+        """The nearest entities, and those that have the surface as a name, as `link` finds them."""
+        embedded = zip(vectors, surfaces, strict=True)
+        asked = [Query(array("f", row), surface, KEPT) for row, surface in embedded]
+        pairs = zip(self.index.retrieve(asked), self.index.named(asked), strict=True)
+        return [[*found, *(one for one in named if one not in found)] for found, named in pairs]
+
+
+def _hits(surface: str, found: Sequence[ScoredPassage]) -> Hits:
+    return tuple(
+        Hit(one.passage.id, one.score, name_similarity(surface, one.passage)) for one in found
+    )
 
 
 def queries(document: LinkingDocument, spans: Sequence[Span]) -> Iterator[str]:

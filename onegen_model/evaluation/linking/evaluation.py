@@ -31,6 +31,7 @@ from onegen_model.evaluation.linking.passes import OwnLinks, Pass, SpanLinks
 from onegen_model.evaluation.linking.predictions import (
     CANDIDATES,
     ENTITIES,
+    KEPT,
     OWN,
     PredictionLog,
     found_with,
@@ -124,7 +125,7 @@ class LinkingEvaluation:
         if self.settings.entities is not None:
             yield Pass(OWN, ENTITIES, OwnLinks(model, index))
         for threshold in self.settings.all_thresholds:
-            params = LinkingParams(mention_threshold=threshold)
+            params = LinkingParams(mention_threshold=threshold, num_candidates=KEPT)
             yield Pass(OWN, found_with(threshold), OwnLinks(model, index, params))
 
     def _baseline(

@@ -7,11 +7,12 @@ from typing import Protocol
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.linking.baselines import Baseline
 from onegen_model.evaluation.linking.documents import LinkingDocument, Span
-from onegen_model.evaluation.linking.predictions import NUM_CANDIDATES, Prediction
-from onegen_model.linking.mentions import LinkedText
+from onegen_model.evaluation.linking.predictions import KEPT, Hit, Hits, Prediction
+from onegen_model.linking.mentions import LinkedText, Mention
 from onegen_model.linking.params import LinkingParams
 from onegen_model.model import OneGenModel
 from onegen_model.retrieval.index import PassageIndex
+from onegen_model.retrieval.names import name_similarity
 
 
 class Links(Protocol):
@@ -68,7 +69,7 @@ class OwnLinks:
     def _given(self, document: LinkingDocument) -> LinkingParams:
         among = [one.candidates for one in document.mentions] if self.among_candidates else None
         spans = [one.span for one in document.mentions]
-        return LinkingParams(spans, num_candidates=NUM_CANDIDATES, candidates=among)
+        return LinkingParams(spans, num_candidates=KEPT, candidates=among)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,12 @@ def _prediction(document: LinkingDocument, linked: LinkedText | None) -> Predict
     return Prediction(
         document.id,
         tuple((one.start, one.end) for one in mentions),
-        tuple(
-            tuple((hit.passage.id, float(hit.score)) for hit in one.candidates) for one in mentions
-        ),
+        tuple(_hits(one) for one in mentions),
+    )
+
+
+def _hits(mention: Mention) -> Hits:
+    return tuple(
+        Hit(hit.passage.id, hit.score, name_similarity(mention.surface, hit.passage))
+        for hit in mention.candidates
     )

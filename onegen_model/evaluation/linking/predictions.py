@@ -3,22 +3,32 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from onegen_model.errors import InvalidInputError
 from onegen_model.evaluation.ask.run_folder import JsonLog
 from onegen_model.evaluation.linking.documents import LinkingDocument, Span
 from onegen_model.evaluation.linking.settings import BASELINES
 
-# Entities with their scores, best first.
-Hits = tuple[tuple[str, float], ...]
+
+class Hit(NamedTuple):
+    """An entity with its score, and how alike its name and the mention are, where that is known."""
+
+    entity: str
+    score: float
+    similarity: float | None = None
+
+
+# Best first.
+Hits = tuple[Hit, ...]
 
 # Settings: the given mentions are linked among their candidates, or among all entities. A setting
 # `found-0.5` are the mentions that the model finds with that threshold.
 CANDIDATES, ENTITIES = "candidates", "entities"
 _FOUND = "found-"
 OWN = "own"
-NUM_CANDIDATES = 5  # that our model keeps of each mention
+NUM_CANDIDATES = 5  # that `link` reports of each mention
+KEPT = 20  # that a log keeps of each, for other weights of names
 
 
 def found_with(threshold: float) -> str:
@@ -44,16 +54,31 @@ class Prediction:
         """The same, with its share of the time."""
         return replace(self, seconds=seconds)
 
+    @property
+    def has_similarities(self) -> bool:
+        """Whether other weights of names can be tried."""
+        return all(one.similarity is not None for hits in self.hits for one in hits)
+
+    def by_names(self, weight: float) -> "Prediction":
+        """The entities in the order that `link` gives them with this `name_weight`."""
+        if not self.has_similarities:
+            return self
+
+        def order(one: Hit) -> float:
+            return -one.score - weight * (one.similarity or 0.0)
+
+        return replace(self, hits=tuple(tuple(sorted(hits, key=order)) for hits in self.hits))
+
     def best(self, nil_threshold: float | None = None) -> dict[Span, str]:
         """The entity of each mention that has one."""
         least = float("-inf") if nil_threshold is None else nil_threshold
         pairs = zip(self.spans, self.hits, strict=True)
-        return {span: hits[0][0] for span, hits in pairs if hits and hits[0][1] >= least}
+        return {span: hits[0].entity for span, hits in pairs if hits and hits[0].score >= least}
 
     def listed(self) -> dict[Span, tuple[str, ...]]:
-        """All entities of each mention, best first."""
+        """The first entities of each mention, as many as `link` reports."""
         pairs = zip(self.spans, self.hits, strict=True)
-        return {span: tuple(name for name, _ in hits) for span, hits in pairs}
+        return {span: tuple(one.entity for one in hits[:NUM_CANDIDATES]) for span, hits in pairs}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +105,7 @@ class PredictionLog:
                 "document": document.id,
                 "digest": document.digest,
                 "mentions": [[*span] for span in found.spans],
-                "entities": [[[*hit] for hit in hits] for hits in found.hits],
+                "entities": [[_plain(hit) for hit in hits] for hits in found.hits],
                 "seconds": found.seconds,
             }
             for document, found in zip(documents, predictions, strict=True)
@@ -93,7 +118,10 @@ class PredictionLog:
         for place, row in self._log.read():
             try:
                 if digests.get(row["document"]) == row["digest"]:
-                    found[row["document"]] = _prediction(row)
+                    one = _prediction(row)
+                    # Earlier versions kept no similarities: such a text is linked again.
+                    if self.system != OWN or one.has_similarities:
+                        found[one.document] = one
             except (KeyError, TypeError, ValueError) as error:
                 raise InvalidInputError(
                     f"{place} cannot be read ({type(error).__name__}: {error}); expected what "
@@ -110,10 +138,14 @@ def find_logs(folder: Path) -> list[PredictionLog]:
     return sorted(logs, key=lambda one: order.get(one.system, len(order)))
 
 
+def _plain(hit: Hit) -> list[Any]:
+    return [*hit] if hit.similarity is not None else [hit.entity, hit.score]
+
+
 def _prediction(row: Mapping[str, Any]) -> Prediction:
     return Prediction(
         row["document"],
         tuple((start, end) for start, end in row["mentions"]),
-        tuple(tuple((name, score) for name, score in hits) for hits in row["entities"]),
+        tuple(tuple(Hit(*hit) for hit in hits) for hits in row["entities"]),
         row["seconds"],
     )

@@ -15,6 +15,7 @@ from onegen_model.evaluation.linking.settings import TASK
 from onegen_model.evaluation.linking.tables import Scored, System
 from onegen_model.evaluation.score.scores import Scores
 from onegen_model.evaluation.score.table import table
+from onegen_model.linking.params import LinkingParams
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,10 @@ FOUND = "Mentions found"
 LINKED = "Mentions found and linked among all entities"
 RECALL = "Recall of marked mentions"
 BY_SCORE = "Links with at least this score"
+BY_NAME_WEIGHT = "Accuracy with given mentions by --name-weight"
 COST = "Seconds of a text"
 
+_DEFAULT = LinkingParams()
 _NAMES = {OWN: "OneGen", "bm25": "BM25", "minilm": "MiniLM"}
 _NOTES = """\
 ± is the standard error, with texts as the units of sampling; differences are paired. Precision and
@@ -41,29 +44,48 @@ def score_linking_runs(
     *,
     mention_threshold: float = 0.5,
     nil_threshold: float | None = None,
+    name_weight: float = _DEFAULT.name_weight,
 ) -> Scores:
     """All tables of runs by name, over the documents that all of them hold.
 
     `trained` are the entities that mentions had in training. Of the mentions that were found with
     several thresholds those of `mention_threshold` come first. An entity whose score is below
-    `nil_threshold` is none. Raises InvalidInputError.
+    `nil_threshold` is none. The entities are in the order that `link` gives them with this
+    `name_weight`; what it adds is shown beside it. Raises InvalidInputError.
     """
     scored = _read(runs, documents, trained)
+    systems = sorted(scored.systems, key=lambda one: _order(one, mention_threshold))
     # The scores of another system have another scale.
     systems = [
-        replace(one, nil_threshold=nil_threshold if one.is_own else None)
-        for one in sorted(scored.systems, key=lambda one: _order(one, mention_threshold))
+        shown
+        for one in systems
+        for shown in _shown(
+            replace(one, nil_threshold=nil_threshold if one.is_own else None), name_weight
+        )
     ]
     scored = replace(scored, systems=systems)
     found: Scores = {
         AMONG_CANDIDATES: tables.accuracy(scored, CANDIDATES),
         AMONG_ENTITIES: tables.accuracy(scored, ENTITIES),
+        BY_NAME_WEIGHT: tables.by_name_weight(scored),
         FOUND: tables.found(scored),
     }
     if scored.gold.is_whole:
         found |= {LINKED: tables.linked(scored), BY_SCORE: tables.by_least_score(scored)}
     found |= {RECALL: tables.recall(scored), COST: tables.cost(scored)}
     return {title: rows for title, rows in found.items() if rows}
+
+
+def _shown(one: System, name_weight: float) -> list[System]:
+    """A system, and the same with or without names where it has them."""
+    if not one.has_similarities:
+        return [one]
+    if one.is_own:
+        other = one.reordered(f"{one.name}, cosine alone", 0)
+        one = replace(one, by_document=one.reordered(one.name, name_weight).by_document)
+    else:
+        other = one.reordered(f"{one.name}, with names", name_weight)
+    return [one, other] if name_weight else [one]
 
 
 def _read(

@@ -17,6 +17,7 @@ from onegen_model.evaluation.linking.documents import GoldMention, LinkingDocume
 from onegen_model.evaluation.linking.gold_entities import GoldEntities
 from onegen_model.evaluation.linking.parts import ALL, Part, Wanted, exhaustive_texts
 from onegen_model.evaluation.linking.predictions import (
+    CANDIDATES,
     ENTITIES,
     NUM_CANDIDATES,
     Prediction,
@@ -27,22 +28,42 @@ from onegen_model.evaluation.score.estimate import Estimate
 
 Rows = dict[str, Columns]
 _LEVELS = 8  # of least scores
+_NAME_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+_TITLES = {CANDIDATES: "among candidates", ENTITIES: "among all entities"}
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What one system found in one setting of a run; `name` is that of a table."""
+    """What one system found in one setting of a run; `name` is that of a table.
+
+    `is_own`: it has found the mentions, too. `is_reordered`: the same as another one, but with
+    another weight of names.
+    """
 
     name: str
     setting: str
     by_document: Mapping[str, Prediction]
     nil_threshold: float | None = None
     is_own: bool = False
+    is_reordered: bool = False
 
     @property
     def threshold(self) -> float | None:
         """Of the mentions that it links; None for given ones."""
         return threshold_of(self.setting)
+
+    @property
+    def has_similarities(self) -> bool:
+        """Whether other weights of names can be tried."""
+        known = self.by_document.values()
+        return any(map(any, (one.hits for one in known))) and all(
+            one.has_similarities for one in known
+        )
+
+    def reordered(self, name: str, weight: float) -> "System":
+        """The same entities in the order of another weight of names."""
+        ordered = {key: one.by_names(weight) for key, one in self.by_document.items()}
+        return replace(self, name=name, by_document=ordered, is_own=False, is_reordered=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +114,20 @@ def accuracy(scored: Scored, setting: str) -> Rows:
         for name in others:
             less = difference(counts[first], counts[name])
             rows[part.name][f"{first} less {name}"] = less
+    return rows
+
+
+def by_name_weight(scored: Scored) -> Rows:
+    """Accuracy with given mentions, of the systems whose order depends on names."""
+    rows = Rows()
+    known = scored.known_of(scored.parts[0])
+    for one in scored.systems:
+        if one.is_reordered or one.setting not in _TITLES or not one.has_similarities:
+            continue
+        for weight in _NAME_WEIGHTS:
+            ordered = one.reordered(one.name, weight).by_document
+            right = count_entities(scored.documents, ordered, known)
+            rows.setdefault(f"{weight:g}", {})[f"{one.name}, {_TITLES[one.setting]}"] = mean(right)
     return rows
 
 
@@ -178,6 +213,8 @@ def cost(scored: Scored) -> Rows:
     """Seconds of a text, when several are read at a time."""
     rows = Rows()
     for one in scored.systems:
+        if one.is_reordered:
+            continue
         seconds = [one.by_document[document.id].seconds for document in scored.documents]
         # The texts of a batch share its time: no standard error over texts.
         found = replace(Estimate.of((value, 1) for value in seconds), standard_error=None)
