@@ -13,7 +13,7 @@ from onegen_model.evaluation.linking.counts import (
     mean,
 )
 from onegen_model.evaluation.linking.documents import GoldMention, LinkingDocument
-from onegen_model.evaluation.linking.predictions import Prediction
+from onegen_model.evaluation.linking.predictions import Hit, Prediction
 from onegen_model.evaluation.score.estimate import Estimate
 
 ONE = LinkingDocument(
@@ -27,7 +27,7 @@ FOUND = {
     "one": Prediction(
         "one",
         ((0, 5), (11, 15), (30, 35)),
-        ((("Q1", 0.9), ("Q2", 0.1)), (("Q1", 0.4),), ()),
+        ((Hit("Q1", 0.9), Hit("Q2", 0.1)), (Hit("Q1", 0.4),), ()),
     ),
     "two": Prediction("two", (), ()),
 }
@@ -36,9 +36,9 @@ LINKED = {
     "one": Prediction(
         "one",
         ((0, 5), (10, 15), (20, 25), (30, 35)),
-        ((("Q1", 0.9),), (("Q1", 0.9),), (("Q1", 0.5),), (("Q2", 0.7),)),
+        ((Hit("Q1", 0.9),), (Hit("Q1", 0.9),), (Hit("Q1", 0.5),), (Hit("Q2", 0.7),)),
     ),
-    "two": Prediction("two", ((0, 4),), ((("Q1", 0.2),),)),
+    "two": Prediction("two", ((0, 4),), ((Hit("Q1", 0.2),),)),
 }
 KNOWN = {"Q1", "Q2"}
 
@@ -97,7 +97,7 @@ def test_wanted_mentions_are_counted_alone() -> None:
 
 
 def test_an_entity_may_be_listed_and_not_be_the_best() -> None:
-    second = {"one": Prediction("one", ((0, 5), (20, 25)), ((("Q2", 0.9), ("Q1", 0.8)), ()))}
+    second = {"one": Prediction("one", ((0, 5), (20, 25)), ((Hit("Q2", 0.9), Hit("Q1", 0.8)), ()))}
     assert count_listed([ONE], second, lambda *_: True) == {"one": (1, 3)}
     assert count_entities([ONE], second, lambda *_: True) == {"one": (0, 3)}
 

@@ -53,8 +53,8 @@ def test_marked_mentions_are_linked_among_candidates_and_among_all(model: OneGen
     log = Path("run/links.own.candidates.jsonl").read_text().splitlines()
     hits = [hits for line in log for hits in json.loads(line)["entities"]]
     for name, found in zip(among, hits, strict=True):
-        assert {one for one, _ in found} <= set(among[name])
-    assert hits[2] == [["Q4", hits[2][0][1]]]
+        assert {one for one, *_ in found} <= set(among[name])
+    assert hits[2] == [["Q4", hits[2][0][1], 1.0]]
 
 
 def test_mentions_that_are_found_are_scored_on_whole_texts(model: OneGenModel) -> None:
@@ -88,7 +88,10 @@ def test_baselines_are_in_the_same_tables(
     assert value(AMONG_CANDIDATES, "all", "name") == (1, 5)
     assert value(AMONG_ENTITIES, "all", "name+words") == (1, 5)
     row = read_scores("run")[AMONG_ENTITIES]["all"]
-    systems = ["OneGen", "name", "name+words", "BM25", "MiniLM"]
+    systems = [
+        "OneGen", "OneGen, cosine alone", "name", "name+words", "BM25", "MiniLM",
+        "MiniLM, with names",
+    ]  # fmt: skip
     assert [*row] == [
         "mentions",
         *systems,
@@ -98,9 +101,8 @@ def test_baselines_are_in_the_same_tables(
     assert row["OneGen"]["value"] <= row["OneGen, first 5"]["value"] <= 1
     assert row["OneGen less name"]["value"] == pytest.approx(row["OneGen"]["value"] - 1)
     rows = read_scores("run")[LINKED]
-    assert [*rows] == [
-        f"{one} at 0.5, all" for one in ("OneGen", "name", "name+words", "BM25", "two-step")
-    ]
+    systems = [*systems[:-2], "two-step", "two-step, with names"]
+    assert [*rows] == [f"{one} at 0.5, all" for one in systems]
     assert "first less this, F1" in rows["two-step at 0.5, all"]
     table = capsys.readouterr().out
     assert table == Path("run/table.md").read_text()
@@ -179,9 +181,13 @@ def test_runs_are_scored_side_by_side_without_a_model(
     command = ("--task", "linking", "--documents", "texts.jsonl", "--score", "run", "other")
     assert evaluate(None, *command, "--json") == 0
     row = json.loads(capsys.readouterr().out)[AMONG_ENTITIES]["all"]
-    columns = ["run", "other", "name", "run, first 5", "other, first 5"]
-    assert [*row] == ["mentions", *columns, "run less other", "run less name"]
+    others = ["run, cosine alone", "other", "other, cosine alone", "name"]
+    columns = ["run", *others, "run, first 5", "other, first 5"]
+    assert [*row] == ["mentions", *columns, *(f"run less {one}" for one in others)]
     assert (row["run less other"]["value"], row["run less other"]["se"]) == (0, 0)
+    assert evaluate(None, *command, "--json", "--name-weight", "0") == 0
+    row = json.loads(capsys.readouterr().out)[AMONG_ENTITIES]["all"]
+    assert "run, cosine alone" not in row
 
 
 def test_a_nil_threshold_counts_when_it_is_scored(model: OneGenModel) -> None:
