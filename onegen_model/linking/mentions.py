@@ -10,9 +10,10 @@ from onegen_model.events import FragmentHit, Passage, ScoredPassage
 class Mention:
     """A mention of a text, `text[start:end]`, and the entity that it names.
 
-    `candidates` are the entities found, best first, and `score` that of the best (a cosine, unless
-    a foreign retriever set it; None without candidates). `entity` is the best candidate, or None
-    (NIL) where there is none or its score is below the threshold.
+    `candidates` are the entities found, best first, and `score` that of the best (None without
+    candidates): a cosine, unless a foreign retriever set it, and what the name adds (see
+    `LinkingParams`). `entity` is the best candidate, or None (NIL) where there is none or its
+    score is below the threshold.
     """
 
     start: int

@@ -1,4 +1,4 @@
-"""What the names of entities add to the cosines of their link embeddings."""
+"""What the names of entities add to their scores."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,13 +25,20 @@ def by_name(
     named: Sequence[ScoredPassage],
     params: LinkingParams,
 ) -> list[ScoredPassage]:
-    """Those that were found, and others that have the surface as a name, best first.
+    """Those that were found, and others that have the surface as a name, best first; their scores
+    hold what the name adds.
 
-    The scores stay what they are. Where they do not descend, the order is not theirs, and it stays.
+    Where scores do not descend, or are all 0 because a retriever knows none, nothing is added: the
+    order is not theirs.
     """
-    weight = params.name_weight
-    if not weight or any(not one.score >= other.score for one, other in pairwise(found)):
+    weight, scores = params.name_weight, [one.score for one in found]
+    descend = all(one >= other for one, other in pairwise(scores))
+    if not weight or not descend or (scores and not any(scores)):
         return list(found)
     known = {one.passage.id for one in found}
     hits = [*found, *(one for one in named if one.passage.id not in known)]
-    return sorted(hits, key=lambda one: -one.score - weight * name_similarity(surface, one.passage))
+    summed = (
+        replace(one, score=one.score + weight * name_similarity(surface, one.passage))
+        for one in hits
+    )
+    return sorted(summed, key=lambda one: -one.score)

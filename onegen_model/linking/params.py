@@ -20,11 +20,10 @@ class LinkingParams:
     and ends there (of a tag against the text) exceeds `mention_threshold`. What goes on for more
     than `max_mention_tokens` is none.
 
-    Candidates are ordered by their scores plus `name_weight` times how alike the mention and the
+    The score of a candidate is its cosine plus `name_weight` times how alike the mention and the
     name of the entity are, from 0 to 1. A weight above 0 also makes candidates of all entities of a
-    PassageIndex that have the very name. A mention whose best candidate has a score, without what
-    its name adds, below `nil_threshold` has no entity (NIL); `num_candidates` are reported with
-    each. Only entities that pass `filter` are candidates, or
+    PassageIndex that have the very name. A mention whose best candidate has a score below
+    `nil_threshold` has no entity (NIL); `num_candidates` are reported with each. Only entities that pass `filter` are candidates, or
     those with the ids `candidates`, but not both: one list for all mentions or, with given
     mentions, a list for each.
 

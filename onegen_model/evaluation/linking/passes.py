@@ -15,6 +15,9 @@ from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.names import name_similarity
 
 
+_NAME_WEIGHT = LinkingParams().name_weight
+
+
 class Links(Protocol):
     """Finds what a log keeps of each document."""
 
@@ -103,7 +106,9 @@ def _prediction(document: LinkingDocument, linked: LinkedText | None) -> Predict
 
 
 def _hits(mention: Mention) -> Hits:
+    similarities = [name_similarity(mention.surface, hit.passage) for hit in mention.candidates]
     return tuple(
-        Hit(hit.passage.id, hit.score, name_similarity(mention.surface, hit.passage))
-        for hit in mention.candidates
+        # What is left is rounded: equal cosines stay equal.
+        Hit(hit.passage.id, round(hit.score - _NAME_WEIGHT * similarity, 12), similarity)
+        for hit, similarity in zip(mention.candidates, similarities, strict=True)
     )

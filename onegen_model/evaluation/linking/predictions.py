@@ -12,7 +12,10 @@ from onegen_model.evaluation.linking.settings import BASELINES
 
 
 class Hit(NamedTuple):
-    """An entity with its score, and how alike its name and the mention are, where that is known."""
+    """An entity with its score, and how alike its name and the mention are, where that is known.
+
+    In a log the score holds nothing of the name.
+    """
 
     entity: str
     score: float
@@ -60,14 +63,15 @@ class Prediction:
         return all(one.similarity is not None for hits in self.hits for one in hits)
 
     def by_names(self, weight: float) -> "Prediction":
-        """The entities in the order that `link` gives them with this `name_weight`."""
+        """The entities with what this weight adds to their scores, and in their order."""
         if not self.has_similarities:
             return self
-
-        def order(one: Hit) -> float:
-            return -one.score - weight * (one.similarity or 0.0)
-
-        return replace(self, hits=tuple(tuple(sorted(hits, key=order)) for hits in self.hits))
+        summed = (
+            [one._replace(score=one.score + weight * (one.similarity or 0.0)) for one in hits]
+            for hits in self.hits
+        )
+        ordered = (tuple(sorted(hits, key=lambda one: -one.score)) for hits in summed)
+        return replace(self, hits=tuple(ordered))
 
     def best(self, nil_threshold: float | None = None) -> dict[Span, str]:
         """The entity of each mention that has one."""

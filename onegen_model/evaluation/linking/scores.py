@@ -50,8 +50,8 @@ def score_linking_runs(
 
     `trained` are the entities that mentions had in training. Of the mentions that were found with
     several thresholds those of `mention_threshold` come first. An entity whose score is below
-    `nil_threshold` is none. The entities are in the order that `link` gives them with this
-    `name_weight`; what it adds is shown beside it. Raises InvalidInputError.
+    `nil_threshold` is none. The entities have the scores and the order that `link` gives them with
+    this `name_weight`, and those of the cosine alone beside it. Raises InvalidInputError.
     """
     scored = _read(runs, documents, trained)
     systems = sorted(scored.systems, key=lambda one: _order(one, mention_threshold))
@@ -82,7 +82,7 @@ def _shown(one: System, name_weight: float) -> list[System]:
         return [one]
     if one.is_own:
         other = one.reordered(f"{one.name}, cosine alone", 0)
-        one = replace(one, by_document=one.reordered(one.name, name_weight).by_document)
+        one = replace(one.reordered(one.name, name_weight), is_own=True, is_reordered=False)
     else:
         other = one.reordered(f"{one.name}, with names", name_weight)
     return [one, other] if name_weight else [one]

@@ -46,6 +46,7 @@ class System:
     nil_threshold: float | None = None
     is_own: bool = False
     is_reordered: bool = False
+    name_weight: float = 0  # that is in the scores
 
     @property
     def threshold(self) -> float | None:
@@ -61,9 +62,11 @@ class System:
         )
 
     def reordered(self, name: str, weight: float) -> "System":
-        """The same entities in the order of another weight of names."""
-        ordered = {key: one.by_names(weight) for key, one in self.by_document.items()}
-        return replace(self, name=name, by_document=ordered, is_own=False, is_reordered=True)
+        """The same entities with another weight of names."""
+        more = weight - self.name_weight
+        ordered = {key: one.by_names(more) for key, one in self.by_document.items()}
+        changed = replace(self, name=name, by_document=ordered, name_weight=weight)
+        return replace(changed, is_own=False, is_reordered=True)
 
 
 @dataclass(frozen=True, slots=True)

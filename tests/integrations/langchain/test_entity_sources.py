@@ -135,6 +135,20 @@ def test_a_store_of_another_model_is_refused_before_anything_is_read(
         linker.invoke(TEXT)
 
 
+class OtherFirst(Names):
+    def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+        return super()._get_relevant_documents(query, run_manager=run_manager)[::-1]
+
+
+def test_without_known_scores_the_order_is_the_retrievers(
+    linking_arguments: dict[str, Any],
+) -> None:
+    linker = OneGenEntityLinker(**linking_arguments, entities=OtherFirst())
+    linking = LinkingParams(mentions=[(0, 3)], name_weight=5)
+    [mention] = linker.invoke("Ada met Alan", linking=linking).mentions
+    assert [one.passage.id for one in mention.candidates] == ["Q0", "Q-Ada"]
+
+
 def test_each_text_is_a_run_and_each_search_in_a_store_one_below_it(
     linking_arguments: dict[str, Any], entity_store: InMemoryVectorStore, linked: LinkedText
 ) -> None:

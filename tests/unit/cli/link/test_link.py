@@ -66,13 +66,14 @@ def test_the_options_are_those_of_the_parameters(
 
     assert link("a", "--json") == 0
     flags = "--nil-threshold 0.3 --candidates 2 --mention-threshold 0.7 --max-mention-tokens 9"
-    more = "--window 64 --overlap 8 --where kind=person"
+    more = "--window 64 --overlap 8 --where kind=person --name-weight 0.4"
     assert link("a", "--json", *flags.split(), *more.split()) == 0
     assert seen == [
         LinkingParams(),
         LinkingParams(
             num_candidates=2,
             nil_threshold=0.3,
+            name_weight=0.4,
             mention_threshold=0.7,
             max_mention_tokens=9,
             filter={"kind": {"$eq": "person"}},
