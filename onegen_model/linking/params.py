@@ -23,9 +23,9 @@ class LinkingParams:
     The score of a candidate is its cosine plus `name_weight` times how alike the mention and the
     name of the entity are, from 0 to 1. A weight above 0 also makes candidates of all entities of a
     PassageIndex that have the very name. A mention whose best candidate has a score below
-    `nil_threshold` has no entity (NIL); `num_candidates` are reported with each. Only entities that pass `filter` are candidates, or
-    those with the ids `candidates`, but not both: one list for all mentions or, with given
-    mentions, a list for each.
+    `nil_threshold` has no entity (NIL); `num_candidates` are reported with each. Only entities that
+    pass `filter` are candidates, or those with the ids `candidates`, but not both: one list for all
+    mentions or, with given mentions, a list for each.
 
     A text of more than `window` tokens is read in windows that share `overlap` tokens.
     """

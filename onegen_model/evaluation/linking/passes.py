@@ -14,7 +14,6 @@ from onegen_model.model import OneGenModel
 from onegen_model.retrieval.index import PassageIndex
 from onegen_model.retrieval.names import name_similarity
 
-
 _NAME_WEIGHT = LinkingParams().name_weight
 
 

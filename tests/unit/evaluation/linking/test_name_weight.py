@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from onegen_model import LinkingParams, OneGenModel, PassageIndex
-from onegen_model.evaluation import read_linking_documents, score_linking_runs
-from onegen_model.evaluation.ask.run_folder import RunFolder
+from onegen_model.evaluation import read_linking_documents
 from onegen_model.evaluation.linking.predictions import ENTITIES, OWN, PredictionLog
-from onegen_model.evaluation.linking.scores import AMONG_ENTITIES, BY_NAME_WEIGHT, LINKED
+from onegen_model.evaluation.linking.scores import AMONG_ENTITIES, BY_NAME_WEIGHT
 from tests.support.evaluation_world import read_scores
 from tests.support.linking_evaluation import ALL, FEW, TEXTS, evaluate
 from tests.support.linking_model import TEXT
@@ -61,12 +60,12 @@ def test_the_tables_show_what_names_add(model: OneGenModel) -> None:
 
 
 def test_the_nil_threshold_is_one_of_the_sum(model: OneGenModel) -> None:
-    assert evaluate(model, *ALL) == 0
-    folder, documents = RunFolder.open(RUN), read_linking_documents("texts.jsonl")
-    scores = score_linking_runs({"run": folder}, documents, nil_threshold=1.01, name_weight=5)
-    counts = [row["precision"].count for row in scores[LINKED].values()]
-    assert counts[0] > counts[1] == 0
-    assert [*scores[LINKED]] == ["OneGen at 0.5, all", "OneGen, cosine alone at 0.5, all"]
+    assert evaluate(model, *ALL, "--no-detection") == 0
+    documents = read_linking_documents("texts.jsonl")
+    logged = PredictionLog(RUN, OWN, ENTITIES).read(documents).by_document["whole"]
+    assert logged.best(1.01) == {}
+    # London is not in the list.
+    assert len(logged.by_names(2).best(1.01)) == len(logged.spans) - 1
 
 
 def test_a_run_of_an_earlier_version_is_linked_again(model: OneGenModel) -> None:
