@@ -55,6 +55,7 @@ class LinkRequest(BaseModel):
     filter: dict[str, Any] | None = None
     num_candidates: int | None = None
     nil_threshold: float | None = None
+    name_weight: float | None = None
     mention_threshold: float | None = None
     max_mention_tokens: int | None = None
     window: int | None = None

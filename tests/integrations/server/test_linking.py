@@ -87,6 +87,8 @@ def test_given_mentions_are_linked_among_their_candidates(linking: TestClient) -
     assert mentions[1]["entity"]["description"] == "mountain in Kenya"
     body["nil_threshold"] = 2
     assert linking.post("/v1/link", json=body).json()["mentions"][1]["entity"] is None
+    body["name_weight"] = 4
+    assert linking.post("/v1/link", json=body).json()["mentions"][1]["score"] > 3
 
 
 @pytest.mark.parametrize("among", [None, ["Q1", "Q3"], [["Q1", "Q3"]]])
