@@ -89,6 +89,11 @@ class TransformersEngine:
         return len(self._rows) < self._max_requests
 
     @property
+    def cache_usage(self) -> float:
+        """The share of `max_cache_bytes` that requests which have not finished fill."""
+        return self._pool.usage
+
+    @property
     def is_idle(self) -> bool:
         return not (self._events or self._running())
 
