@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
                 self.entrance,
                 lifespan="off",  # The application behind the entrance has its own.
                 log_config=None,
-                log_level="critical",
+                log_level="error",
                 access_log=False,
                 timeout_graceful_shutdown=math.ceil(job.drain_seconds) + _LAST_WORDS,
             )

@@ -34,8 +34,9 @@ def test_the_image_starts_a_server_that_other_machines_reach() -> None:
     assert (program, words[0], options.host) == ("onegen", "serve", "0.0.0.0")
     assert instruction("USER") == ["onegen"]
     assert instruction("EXPOSE") == [str(options.port)]
-    assert f":{options.port}/ready" in instruction("CMD")[0]
-    compile(json.loads(instruction("CMD")[0])[2], "HEALTHCHECK", "exec")
+    check = json.loads(instruction("HEALTHCHECK")[0].partition("CMD")[2])[-1]
+    assert f":{options.port}/ready" in check
+    compile(check, "HEALTHCHECK", "exec")
     assert Path(options.storage).is_relative_to(instruction("VOLUME")[0])
     assert "ONEGEN_API_KEY" in COMPOSE["environment"]
     assert COMPOSE["ports"] == [f"127.0.0.1:{options.port}:{options.port}"]

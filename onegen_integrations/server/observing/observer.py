@@ -1,8 +1,9 @@
 """Watches the requests of models: their events pass through here on the way to a route."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 
 from onegen_integrations.server.observing.metrics import FINISHED_REASONS, Metrics
@@ -16,6 +17,9 @@ from onegen_model import (
     RetrievalRequested,
     Token,
 )
+
+# Passes the events of a request on, see `Observer.watched`.
+Watch = Callable[[RequestHandle, AsyncGenerator[Event, None]], AsyncGenerator[Event, None]]
 
 
 @dataclass(slots=True)
@@ -42,6 +46,10 @@ class Observer:
                     yield event
         finally:
             watch.ended(handle)
+
+    def of(self, model: str) -> "Watch":
+        """`watched` for a model of that name."""
+        return partial(self.watched, model)
 
     @contextmanager
     def computing(self, operation: str, model: str) -> Iterator[None]:

@@ -37,7 +37,7 @@ async def ask(serving: Serving, *, stop_after: int | None = None, **options: Any
         **options,
     }
     handle = model.submit("What did Ann found?", **options)
-    events = serving.observer.watched("tiny", handle, model.driver.adrive(handle))
+    events = serving.observer.of("tiny")(handle, model.driver.adrive(handle))
     seen = 0
     try:
         async for _ in events:
