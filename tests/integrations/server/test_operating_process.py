@@ -109,7 +109,8 @@ def test_a_second_interrupt_ends_the_process_at_once(folder: Path) -> None:
         httpx.Client(base_url=ready(server), timeout=60) as client,
         client.stream("GET", "/slow/4000") as stream,
     ):
-        assert next(stream.iter_lines()) == "data: token"
+        lines = stream.iter_lines()  # Letting go of it would close the stream.
+        assert next(lines) == "data: token"
         begun = time.monotonic()
         server.stop(signal.SIGINT)
         time.sleep(0.5)
