@@ -117,6 +117,7 @@ def read_settings(options: Namespace) -> "ServerSettings":
         keys=(*keys, *(read_keys(options.api_keys) if options.api_keys else ())),
         cors=tuple(options.cors or ()),
         max_body=options.max_body * 2**20,
+        max_queue=options.max_queue,
         access_log=options.access_log,
         tracing=options.otel,
         storage=Path(options.storage) if options.storage else None,

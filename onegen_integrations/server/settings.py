@@ -17,7 +17,8 @@ class ServerSettings:
     """Settings of a server.
 
     Without `keys` every caller is let in. `cors` are origins whose pages may call the server.
-    `max_body` is the largest body of a request, in bytes. `access_log` logs every request, without
+    `max_body` is the largest body of a request, in bytes. At most `max_queue` requests wait to be
+    embedded, and as many to be linked; the queue of answers is that of the model. `access_log` logs every request, without
     its texts, under `onegen_integrations.server.access`; `tracing` sends OpenTelemetry spans.
     `storage` is the folder of files, vector stores and kept responses; None: no files, and
     responses are kept in memory. `sampling` and `retrieval` hold what a request leaves open.
@@ -27,6 +28,7 @@ class ServerSettings:
     keys: tuple[ApiKey, ...] = ()
     cors: tuple[str, ...] = ()
     max_body: int = MAX_BODY
+    max_queue: int = 256
     access_log: bool = False
     tracing: bool = False
     storage: Path | None = None
@@ -35,10 +37,9 @@ class ServerSettings:
     public_url: str = ""
 
     def __post_init__(self) -> None:
-        if self.max_body < 1:
-            raise InvalidInputError(
-                f"max_body={self.max_body}; expected at least 1; change max_body"
-            )
+        for name in ("max_body", "max_queue"):
+            if (value := getattr(self, name)) < 1:
+                raise InvalidInputError(f"{name}={value}; expected at least 1; change {name}")
         for origin in self.cors:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise InvalidInputError(

@@ -47,17 +47,20 @@ class Observer:
         finally:
             watch.ended(handle)
 
-    def of(self, model: str) -> "Watch":
-        """`watched` for a model of that name."""
-        return partial(self.watched, model)
+    def of(self, model: OneGenModel) -> "Watch":
+        """`watched` for a model that is served."""
+        return partial(self.watched, self._name(model))
+
+    def _name(self, model: OneGenModel) -> str:
+        return next(name for name, one in self.models.items() if one is model)
 
     @contextmanager
-    def computing(self, operation: str, model: str) -> Iterator[None]:
+    def computing(self, operation: str, model: OneGenModel) -> Iterator[None]:
         """A span of work without events, such as "embeddings"."""
         if self.tracing is None:
             yield
         else:
-            with self.tracing.operation(operation, model):
+            with self.tracing.operation(operation, self._name(model)):
                 yield
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ async def ask(serving: Serving, *, stop_after: int | None = None, **options: Any
         **options,
     }
     handle = model.submit("What did Ann found?", **options)
-    events = serving.observer.of("tiny")(handle, model.driver.adrive(handle))
+    events = serving.observer.of(model)(handle, model.driver.adrive(handle))
     seen = 0
     try:
         async for _ in events:
@@ -170,8 +170,8 @@ async def test_spans_tell_of_an_answer_and_its_searches(serve: Callable[..., Ser
     parent = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
     with tracing.within(parent), scripted(serving.models["tiny"], SCRIPT):
         await ask(serving)
-    with serving.observer.computing("embeddings", "tiny"):
-        pass
+    client = TestClient(create_app(serving))
+    assert client.post("/v1/embeddings", json={"input": "Ann"}).status_code == 200
     *searches, chat, embeddings = exporter.get_finished_spans()
     assert [span.name for span in searches] == ["retrieval", "retrieval"]
     assert [dict(span.attributes or {})["onegen.retrieval.hop"] for span in searches] == [0, 1]
