@@ -18,11 +18,11 @@ class ServerSettings:
 
     Without `keys` every caller is let in. `cors` are origins whose pages may call the server.
     `max_body` is the largest body of a request, in bytes. At most `max_queue` requests wait to be
-    embedded, and as many to be linked; the queue of answers is that of the model. `access_log` logs every request, without
-    its texts, under `onegen_integrations.server.access`; `tracing` sends OpenTelemetry spans.
-    `storage` is the folder of files, vector stores and kept responses; None: no files, and
-    responses are kept in memory. `sampling` and `retrieval` hold what a request leaves open.
-    `public_url` begins the addresses of citations; empty: the address that the caller used.
+    embedded, and as many to be linked; the queue of answers is that of the model. `access_log` logs
+    every request, without its texts, under `onegen_integrations.server.access`; `tracing` sends
+    OpenTelemetry spans. `storage` is the folder of files, vector stores and kept responses; None:
+    no files, and responses are kept in memory. `sampling` and `retrieval` hold what a request leaves
+    open. `public_url` begins the addresses of citations; empty: the address that the caller used.
     """
 
     keys: tuple[ApiKey, ...] = ()

@@ -43,7 +43,7 @@ class Metrics:
         self._add_answers()
         self._add_tokens()
         self.retrievals = self._counter(
-            "retrievals", "Searches inside answers: found, empty or failed.", "outcome"
+            "retrievals", "Searches inside answers: found, empty, failed or abort.", "outcome"
         )
         self.retrieval_seconds = self._histogram("retrieval_seconds", "Seconds of a search.")
         names = ("method", "route", "status")

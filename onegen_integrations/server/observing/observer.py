@@ -115,7 +115,7 @@ class RequestWatch:
 
     def ended(self, handle: RequestHandle) -> None:
         """Count the request; one that has no end yet was left by its consumer."""
-        self._searched("failed" if self._reason == "failed" else "empty", 0)
+        self._searched("failed" if self._reason == "failed" else "abort", 0)
         metrics, reason = self._metrics, FINISHED_REASONS[self._reason]
         metrics.request_success.labels(self._model, reason).inc()
         if (waited := handle.queue_seconds) is not None:
