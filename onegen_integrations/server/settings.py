@@ -21,7 +21,7 @@ class ServerSettings:
     embedded, and as many to be linked; the queue of answers is that of the model. `access_log` logs
     every request, without its texts, under `onegen_integrations.server.access`; `tracing` sends
     OpenTelemetry spans. `storage` is the folder of files, vector stores and kept responses; None:
-    no files, and responses are kept in memory. `sampling` and `retrieval` hold what a request leaves
+    no files, and responses are kept in memory. `sampling` and `retrieval` are what a request leaves
     open. `public_url` begins the addresses of citations; empty: the address that the caller used.
     """
 
