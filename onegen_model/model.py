@@ -73,14 +73,15 @@ class OneGenModel(LinksEntities, TokenisesText, PickledByName):
         dtype: str = "float32",
         device: str | None = None,
         preset: str | None = None,
+        max_queue: int = MAX_QUEUE,
         **options: Unpack[LoadOptions],
     ) -> "OneGenModel":
         """The default checkpoint, a local folder, or a hub id; raises CheckpointError.
 
-        `preset`: see `load_checkpoint`. `options` (revision, device_map, quantization,
-        model_kwargs): see `LoadOptions`.
+        `preset`: see `load_checkpoint`. `options`: see `LoadOptions`.
         """
-        return cls(load_checkpoint(path_or_id, dtype, device, preset, **options))
+        checkpoint = load_checkpoint(path_or_id, dtype, device, preset, **options)
+        return cls(checkpoint, max_queue=max_queue)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write whole weights, tokenizer and `onegen.json`; the fingerprint stays the same."""
@@ -223,8 +224,7 @@ class OneGenModel(LinksEntities, TokenisesText, PickledByName):
         handles: list[RequestHandle | Exception] = []
         for question in many:
             try:
-                submit = partial(self.submit, question, **options)
-                handles.append(self.driver.when_room(submit))
+                handles.append(self.driver.when_room(partial(self.submit, question, **options)))
             except caught as error:
                 handles.append(error)
         with suppress(*caught):

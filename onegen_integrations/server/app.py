@@ -5,11 +5,13 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
+from onegen_integrations.server.observing import routes as observing
+from onegen_integrations.server.observing.requests import RequestWatcher
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
 from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router, vectors)
+ROUTERS = (models.router, vectors, observing.router)
 
 
 def create_app(serving: Serving) -> FastAPI:
@@ -27,4 +29,7 @@ def create_app(serving: Serving) -> FastAPI:
             allow_methods=["*"],
             allow_headers=["*"],
         )
+    app.add_middleware(
+        RequestWatcher, observer=serving.observer, access_log=serving.settings.access_log
+    )
     return app

@@ -41,6 +41,10 @@ class ParameterError(InvalidInputError):
         self.param, self.code = param, code
 
 
+class StoppingError(OneGenError):
+    """The server stops, and ends what it still works on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error on the wire."""
@@ -79,6 +83,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(501, str(error), "not_implemented_error", code="missing_extra")
         case InvalidInputError():
             return Failure(400, str(error), param=param, code=code)
+        case StoppingError():
+            return Failure(503, str(error), "server_error", code="server_stopping")
         case PassageIndexError() | OneGenError():
             return Failure(500, str(error), "server_error")
     if is_out_of_memory(error):

@@ -8,6 +8,8 @@ from fastapi import Request
 
 from onegen_integrations.server.errors import NotFoundError
 from onegen_integrations.server.keys import Caller
+from onegen_integrations.server.observing.observer import Observer
+from onegen_integrations.server.observing.tracing import Tracing
 from onegen_integrations.server.settings import ServerSettings
 from onegen_model import OneGenModel, PassageIndex
 
@@ -17,13 +19,18 @@ class Serving:
     """Models by the name that requests use; the first one is the default, and embeds for `index`.
 
     `index` is what a request searches that names no vector store; None: nothing.
-    `entities` are what `/v1/link` links to.
+    `entities` are what `/v1/link` links to. `observer` counts what `/metrics` shows.
     """
 
     models: Mapping[str, OneGenModel]
     index: PassageIndex | None = None
     entities: PassageIndex | None = None
     settings: ServerSettings = field(default_factory=ServerSettings)
+    observer: Observer = field(init=False)
+
+    def __post_init__(self) -> None:
+        tracing = Tracing.from_environment() if self.settings.tracing else None
+        self.observer = Observer(self.models, tracing)
 
     @property
     def default_model(self) -> str:

@@ -85,15 +85,16 @@ def _fail(message: str, status: int) -> int:
 
 
 def _loader(options: Namespace) -> LoadModel:
-    """Loads onto the device of the options, whose name is checked here."""
+    """Loads onto the device of the options, whose name is checked here, with their queue."""
     device: str | None = getattr(options, "device", None)
     require_device_name(device)
+    further = {"max_queue": options.max_queue} if hasattr(options, "max_queue") else {}
 
     def load(path_or_id: str | None, dtype: str) -> "OneGenModel":
         with paused_collector():
             from onegen_model.model import OneGenModel
 
-            model = OneGenModel.from_pretrained(path_or_id, dtype=dtype, device=device)
+            model = OneGenModel.from_pretrained(path_or_id, dtype=dtype, device=device, **further)
             gc.freeze()  # What is here now stays until the end.
         return model
 

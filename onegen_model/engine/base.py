@@ -51,6 +51,16 @@ class Engine(EngineLimits, Protocol):
         ...
 
     @property
+    def num_running(self) -> int:
+        """Requests that have begun and have not finished, those that await passages included."""
+        ...
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that were submitted and have not begun."""
+        ...
+
+    @property
     def is_starved(self) -> bool:
         """Whether requests wait for slots, so that slots of idle requests matter to others."""
         ...

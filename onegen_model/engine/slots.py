@@ -33,6 +33,15 @@ class SlotPool:
         self._slots: list[Slot] = []
         self._clock = 0
 
+    @property
+    def usage(self) -> float:
+        """The share of the budget that requests which have not finished fill; any thread may ask.
+
+        Above 1 the budget gives way, because requests that run are never evicted.
+        """
+        held = sum(slot.length for slot in list(self._slots) if slot.is_active)
+        return held * self._store.bytes_per_position / self._max_bytes
+
     def take(self, ids: list[int]) -> Slot:
         """A slot for `ids`, to which the caller keeps appending; `length` of them are cached.
 

@@ -43,8 +43,7 @@ class TransformersEngine:
     `max_cache_bytes` bounds what finished requests leave behind. `max_chunk_tokens` bounds the
     positions of a forward over prompts and passages, padding included. `constrain` is needed for
     requests with a grammar. `sampler` may be replaced at any time, by a script for example. A
-    forward that fails is tried again with fewer rows, then with fewer ids; a row that still fails
-    ends alone.
+    forward that fails is tried with fewer rows, then fewer ids; a row that still fails ends alone.
     """
 
     def __init__(
@@ -57,8 +56,7 @@ class TransformersEngine:
         constrain: Constrain | None = None,
         sampler: BatchSampler | None = None,
     ) -> None:
-        self.forwarded = 0
-        self.steps = 0
+        self.forwarded = self.steps = 0
         network.eval()
         with torch.inference_mode():
             self._network = SlotNetwork(network)
@@ -71,8 +69,7 @@ class TransformersEngine:
         self._pool = SlotPool(
             self._network.cache, max_bytes=max_cache_bytes, max_length=self._max_context
         )
-        self.sampler = sampler or BatchSampler()
-        self._constrain = constrain
+        self.sampler, self._constrain = sampler or BatchSampler(), constrain
         self._rows: dict[int, Row] = {}
         self._events: list[Event] = []
 
@@ -87,6 +84,10 @@ class TransformersEngine:
     @property
     def has_room(self) -> bool:
         return len(self._rows) < self._max_requests
+
+    @property
+    def cache_usage(self) -> float:
+        return self._pool.usage
 
     @property
     def is_idle(self) -> bool:

@@ -65,6 +65,16 @@ class Driver:
         """Longest sequence of one request, in tokens."""
         return self._engine.max_context
 
+    @property
+    def num_running(self) -> int:
+        """Requests that hold a slot, those that await passages included."""
+        return self._engine.num_running
+
+    @property
+    def num_waiting(self) -> int:
+        """Requests that wait for a slot."""
+        return self._engine.num_waiting
+
     def submit(
         self,
         prompt: Prompt,

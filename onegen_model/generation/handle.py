@@ -32,6 +32,12 @@ class RequestHandle:
         """What made the request fail."""
         return self.request.error
 
+    @property
+    def queue_seconds(self) -> float | None:
+        """How long the request waited for its slot; None while it waits."""
+        begun = self.stream.begun_at
+        return None if begun is None else begun - self.stream.submitted_at
+
     def answer(self) -> Answer:
         """All events so far as an answer; raises ValueError before the request has finished.
 

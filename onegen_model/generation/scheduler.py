@@ -68,6 +68,14 @@ class Scheduler:
         return len(self._queue) < self._max_queue
 
     @property
+    def num_running(self) -> int:
+        return max(0, len(self._entries) - self.num_waiting)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._queue) + len(self._nested)
+
+    @property
     def is_starved(self) -> bool:
         return bool(self._queue) and not self._engine.has_room
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Literal
 
 from onegen_model.events import (
@@ -25,7 +26,8 @@ class EventStream:
     """Takes the raw events of a request; holds them for its one consumer.
 
     `events` are all events so far. `query` is the query that waits for an answer. One thread at a
-    time may call `take`; the consumer may call `next_event` meanwhile. `not_found_ids` are written
+    time may call `take`, first when the request has begun; the consumer may call `next_event`
+    meanwhile. `not_found_ids` are written
     where a search finds nothing.
     """
 
@@ -43,6 +45,8 @@ class EventStream:
         self.query: Query | None = None
         self.consumer: Consumer | None = None
         self.is_wanted = True
+        self.submitted_at = perf_counter()
+        self.begun_at: float | None = None
         self._renderer = renderer
         self._text = self._new_span()
         self._passage_ids = request.prompt.passage_ids
@@ -98,6 +102,8 @@ class EventStream:
 
     def take(self, events: Sequence[Event]) -> None:
         """Queue adjacent events of this request, in order; nothing comes after the last one."""
+        if self.begun_at is None:
+            self.begun_at = perf_counter()
         if self.has_finished:
             return
         for event, after in zip(events, (*events[1:], None), strict=False):

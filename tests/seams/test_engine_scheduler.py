@@ -115,6 +115,19 @@ def test_a_full_queue_is_refused_and_room_can_be_waited_for(renderer: Renderer) 
     assert [one.reason for one in of(events, Finished)] == ["end"] * 3
 
 
+def test_a_driver_counts_who_runs_and_who_waits(model: OneGenModel) -> None:
+    streams = [model.stream(f"Who is {n}?", sampling=SHORT) for n in range(6)]
+    driver = model.driver
+    assert (driver.num_running, driver.num_waiting) == (0, 6)
+    next(streams[0])
+    assert (driver.num_running, driver.num_waiting) == (4, 2)
+    assert model.engine.cache_usage > 0
+    assert [stream.handle.queue_seconds is None for stream in streams] == [False] * 4 + [True] * 2
+    for stream in streams:
+        stream.close()
+    assert (driver.num_running, driver.num_waiting, model.engine.cache_usage) == (0, 0, 0)
+
+
 async def test_tasks_wait_for_room_without_blocking_the_loop(renderer: Renderer) -> None:
     stage = Stage(renderer, max_requests=1)
     stage.driver = Driver(stage.engine, renderer, max_queue=1)

@@ -31,6 +31,11 @@ class ThreadedEngine:
         return self._engine.vocabulary_size
 
     has_room, has_work, is_starved = True, False, False
+    num_waiting = 0
+
+    @property
+    def num_running(self) -> int:
+        return len(self._requests)
 
     def submit(self, request: Request, sink: Sink) -> None:
         def start() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
 from onegen_integrations.server.errors import ParameterError
+from onegen_integrations.server.serving import serving_of
 from onegen_integrations.server.vectors.turns import Turns
 from onegen_model import OneGenModel, Passage
 from onegen_model.errors import CheckpointError, ContextTooLongError, PassageTooLongError
@@ -43,13 +44,14 @@ class EmbeddingCall:
         self, embed: Callable[[Sequence[T]], Vectors], items: Sequence[T], param: str
     ) -> Vectors:
         rows = [np.empty((0, self.model.dimension), np.float32)]
-        for start in range(0, len(items), _SLICE):
-            async with self.turns.turn:
-                if await self.request.is_disconnected():
-                    raise HTTPException(_CLIENT_CLOSED, "The client has gone")
-                some = items[start : start + _SLICE]
-                where = f"{param} from {start} on: " if start else ""
-                rows.append(await asyncio.to_thread(_checked, embed, some, param, where))
+        with serving_of(self.request).observer.computing("embeddings", self.model):
+            for start in range(0, len(items), _SLICE):
+                async with self.turns.turn:
+                    if await self.request.is_disconnected():
+                        raise HTTPException(_CLIENT_CLOSED, "The client has gone")
+                    some = items[start : start + _SLICE]
+                    where = f"{param} from {start} on: " if start else ""
+                    rows.append(await asyncio.to_thread(_checked, embed, some, param, where))
         return np.concatenate(rows)
 
 

@@ -17,7 +17,10 @@ from onegen_model.cli.parser import parse_arguments
 from onegen_model.cli.printable import PrintableFormatter
 from tests.support.fake_model import ROOT, FakeModel, fails, run
 
-COMMANDS = ("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate", "link")
+COMMANDS = (
+    *("index", "embed", "ask", "chat", "demo", "train", "data", "mine", "evaluate", "link"),
+    "serve",
+)
 HEAVY = (
     *("torch", "transformers", "sentence_transformers", "peft", "numpy", "faiss"),
     *("semantic_text_splitter", "llguidance", "pydantic"),
@@ -132,6 +135,7 @@ PATHS = {
     "evaluate": "evaluate --questions=~/x --out=~/x --score ~/x --train ~/x --corpus=~/x "
     "--index=~/x --encoder=~/x --model=~/x --entities=~/x --entity-file=~/x --encoder-index=~/x",
     "link": "link text --entities=~/x --out=~/x --model=~/x",
+    "serve": "serve --index=~/x --entities=~/x --model=~/x --storage=~/x --api-keys=~/x",
 }
 
 
