@@ -40,10 +40,10 @@ class LinkingUsage:
     """Counters of one text, in tokens.
 
     `length` are the positions of all prompts and written texts, tags included. `forwarded` are the
-    positions that the network computed, of which `discarded` stand in drafts behind a tag that the
-    draft had not foreseen, or behind one that the model did not want; every other position is read
-    once: `forwarded - discarded <= length`, and what is left was not needed. `steps` are forward
-    passes in which the text took part.
+    positions that the network computed, of which `discarded` stand behind the first wrong guess of
+    a draft, or in a mention that was taken back; every other position is read once:
+    `forwarded - discarded <= length`, and what is left was not needed. `steps` are forward passes
+    in which the text took part.
     """
 
     length: int = 0
