@@ -13,8 +13,9 @@ from onegen_model.linking.mentions import LinkedText, LinkingUsage, Mention
 from onegen_model.linking.params import LinkingParams
 from onegen_model.linking.reading import ClosedMention, WindowReader
 from onegen_model.linking.search import FoundMention, Search
+from onegen_model.linking.tagging import WritingLimits
 from onegen_model.linking.windows import Window, cut_windows
-from onegen_model.linking.writers import DetectingWriter, MarkingWriter, Writer, WritingLimits
+from onegen_model.linking.writers import DetectingWriter, MarkingWriter, Writer
 from onegen_model.network import context_length
 from onegen_model.progress import show_progress
 from onegen_model.transcript.linking_renderer import LinkingRenderer
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Windows that are read side by side, and the drafts of one forward pass together. A longer draft
-# takes fewer passes and is discarded more often.
+# takes fewer passes and is discarded more often. That of a window alone grows, those side by side
+# are equally long, because the shorter ones would be padded.
 _ROWS = 8
 _DRAFTS = 96
-_MIN_DRAFT, _MAX_DRAFT = 8, 20
+_MIN_DRAFT, _MAX_DRAFT, _ALONE = 8, 24, 48
 _MIN_WINDOW = 2
 
 # Yields searches, is sent their mentions, and returns what became of each text.
@@ -142,8 +144,10 @@ class Linker:
         text, params = task.text[window.start : window.end], task.params
         tokens, prompt = self._renderer.tokens(text), self._renderer.prompt_ids(text)
         if params.spans is None:
+            draft = max(_MIN_DRAFT, min(_MAX_DRAFT, _DRAFTS // rows))
             limits = WritingLimits(
-                max(_MIN_DRAFT, min(_MAX_DRAFT, _DRAFTS // rows)),
+                draft,
+                _ALONE if rows == 1 else draft,
                 max_mention_tokens=params.max_mention_tokens,
                 threshold=params.mention_threshold,
                 room=self._context,

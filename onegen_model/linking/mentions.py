@@ -40,10 +40,11 @@ class Mention:
 class LinkingUsage:
     """Counters of one text, in tokens.
 
-    `length` are the positions of all prompts and written texts. `forwarded` are the positions that
-    the network computed, of which `discarded` belong to drafts that a mention ended; every other
-    position is read once: `forwarded - discarded <= length`, and what is left was not needed.
-    `steps` are forward passes in which the text took part.
+    `length` are the positions of all prompts and written texts, tags included. `forwarded` are the
+    positions that the network computed, of which `discarded` stand behind the first wrong guess of
+    a draft, or in a mention that was taken back; every other position is read once:
+    `forwarded - discarded <= length`, and what is left was not needed. `steps` are forward passes
+    in which the text took part.
     """
 
     length: int = 0

@@ -84,8 +84,8 @@ class WindowReader:
         decisions = [(slot, one) for slot, plan in enumerate(plans) for one in plan.decisions]
         found = slotted.compare_at(
             chunks,
-            [*links, *((slot, one.place) for slot, one in decisions)] or [(0, 0)],
-            [(one.tag, one.text) for _, one in decisions],
+            [*links, *((slot, one.at) for slot, one in decisions)] or [(0, 0)],
+            [(one.choice.tag, one.choice.text) for _, one in decisions],
         )
         embeddings, margins = normalise(found.hidden[: len(links)]).cpu(), found.margins.tolist()
         if not bool(embeddings.isfinite().all()) or any(map(isnan, margins)):
@@ -96,6 +96,9 @@ class WindowReader:
         outcomes, rest = iter(margins), iter(embeddings)
         closed = []
         for owner, writer, plan in zip(owners, writers, plans, strict=True):
-            for mention in writer.accept([next(outcomes) for _ in plan.decisions]):
-                closed.append(ClosedMention(owner, mention, array("f", next(rest).tolist())))
+            embedded = [next(rest) for _ in plan.links]
+            mentions = writer.accept([next(outcomes) for _ in plan.decisions])
+            # Links behind what the writer keeps of a draft are those of no mention.
+            for mention, embedding in zip(mentions, embedded, strict=False):
+                closed.append(ClosedMention(owner, mention, array("f", embedding.tolist())))
         return closed

@@ -1,33 +1,32 @@
 """What is written for one window of a text: sans I/O, without a tensor.
 
 A writer proposes ids to read and says which of them decide something; it takes back how much more
-likely a tag is there than the text. Outside of a mention, and inside of one, the next token of the
-text is known: a writer proposes several of them at once, a draft, which ends where the model begins
-or ends a mention. Whatever the length of the drafts, the same tags are written.
+likely a tag is there than the text. Between two tags the next token of the text is known, and where
+tags come can be guessed: a writer proposes several ids at once, a draft, which is kept up to the
+first decision that it has not foreseen. Whatever the drafts, the same tags are written.
 
 A mention is written where the probability that it begins there, times the probability that it ends
 there and not before, exceeds a threshold. What has begun and can no longer reach the threshold at
 any end is taken back.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from math import exp
-from sys import maxsize
 from typing import Protocol
 
+from onegen_model.linking.guesses import Guesses
+from onegen_model.linking.tagging import Choice, Piece, Place, Tagging, WritingLimits
 from onegen_model.transcript.linking_renderer import LinkingRenderer
 from onegen_model.transcript.text_tokens import Range, TextTokens
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Behind id `place` of a plan comes id `tag` or id `text`."""
+    """`choice` is made behind id `at` of a plan."""
 
-    place: int
-    tag: int
-    text: int
+    at: int
+    choice: Choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +37,6 @@ class Plan:
     ids: tuple[int, ...]
     links: tuple[int, ...]
     decisions: tuple[Decision, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WritingLimits:
-    """`draft` tokens are read ahead of a decision outside of a mention, `inner_draft` inside.
-
-    A window with its prompt and tags has at most `room` positions: where they are used up no
-    further mention begins. `threshold` is the `mention_threshold` of `LinkingParams`.
-    """
-
-    draft: int = 16
-    inner_draft: int = 4
-    max_mention_tokens: int = 24
-    threshold: float = 0.5
-    room: int = maxsize
 
 
 @dataclass(slots=True)
@@ -81,20 +65,43 @@ class Writer(Protocol):
 
     def accept(self, margins: Sequence[float]) -> list[Range]:
         """Take the outcome of the plan: for each decision the logit of the tag minus that of the
-        text. Returns the mentions, ranges of tokens, of the plan's links."""
+        text. Returns the mentions, ranges of tokens, of the first of the plan's links; the others
+        are discarded."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """An open mention, and what was written when it began: `read` positions, ids that were not
-    read, and `length` in all."""
+class _Fork:
+    """A decision at `place`, behind so many `links`; the draft goes on as if it were `guess`, or
+    ends here where that is None."""
 
-    at: int
-    least_end: int
-    read: int
-    pending: tuple[int, ...]
-    length: int
+    decision: Decision
+    place: Place
+    links: int
+    guess: bool | None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """Ids to read, of which the first `decided` are no guess."""
+
+    ids: list[int]
+    links: list[tuple[int, Range]] = field(default_factory=list)
+    forks: list[_Fork] = field(default_factory=list)
+    decided: int = 0
+
+    def add(self, piece: Piece, link_place: int) -> Place:
+        """Write a piece; returns the place behind it."""
+        if piece.closed is not None:
+            self.links.append((len(self.ids) + link_place, piece.closed))
+        self.ids += piece.ids
+        return piece.place
+
+    def plan(self, start: int) -> Plan:
+        """The draft without ids at its end that decide nothing."""
+        links, decisions = tuple(at for at, _ in self.links), tuple(f.decision for f in self.forks)
+        last = max([*links, *(one.at for one in decisions)], default=-1)
+        return Plan(start, tuple(self.ids[: last + 1]), links, decisions)
 
 
 @dataclass(slots=True)
@@ -106,132 +113,98 @@ class DetectingWriter:
     prompt: Sequence[int]
     limits: WritingLimits = field(default_factory=WritingLimits)
     counts: Counts = field(default_factory=Counts)
-    _pending: list[int] = field(init=False)
-    _links: list[tuple[int, Range]] = field(init=False, default_factory=list)
+    _rules: Tagging = field(init=False)
+    _guesses: Guesses = field(init=False)
+    _ahead: int = field(init=False)
     _read: int = field(init=False, default=0)
-    _next: int = field(init=False, default=0)
-    _begun: _Begun | None = field(init=False, default=None)
-    # That the open mention begins where it does and has not ended yet.
+    _draft: _Draft = field(init=False)
+    _end: Place = field(init=False)
+    _plan: Plan = field(init=False)
+    # Where the open mention began, and what was read before it; that it began there and has not
+    # ended yet.
+    _begun: tuple[Place, int] = field(init=False)
     _probability: float = field(init=False, default=1.0)
-    _plan: Plan | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self._pending = [*self.prompt]
-        self.counts.length = len(self.prompt)
+        self._rules = Tagging(self.renderer, self.tokens, self.limits)
+        self._guesses = Guesses(self.tokens)
+        self._ahead = self.limits.draft
+        self._go_on(_Draft([*self.prompt]), Place(len(self.prompt)))
 
     @property
     def is_finished(self) -> bool:
-        return self._next == len(self.tokens) and self._begun is None and not self._links
+        return not self._plan.ids
 
     def plan(self) -> Plan:
-        pending = len(self._pending)
-        draft = self.limits.draft if self._begun is None else self._inner_draft()
-        ahead = self.tokens.ids[self._next : self._next + draft]
-        decisions = []
-        for step in range(len(ahead) + 1):
-            at = self._next + step
-            if at < len(self.tokens):
-                text = self.tokens.ids[at]
-                if (tag := self._tag(at)) not in (None, text):
-                    decisions.append(Decision(pending - 1 + step, tag, text))
-        links = tuple(place for place, _ in self._links)
-        self._plan = Plan(self._read, (*self._pending, *ahead), links, tuple(decisions))
         return self._plan
 
-    def _inner_draft(self) -> int:
-        left = self._limit() - self._next
-        return max(0, min(self.limits.inner_draft, left))
-
-    def _limit(self) -> int:
-        """Where the open mention ends at the latest."""
-        assert self._begun is not None
-        longest = max(self._begun.at + self.limits.max_mention_tokens, self._begun.least_end)
-        behind = range(min(longest, len(self.tokens)), len(self.tokens) + 1)
-        before = range(len(self.tokens), self._begun.at, -1)
-        return next(at for at in chain(behind, before) if self.tokens.may_end(at))
-
-    def _tag(self, at: int) -> int | None:
-        """The first id of the tag that may stand in front of token `at`."""
-        if self._begun is not None:
-            may_end = at >= self._begun.least_end and self.tokens.may_end(at)
-            return self.renderer.closing[0] if may_end else None
-        if not self.tokens.may_begin(at):
-            return None
-        opening = self.renderer.opening(self.tokens, at)
-        tags = len(opening.ids) - opening.width + len(self.renderer.closing)
-        rest = len(self.tokens) - self._next
-        return opening.ids[0] if self.counts.length + rest + tags <= self.limits.room else None
+    def _go_on(self, draft: _Draft, place: Place) -> None:
+        """Write on behind what is decided, as the guesses say."""
+        rules, draft.decided = self._rules, len(draft.ids)
+        while not rules.is_end(place):
+            is_tag = place.at == len(self.tokens)
+            if (choice := rules.choice(place)) is not None:
+                ends = len(draft.ids) - draft.decided >= self._ahead
+                guess = None if ends else self._guesses.is_tag(place.begun, place.at)
+                if rules.is_last(place) and not guess:
+                    guess = None
+                decision = Decision(len(draft.ids) - 1, choice)
+                draft.forks.append(_Fork(decision, place, len(draft.links), guess))
+                if guess is None:
+                    break
+                is_tag = guess
+            place = draft.add(rules.write(place, is_tag), self.renderer.link_place)
+        self._draft, self._end, self._plan = draft, place, draft.plan(self._read)
+        self.counts.length = place.length
 
     def accept(self, margins: Sequence[float]) -> list[Range]:
-        plan = self._plan
-        assert plan is not None
-        closed = [mention for _, mention in self._links]
-        pending, first = len(self._pending), self._next
-        drafted = len(plan.ids) - pending
-        places = (first + one.place - (pending - 1) for one in plan.decisions)
-        found = self._decide(dict(zip(places, map(_sigmoid, margins), strict=True)))
-        end = len(self.tokens) if self._begun is None else self._limit()
-        stop = min(end if found is None else found, first + drafted + 1)
-        kept = min(stop - first, drafted)
-        self.counts.forwarded += len(plan.ids)
-        self.counts.discarded += drafted - kept
-        self.counts.steps += 1
-        self._read += pending + kept
-        self._links = []
-        self._pending = list(self.tokens.ids[first + kept : stop])
-        self._next = stop
-        self.counts.length += stop - first
-        if self._begun is None:
-            if stop == found:
-                self._open(stop)
-        elif stop == found or (stop == len(self.tokens) and self._may_reach()):
-            self._close(stop)
-        elif first + drafted >= end or not self._may_reach():
-            self._take_back()
+        draft, following, ends = self._draft, _Draft([]), self.limits.threshold
+        # Where a text holds the tag itself, nothing can be told of it.
+        choices = (fork.decision.choice for fork in draft.forks)
+        pairs = zip(choices, margins, strict=True)
+        tags = [_sigmoid(margin) if one.tag != one.text else 0.0 for one, margin in pairs]
+        for fork, tag in zip(draft.forks, tags, strict=True):
+            self._guesses.learn(fork.place.begun, fork.place.at, tag > ends)
+        read, links, place = self._read + len(self._plan.ids), len(draft.links), self._end
+        for fork, tag in zip(draft.forks, tags, strict=True):
+            before = self._read + fork.decision.at + 1
+            is_tag = self._decide(fork.place, before, tag)
+            if is_tag is None or is_tag is not fork.guess:
+                start, read = self._begun if is_tag is None else (fork.place, before)
+                piece = self._rules.write(start, is_tag or False)
+                place, links = following.add(piece, self.renderer.link_place), fork.links
+                self._ahead = self._longer() if fork.guess is None else self.limits.draft
+                break
+        closed = [mention for _, mention in draft.links[:links]]
+        for mention in closed:
+            self._guesses.mark(mention)
+        self._count(read)
+        self._go_on(following, place)
         return closed
 
-    def _decide(self, tags: Mapping[int, float]) -> int | None:
-        """Where the next tag comes, of the places whose probability of a tag is known."""
-        for at, tag in tags.items():
-            if self._begun is None:
-                if tag > self.limits.threshold:
-                    self._probability = tag
-                    return at
-            elif self._probability * tag > self.limits.threshold:
-                return at
-            else:
-                self._probability *= 1 - tag
-        return None
+    def _decide(self, place: Place, read: int, tag: float) -> bool | None:
+        """Whether a tag comes next, which has this probability; None: what has begun is no
+        mention."""
+        least = self.limits.threshold
+        if place.begun is None:
+            if tag > least:
+                self._begun, self._probability = (place, read), tag
+            return tag > least
+        if self._probability * tag > least:
+            return True
+        self._probability *= 1 - tag
+        return None if self._rules.is_last(place) or self._probability <= least else False
 
-    def _may_reach(self) -> bool:
-        return self._probability > self.limits.threshold
+    def _longer(self) -> int:
+        """The next draft behind one that was right."""
+        return min(self.limits.longest_draft, self._ahead * 3 // 2)
 
-    def _open(self, at: int) -> None:
-        opening = self.renderer.opening(self.tokens, at)
-        written = (self._read, tuple(self._pending), self.counts.length)
-        self._begun = _Begun(at, at + opening.width, *written)
-        self._pending += opening.ids
-        self.counts.length += len(opening.ids)
-        self._next = self._begun.least_end
-
-    def _take_back(self) -> None:
-        """Go on behind the first token of what is no mention, as if none had begun."""
-        begun = self._begun
-        assert begun is not None
-        self.counts.discarded += self._read - begun.read
-        self.counts.length = begun.length + 1
-        self._read = begun.read
-        self._pending = [*begun.pending, self.tokens.ids[begun.at]]
-        self._next = begun.at + 1
-        self._begun = None
-
-    def _close(self, at: int) -> None:
-        assert self._begun is not None
-        link = len(self._pending) + self.renderer.link_place
-        self._links = [(link, (self._begun.at, at))]
-        self._pending += self.renderer.closing
-        self.counts.length += len(self.renderer.closing)
-        self._begun = None
+    def _count(self, read: int) -> None:
+        """Take that of what was ever read `read` positions are kept."""
+        self.counts.forwarded += len(self._plan.ids)
+        self.counts.discarded += self._read + len(self._plan.ids) - read
+        self.counts.steps += 1
+        self._read = read
 
 
 def _sigmoid(margin: float) -> float:

@@ -22,6 +22,9 @@ def test_drafts_write_what_one_token_after_the_other_writes(model: OneGenModel) 
     assert counted["drafts"]["steps"] < counted["token by token"]["steps"]
     assert counted["drafts"]["length"] == counted["token by token"]["length"]
     assert counted["token by token"]["discarded"] == 0
+    assert found["times fewer passes"] > 1
+    fewer = linking.measure_drafts(model, [make_text(0)[:300]], threshold=0.99)
+    assert fewer["mentions of a text"] < found["mentions of a text"]
 
 
 def test_a_batch_and_a_document_give_what_the_texts_give(model: OneGenModel) -> None:
@@ -38,7 +41,7 @@ def test_the_command_writes_its_result(
 ) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(linking, "make_text", lambda number: make_text(number)[:150])
-    options = ["speed", "--texts", "1", "--threads", "1", "--document", "0", "--label", "tiny"]
+    options = ["speed", "--texts", "1", "--threads", "1", "--drafts-only", "--label", "tiny"]
     assert linking.main(options, model) == 0
     assert next(tmp_path.glob("linking-speed-tiny-*.json")).read_text(encoding="utf-8")
 

@@ -81,8 +81,8 @@ def linking_model(
     return OneGenModel(Checkpoint(network, tokenizer, config, "linking"))
 
 
-def linking_model_of(family: str) -> OneGenModel:
-    """A model with the tokenizer of a family; "…, text tags": its tags are no tokens."""
+def family_of(family: str) -> tuple[PreTrainedTokenizerFast, Template]:
+    """The tokenizer of a family and a template; "…, text tags": its tags are no tokens."""
     name, _, kind = family.partition(", ")
     makers: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
         "tiny": make_tokenizer,
@@ -95,9 +95,14 @@ def linking_model_of(family: str) -> OneGenModel:
     if kind == "text tags":
         added = {"[SE]": " the text", "[LK]": " the entity", "[_CONTINUE_]": " go on"}
         add_control_tokens(tokenizer, added)
-        return linking_model(tokenizer, TEXT_TAGS)
+        return tokenizer, TEXT_TAGS
     add_control_tokens(tokenizer, TEMPLATE.added_tokens)
-    return linking_model(tokenizer)
+    return tokenizer, TEMPLATE
+
+
+def linking_model_of(family: str) -> OneGenModel:
+    """A model with the tokenizer of a family, see `family_of`."""
+    return linking_model(*family_of(family))
 
 
 def entity_index(model: OneGenModel) -> PassageIndex:

@@ -12,7 +12,8 @@ from onegen_model import LinkingParams, OneGenModel, Passage, PassageIndex, Temp
 from onegen_model.checkpoint.presets import ENTITY_LINKING
 from onegen_model.errors import CheckpointError, InvalidInputError
 from onegen_model.linking.reading import WindowReader
-from onegen_model.linking.writers import DetectingWriter, WritingLimits
+from onegen_model.linking.tagging import WritingLimits
+from onegen_model.linking.writers import DetectingWriter
 from onegen_model.transcript.linking_format import LinkingFormat
 from onegen_model.transcript.linking_renderer import NO_TOKEN, LinkingRenderer
 from onegen_model.transcript.tokens import ControlTokens
@@ -151,8 +152,8 @@ def test_drafts_find_what_one_token_at_a_time_finds(model: OneGenModel, draft: i
         found = [one for step in WindowReader(model.network).read([writer]) for one in step]
         return found, writer
 
-    one_by_one, slow = write(WritingLimits(0, 0))
-    drafted, fast = write(WritingLimits(draft, 4))
+    one_by_one, slow = write(WritingLimits(0))
+    drafted, fast = write(WritingLimits(draft))
     assert [one.mention for one in drafted] == [one.mention for one in one_by_one]
     assert len(drafted) > 3
     assert fast.counts.length == slow.counts.length

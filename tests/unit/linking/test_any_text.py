@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from onegen_model import LinkedText, LinkingParams, OneGenModel, PassageIndex
 from onegen_model.linking.reading import WindowReader
-from onegen_model.linking.writers import Counts, DetectingWriter, WritingLimits
+from onegen_model.linking.tagging import WritingLimits
+from onegen_model.linking.writers import Counts, DetectingWriter
 from onegen_model.transcript.linking_renderer import NO_TOKEN, LinkingRenderer
 from onegen_model.transcript.text_tokens import Range, TextTokens
 from tests.support.linking_model import entity_index, linking_model_of
@@ -218,8 +219,8 @@ def write(family: str, text: str, limits: WritingLimits) -> tuple[list[Any], Cou
 def test_drafts_change_nothing(family: str, text: str, longest: int, draft: int) -> None:
     if not text.strip():
         return
-    slow, counts, _ = write(family, text, WritingLimits(0, 0, longest))
-    fast, drafted, seen = write(family, text, WritingLimits(draft, draft // 3, longest))
+    slow, counts, _ = write(family, text, WritingLimits(0, max_mention_tokens=longest))
+    fast, drafted, seen = write(family, text, WritingLimits(draft, max_mention_tokens=longest))
     assert [one.mention for one in fast] == [one.mention for one in slow]
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one.embedding, other.embedding, atol=1e-6)

@@ -10,7 +10,8 @@ from onegen_model import OneGenModel, PassageIndex
 from onegen_model.linking.job import Linker, LinkingTask
 from onegen_model.linking.params import LinkingParams
 from onegen_model.linking.reading import WindowReader
-from onegen_model.linking.writers import DetectingWriter, WritingLimits
+from onegen_model.linking.tagging import WritingLimits
+from onegen_model.linking.writers import DetectingWriter
 from onegen_model.network import normalise, read_hidden
 from onegen_model.transcript.linking_renderer import LinkingRenderer
 from tests.support.linking_model import TEXT, entity_index, linking_model
@@ -35,13 +36,12 @@ def write(model: OneGenModel, text: str, limits: WritingLimits) -> tuple[list, D
 
 
 @pytest.mark.parametrize("draft", [1, 3, 16])
-@pytest.mark.parametrize("inner", [0, 4])
 @pytest.mark.parametrize("longest", [1, 4, 24])
 def test_drafts_change_nothing_but_the_number_of_steps(
-    model: OneGenModel, draft: int, inner: int, longest: int
+    model: OneGenModel, draft: int, longest: int
 ) -> None:
-    one_by_one, slow = write(model, TEXT, WritingLimits(0, 0, longest))
-    drafted, fast = write(model, TEXT, WritingLimits(draft, inner, longest))
+    one_by_one, slow = write(model, TEXT, WritingLimits(0, max_mention_tokens=longest))
+    drafted, fast = write(model, TEXT, WritingLimits(draft, max_mention_tokens=longest))
     assert [one.mention for one in drafted] == [one.mention for one in one_by_one]
     assert len(drafted) > 3
     assert slow.counts.discarded <= fast.counts.discarded
