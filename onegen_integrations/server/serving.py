@@ -1,15 +1,19 @@
 """What all routes share: the models, the passages they search, and the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fastapi import Request
 
-from onegen_integrations.server.errors import NotFoundError
+from onegen_integrations.server.errors import NotFoundError, ParameterError
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.settings import ServerSettings
+from onegen_integrations.server.stores.merging import MergedIndexes
 from onegen_model import OneGenModel, PassageIndex
+
+# The id under which the index that a server is given at its start is a vector store.
+INDEX_STORE = "vs_index"
 
 
 @dataclass(slots=True)
@@ -42,6 +46,33 @@ class Serving:
                 code="model_not_found",
             )
         return self.models[name]
+
+    def retriever(
+        self, vector_store_ids: Sequence[str] | None
+    ) -> PassageIndex | MergedIndexes | None:
+        """What a request searches: the index given at the start for None, else its vector stores.
+
+        None where there is no index. Raises NotFoundError for an unknown store.
+        """
+        if vector_store_ids is None:
+            return self.index
+        if not vector_store_ids:
+            raise ParameterError(
+                "vector_store_ids is empty; expected at least one id; name one, or leave it out",
+                param="vector_store_ids",
+            )
+        indexes = {one: self._index_of(one) for one in dict.fromkeys(vector_store_ids)}
+        first, *others = indexes.values()
+        return MergedIndexes(indexes) if others else first
+
+    def _index_of(self, vector_store_id: str) -> PassageIndex:
+        if vector_store_id == INDEX_STORE and self.index is not None:
+            return self.index
+        raise NotFoundError(
+            f"There is no vector store {vector_store_id!r}; expected the id of one; list them with "
+            "GET /v1/vector_stores",
+            param="vector_store_ids",
+        )
 
 
 def serving_of(request: Request) -> Serving:
