@@ -82,7 +82,9 @@ def run(options: Namespace, load_model: "LoadModel") -> int:
             'pip install "onegen[server]"'
         ) from error
     settings = read_settings(options)
-    app = create_app(open_serving(options, settings, load_model))
+    serving = open_serving(options, settings, load_model)
+    serving.open()
+    app = create_app(serving)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning")
     return 0
 

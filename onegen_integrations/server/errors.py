@@ -33,6 +33,14 @@ class NotFoundError(InvalidInputError):
         self.param, self.code = param, code
 
 
+class StorageError(OneGenError):
+    """The folder of the server cannot be used, or there is none."""
+
+    def __init__(self, message: str, *, status: int = 500, code: str = "storage_failed") -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
 class ParameterError(InvalidInputError):
     """A parameter of a request cannot be used; `param` names it."""
 
@@ -75,6 +83,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(502, str(error), "retrieval_error", code="retrieval_failed")
         case QueueFullError():
             return Failure(429, str(error), "rate_limit_error", code="queue_full")
+        case StorageError():
+            return Failure(error.status, str(error), "server_error", code=error.code)
         case MissingExtraError():
             return Failure(501, str(error), "not_implemented_error", code="missing_extra")
         case InvalidInputError():
@@ -118,7 +128,8 @@ def add_handlers(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Failure:
     """The first of pydantic's findings, by the name of its field; no value is shown."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    place = list(map(str, first["loc"]))
+    place = place[1:] if place[:1] and place[0] in ("body", "path", "query") else place
     param = ".".join(place) or None
     message = f"{param or 'The body'}: {first['msg']}; expected what /docs shows; correct it"
     return Failure(400, message, param=param, code=str(first["type"]))

@@ -6,8 +6,8 @@ import pytest
 
 from onegen_integrations.server import Serving
 from onegen_integrations.server.errors import NotFoundError, ParameterError
-from onegen_integrations.server.serving import INDEX_STORE
 from onegen_integrations.server.stores.merging import MergedIndexes
+from onegen_integrations.server.stores.names import INDEX_STORE
 from onegen_model import (
     NeighbourRetriever,
     OneGenModel,
