@@ -14,7 +14,7 @@ from onegen_integrations.server.stores.reading import PassageSource, UnusableFil
 from onegen_integrations.server.stores.records import Problem, StoreFile
 from onegen_integrations.server.stores.vector_store import VectorStore
 from onegen_model import OneGenModel, Passage, PassageIndex
-from onegen_model.errors import OneGenError
+from onegen_model.errors import InvalidInputError, OneGenError
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Ingestion:
             problem = self._try(store, file)
         except UnusableFileError as error:
             problem = error.problem
-        except OneGenError as error:
-            problem = Problem("server_error", str(error))
+        except InvalidInputError as error:
+            problem = Problem("invalid_file", str(error))
         except Exception as error:
             # The names alone: what the message holds may be of the file.
             logger.error("%s in %s failed: %s", file.id, store.id, type(error).__name__)

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from onegen_integrations.server.stores.names import document_of
-from onegen_integrations.server.stores.records import FileRecord, Problem, StoreFile
+from onegen_integrations.server.stores.records import FileRecord, Problem, ProblemCode, StoreFile
 from onegen_model import (
     Document,
     OneGenModel,
@@ -62,12 +63,16 @@ class PassageSource:
     def _documents(self) -> Iterable[Document]:
         failed: list[str] = []
         options = ReadingOptions(hidden=True, use_ignore_files=False)
-        yield from read_documents(
-            [self.path],
-            root=self.path.parent,
-            options=options,
-            on_failure=lambda failure: failed.append(failure.reason),
-        )
+        try:
+            documents = read_documents(
+                [self.path],
+                root=self.path.parent,
+                options=options,
+                on_failure=lambda failure: failed.append(failure.reason),
+            )
+        except InvalidInputError:  # The file is looked at before anything is read.
+            self._refuse("it is of an unknown kind", "convert it to text first")
+        yield from documents
         if failed:
             self._refuse(failed[0], "upload another")
 
@@ -89,9 +94,7 @@ class PassageSource:
             metadata={**document.metadata, **self.file.attributes},
         )
 
-    def _refuse(self, reason: str, advice: str) -> None:
-        is_unknown = "unknown kind" in reason
+    def _refuse(self, reason: str, advice: str) -> NoReturn:
         message = f"{self.record.filename} cannot be read: {reason}; {_READ}; {advice}"
-        raise UnusableFileError(
-            Problem("unsupported_file" if is_unknown else "invalid_file", message)
-        )
+        code: ProblemCode = "unsupported_file" if "unknown kind" in reason else "invalid_file"
+        raise UnusableFileError(Problem(code, message))

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
+ProblemCode = Literal["server_error", "unsupported_file", "invalid_file"]
 STATUSES: tuple[Status, ...] = ("in_progress", "completed", "failed", "cancelled")
 
 
@@ -31,7 +32,7 @@ class FileRecord:
 class Problem:
     """Why a file is in no index; the codes are those of OpenAI."""
 
-    code: Literal["server_error", "unsupported_file", "invalid_file"]
+    code: ProblemCode
     message: str
 
 

@@ -36,6 +36,12 @@ def fixed_by(scope: Mapping[str, Any] | None) -> dict[str, Any]:
 def marked(caller: Caller, given: Mapping[str, Any], param: str) -> dict[str, Any]:
     """Attributes with what the caller's scope fixes; raises ParameterError outside of it."""
     attributes = {**fixed_by(caller.scope), **given}
+    require_seen(caller, attributes, param)
+    return attributes
+
+
+def require_seen(caller: Caller, attributes: Mapping[str, Any], param: str) -> None:
+    """Raise ParameterError if attributes lie outside of the scope of a caller."""
     if not sees(caller, attributes):
         raise ParameterError(
             f"The {param} lie outside of the scope of this key; expected what the scope allows; "
@@ -43,4 +49,3 @@ def marked(caller: Caller, given: Mapping[str, Any], param: str) -> dict[str, An
             param=param,
             code="outside_scope",
         )
-    return attributes

@@ -13,7 +13,7 @@ from onegen_integrations.server.stores.objects import deleted, store_object
 from onegen_integrations.server.stores.paging import Paged
 from onegen_integrations.server.stores.records import StoreFile, StoreRecord
 from onegen_integrations.server.stores.requests import CreateStore, Search, UpdateStore, add_each
-from onegen_integrations.server.stores.scoping import fixed_by, marked
+from onegen_integrations.server.stores.scoping import fixed_by, marked, require_seen
 from onegen_model import PassageIndex, ScoredPassage
 
 router = APIRouter(prefix="/v1/vector_stores")
@@ -60,7 +60,7 @@ def update(store_id: str, body: UpdateStore, access: Allowed) -> dict[str, Any]:
         metadata = (body.metadata or {}) if "metadata" in given else record.metadata
         name = (body.name or "") if "name" in given else record.name
         changed = replace(record, name=name, metadata=metadata)
-        marked(access.caller, changed.attributes, "metadata")
+        require_seen(access.caller, changed.attributes, "metadata")
         return changed
 
     record = store.edit(change)

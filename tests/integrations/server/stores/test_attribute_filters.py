@@ -15,6 +15,9 @@ def compared(kind: str, key: str, value: object) -> dict[str, object]:
     return {"type": kind, "key": key, "value": value}
 
 
+BOTH = [compared("eq", "old", True), compared("lt", "year", 0)]
+
+
 @pytest.mark.parametrize(
     ("plain", "matches"),
     [

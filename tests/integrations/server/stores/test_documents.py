@@ -2,35 +2,29 @@
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from onegen_integrations.server import ApiKey, ServerSettings, Serving, create_app
 from onegen_integrations.server.documents import document_url
 from onegen_model import OneGenModel, Passage, PassageIndex, PassagePlace
+from tests.support.serving import running
 
-IDS = [
-    "a/b c.md#3",
-    "a/b%2Fc",
-    "100%",
-    "?q=1&x",
-    "\u6771\u4eac/z\u00fc#0",
-    "/a//b/",
-    "a/../b",
-    "a+b",
-]
+# The test client of starlette unquotes twice, which the last ones do not survive.
+IDS = ["a/b c.md#3", "?q=1&x", "\u6771\u4eac/z\u00fc#0", "/a//b/", "a/../b", "a+b"]
+IDS += ["a/b%2Fc", "100%"]
 
 
 def test_every_id_has_an_address(model: OneGenModel) -> None:
     index = PassageIndex.build(model, [Passage(one, f"Text {n}.") for n, one in enumerate(IDS)])
-    app = create_app(Serving({"tiny": model}, index))
-    with TestClient(app) as client:
+    with running(create_app(Serving({"tiny": model}, index))) as url:
         for n, one in enumerate(IDS):
-            document = client.get(document_url("http://testserver", one)).json()
+            document = httpx.get(document_url(url, one)).json()
             assert (document["id"], document["text"]) == (one, f"Text {n}.")
-            assert document["url"] == document_url("http://testserver", one)
+            assert document["url"] == document_url(url, one)
             assert (document["vector_store_id"], document["file_id"]) == ("vs_index", one)
-        reply = client.get("/v1/documents/other")
+        reply = httpx.get(f"{url}/v1/documents/other")
         assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
 
 
