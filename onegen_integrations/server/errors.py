@@ -1,6 +1,8 @@
 """Errors as OpenAI's clients expect them: a status, and an object `error` in the body."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -39,6 +41,19 @@ class StorageError(OneGenError):
     def __init__(self, message: str, *, status: int = 500, code: str = "storage_failed") -> None:
         super().__init__(message)
         self.status, self.code = status, code
+
+
+@contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Turns an OSError, of a full disk for one, into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The {what} cannot be kept ({error.strerror}); expected room on the disk of the "
+            "server; make room, and send it again",
+            status=507,
+        ) from error
 
 
 class ParameterError(InvalidInputError):

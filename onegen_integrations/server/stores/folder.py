@@ -5,13 +5,14 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from onegen_integrations.server.durable import replacing, sync_folder, write_json
-from onegen_integrations.server.errors import StorageError
+from onegen_integrations.server.errors import StorageError, keeping
 from onegen_integrations.server.stores.names import clean_name, new_id, suffix_of
 from onegen_integrations.server.stores.records import FileRecord
 
@@ -49,9 +50,8 @@ class FileFolder:
         """Keep a file: it survives a kill once this has returned."""
         file_id, filename = new_id("file-"), clean_name(name)
         suffix, folder = suffix_of(filename), self._folder / file_id
-        folder.mkdir()
         size, digest = 0, hashlib.sha256()
-        try:
+        with making(folder, "file"):
             with replacing(folder / f"content{suffix}") as file:
                 while block := content.read(_BLOCK):
                     file.write(block)
@@ -61,13 +61,6 @@ class FileFolder:
                 file_id, filename, purpose, size, digest.hexdigest(), time.time(), suffix, scope
             )
             write_json(folder / "file.json", asdict(record))
-            sync_folder(self._folder)
-        except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise StorageError(
-                f"The file cannot be kept ({error.strerror}); expected room on the server's disk; "
-                "make room, and send it again"
-            ) from error
         with self._lock:
             self._records[file_id] = record
         return record
@@ -77,6 +70,19 @@ class FileFolder:
         with self._lock:
             self._records.pop(file_id, None)
         drop(self._folder / file_id, "file.json")
+
+
+@contextmanager
+def making(folder: Path, what: str) -> Iterator[None]:
+    """Make a folder; it is durable when the block ends, and gone after an error."""
+    try:
+        with keeping(what):
+            folder.mkdir()
+            yield
+            sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def kept(folder: Path, record: str) -> list[Path]:

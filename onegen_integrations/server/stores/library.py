@@ -9,9 +9,9 @@ from typing import Any
 
 import filelock
 
-from onegen_integrations.server.durable import sync_folder, write_json
+from onegen_integrations.server.durable import write_json
 from onegen_integrations.server.errors import StorageError
-from onegen_integrations.server.stores.folder import FileFolder, drop, kept, read_json
+from onegen_integrations.server.stores.folder import FileFolder, drop, kept, making, read_json
 from onegen_integrations.server.stores.ingesting import Ingestion
 from onegen_integrations.server.stores.names import new_id
 from onegen_integrations.server.stores.records import Batch, StoreFile, StoreRecord
@@ -67,9 +67,8 @@ class Library:
             scope,
         )
         folder = self._folder / record.id
-        folder.mkdir()
-        write_json(folder / "store.json", record.to_json())
-        sync_folder(self._folder)
+        with making(folder, "vector store"):
+            write_json(folder / "store.json", record.to_json())
         store = VectorStore(folder, record, PassageIndex(self._model))
         with self._lock:
             self._stores[record.id] = store

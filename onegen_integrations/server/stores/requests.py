@@ -133,7 +133,10 @@ class RankingOptions(BaseModel):
 class Search(BaseModel):
     """POST /v1/vector_stores/{id}/search; `rewrite_query` is ignored."""
 
-    query: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+    query: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[str], Field(min_length=1, max_length=32)]
+    )
     filters: Any = None
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     ranking_options: RankingOptions | None = None

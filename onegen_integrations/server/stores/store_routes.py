@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 
+from onegen_integrations.server.errors import ParameterError
 from onegen_integrations.server.stores.access import Allowed
 from onegen_integrations.server.stores.adding import new_files
 from onegen_integrations.server.stores.attribute_filters import to_filter
@@ -15,6 +16,7 @@ from onegen_integrations.server.stores.records import StoreFile, StoreRecord
 from onegen_integrations.server.stores.requests import CreateStore, Search, UpdateStore, add_each
 from onegen_integrations.server.stores.scoping import fixed_by, marked, require_seen
 from onegen_model import PassageIndex, ScoredPassage
+from onegen_model.errors import ContextTooLongError
 
 router = APIRouter(prefix="/v1/vector_stores")
 
@@ -86,7 +88,10 @@ def search(
     body: Search, access: Allowed, index: Annotated[PassageIndex, Depends(searched_index)]
 ) -> dict[str, Any]:
     chosen = None if body.filters is None else to_filter(body.filters)
-    vectors = access.serving.model(None).embed_queries(body.queries)
+    try:
+        vectors = access.serving.model(None).embed_queries(body.queries)
+    except ContextTooLongError as error:
+        raise ParameterError(str(error), param="query", code="context_length_exceeded") from error
     answers = index.search(vectors, body.max_num_results, filter=access.caller.narrowed(chosen))
     best: dict[str, ScoredPassage] = {}
     for hit in sorted((hit for found in answers for hit in found), key=lambda hit: -hit.score):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from onegen_integrations.server.durable import write_json
-from onegen_integrations.server.errors import NotFoundError
+from onegen_integrations.server.errors import NotFoundError, keeping
 from onegen_integrations.server.stores.names import owner_of
 from onegen_integrations.server.stores.records import Batch, StoreFile, StoreRecord
 from onegen_model import Passage, PassageIndex
@@ -39,7 +39,8 @@ class VectorStore:
             if self.is_deleted:
                 raise NotFoundError(f"{self.id} was deleted; expected a vector store; make one")
             record = change(self.record)
-            write_json(self._folder / "store.json", record.to_json())
+            with keeping("vector store"):
+                write_json(self._folder / "store.json", record.to_json())
             self.record = record
             return record
 

@@ -1,5 +1,6 @@
 """`/v1/files`: uploads, their names, and what is refused."""
 
+import errno
 import hashlib
 from collections.abc import Callable
 
@@ -102,6 +103,25 @@ def test_files_are_listed_page_by_page(client: TestClient) -> None:
     for params, param in (({"after": "file-x"}, "after"), ({"limit": 0}, "limit")):
         reply = client.get("/v1/files", params=params)
         assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("onegen_integrations.server.durable.os.fsync", full)
+    for path, body in (
+        ("/v1/files", {"files": {"file": ("a.txt", b"a")}}),
+        ("/v1/vector_stores", {"json": {}}),
+    ):
+        reply = client.post(path, **body)  # type: ignore[arg-type]
+        assert (reply.status_code, reply.json()["error"]["code"]) == (507, "storage_failed")
+        assert "No space left" in reply.json()["error"]["message"]
+    monkeypatch.undo()
+    assert client.get("/v1/files").json()["data"] == []
+    assert len(client.get("/v1/vector_stores").json()["data"]) == 1
 
 
 def test_a_body_that_is_too_large_is_refused(serve: Callable[..., Serving]) -> None:
