@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictBool, StrictInt, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, StrictBool, StrictInt, field_validator
 
 from onegen_integrations.server.errors import ParameterError
 
@@ -131,17 +131,13 @@ class RankingOptions(BaseModel):
 
 
 class Search(BaseModel):
-    """POST /v1/vector_stores/{id}/search; `rewrite_query` is ignored."""
+    """POST /v1/vector_stores/{id}/search: one query or several; `rewrite_query` is ignored."""
 
-    query: (
-        Annotated[str, Field(min_length=1)]
-        | Annotated[list[str], Field(min_length=1, max_length=32)]
-    )
+    query: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, max_length=32),
+        BeforeValidator(lambda given: [given] if isinstance(given, str) else given),
+    ]
     filters: Any = None
     max_num_results: Annotated[int, Field(ge=1, le=50)] = 10
     ranking_options: RankingOptions | None = None
-
-    @property
-    def queries(self) -> list[str]:
-        """One or several."""
-        return [self.query] if isinstance(self.query, str) else self.query

@@ -89,7 +89,7 @@ def search(
 ) -> dict[str, Any]:
     chosen = None if body.filters is None else to_filter(body.filters)
     try:
-        vectors = access.serving.model(None).embed_queries(body.queries)
+        vectors = access.serving.model(None).embed_queries(body.query)
     except ContextTooLongError as error:
         raise ParameterError(str(error), param="query", code="context_length_exceeded") from error
     answers = index.search(vectors, body.max_num_results, filter=access.caller.narrowed(chosen))
@@ -100,7 +100,7 @@ def search(
     hits = [hit for hit in best.values() if least is None or shown_score(hit) >= least]
     return {
         "object": "vector_store.search_results.page",
-        "search_query": body.queries,
+        "search_query": body.query,
         "data": list(map(_result, hits[: body.max_num_results])),
         "has_more": False,
         "next_page": None,

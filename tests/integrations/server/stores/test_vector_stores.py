@@ -195,10 +195,14 @@ def test_the_index_of_the_start_is_a_store_that_stays(client: TestClient) -> Non
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "read_only")
 
 
-def test_a_query_that_is_too_long_is_named(client: TestClient) -> None:
+def test_a_query_that_cannot_be_is_named(client: TestClient) -> None:
     reply = client.post("/v1/vector_stores/vs_index/search", json={"query": "word " * 9000})
     error = reply.json()["error"]
     assert (error["param"], error["code"]) == ("query", "context_length_exceeded")
+    for query in ("", [], None):
+        reply = client.post("/v1/vector_stores/vs_index/search", json={"query": query})
+        assert reply.status_code == 400
+        assert reply.json()["error"]["param"].startswith("query")
 
 
 def test_a_batch_can_be_cancelled_and_removed_files_never_appear(
