@@ -19,6 +19,7 @@ from onegen_model.errors import InvalidInputError, OneGenError
 logger = logging.getLogger(__name__)
 
 _STEP = 8  # passages
+_PATIENCE = 10.0  # seconds
 
 
 class Ingestion:
@@ -37,10 +38,13 @@ class Ingestion:
             self._waiting.put((store, file_id))
 
     def close(self) -> None:
-        """Stop after the step at hand; the next server takes up what is left."""
+        """Stop after the step at hand; the next server takes up what is left.
+
+        A file that is still being converted is not waited for, and nothing of it is written.
+        """
         self._stopping.set()
         self._waiting.put(None)
-        self._thread.join()
+        self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
         while (work := self._waiting.get()) is not None and not self._stopping.is_set():
@@ -61,7 +65,7 @@ class Ingestion:
             logger.error("%s in %s failed: %s", file.id, store.id, type(error).__name__)
             message = "The server failed; expected no error; see its log, and add the file again"
             problem = Problem("server_error", message)
-        if problem is not None:
+        if problem is not None and not self._stopping.is_set():
             self._settle(store, file, problem)
 
     def _try(self, store: VectorStore, file: StoreFile) -> Problem | None:
@@ -85,7 +89,7 @@ class Ingestion:
             if self._stopping.is_set() or not store.is_current(file):
                 return None
             index.add(pending[start : start + _STEP])
-        return index
+        return None if self._stopping.is_set() else index
 
     def _settle(self, store: VectorStore, file: StoreFile, problem: Problem) -> None:
         try:

@@ -18,6 +18,7 @@ from onegen_integrations.server import Serving
 from onegen_integrations.server.errors import NotFoundError, StorageError
 from onegen_integrations.server.stores.ingesting import Ingestion
 from onegen_integrations.server.stores.library import Library
+from onegen_integrations.server.stores.reading import PassageSource
 from onegen_integrations.server.stores.records import StoreFile
 from onegen_integrations.server.stores.vector_store import VectorStore
 from onegen_model import OneGenModel, Passage, PassageIndex
@@ -126,6 +127,37 @@ def test_a_server_stops_in_the_middle_of_a_file_and_goes_on_later(
         assert again is not None
         wait(again)
         assert len(again.index) == 80
+
+
+def test_a_server_does_not_wait_for_a_long_conversion(
+    model: OneGenModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    read = PassageSource.passages
+
+    def slow(self: PassageSource, model: OneGenModel) -> list[Passage]:
+        begun.set()
+        assert go_on.wait(60)
+        return read(self, model)
+
+    monkeypatch.setattr(PassageSource, "passages", slow)
+    monkeypatch.setattr("onegen_integrations.server.stores.ingesting._PATIENCE", 0.0)
+    library = Library(tmp_path, model)
+    store = add(library, TEXT)
+    assert begun.wait(60)
+    library.close()
+    monkeypatch.undo()
+    with closing(Library(tmp_path, model)) as next_one:
+        go_on.set()  # What is left of the old server changes nothing.
+        again = next_one.get(store.id)
+        assert again is not None
+        wait(again)
+        assert texts(again) == {TEXT}
+        until = time.monotonic() + 30
+        while sum(one.name == "onegen-stores" for one in threading.enumerate()) > 1:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert [one.status for one in store.record.files.values()] == ["in_progress"]
 
 
 def test_what_was_half_made_or_half_removed_is_cleared(

@@ -65,10 +65,23 @@ def test_a_name_with_a_path_stays_in_the_folder(serve: Callable[..., Serving]) -
     with TestClient(create_app(serving)) as client:
         file_id = upload(client, "../../../escaped.txt", "Alba")
         assert client.get(f"/v1/files/{file_id}").json()["filename"] == "escaped.txt"
+        other = upload(client, "../\u6771\u4eac Z\u00fcrich", "Alba")
+        assert client.get(f"/v1/files/{other}").json()["filename"] == "\u6771\u4eac Z\u00fcrich"
     storage = serving.settings.storage
     assert storage is not None
-    files = [one.relative_to(storage).as_posix() for one in (storage / "files").rglob("*.*")]
-    assert sorted(files) == [f"files/{file_id}/content.txt", f"files/{file_id}/file.json"]
+    files = [
+        one.relative_to(storage).as_posix()
+        for one in (storage / "files").rglob("*")
+        if one.is_file()
+    ]
+    assert sorted(files) == sorted(
+        [
+            f"files/{file_id}/content.txt",
+            f"files/{file_id}/file.json",
+            f"files/{other}/content",
+            f"files/{other}/file.json",
+        ]
+    )
     assert not list(storage.parent.rglob("escaped*"))
 
 
