@@ -1,5 +1,9 @@
 """The application: every route over one `Serving`."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -9,14 +13,22 @@ from onegen_integrations.server.observing import routes as observing
 from onegen_integrations.server.observing.requests import RequestWatcher
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
+from onegen_integrations.server.stores.routes import router as stores
 from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router, vectors, observing.router)
+ROUTERS = (models.router, vectors, stores, observing.router)
 
 
 def create_app(serving: Serving) -> FastAPI:
     """An ASGI application; serve it with uvicorn, in one process."""
-    app = FastAPI(title="OneGen", description=__doc__, version="1")
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(serving.open)
+        yield
+        await asyncio.to_thread(serving.close)
+
+    app = FastAPI(title="OneGen", description=__doc__, version="1", lifespan=lifespan)
     app.state.serving = serving
     for router in ROUTERS:
         app.include_router(router)

@@ -1,6 +1,8 @@
 """Errors as OpenAI's clients expect them: a status, and an object `error` in the body."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -31,6 +33,27 @@ class NotFoundError(InvalidInputError):
     def __init__(self, message: str, *, param: str | None = None, code: str = "not_found") -> None:
         super().__init__(message)
         self.param, self.code = param, code
+
+
+class StorageError(OneGenError):
+    """The folder of the server cannot be used, or there is none."""
+
+    def __init__(self, message: str, *, status: int = 500, code: str = "storage_failed") -> None:
+        super().__init__(message)
+        self.status, self.code = status, code
+
+
+@contextmanager
+def keeping(what: str) -> Iterator[None]:
+    """Turns an OSError, of a full disk for one, into a StorageError."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The {what} cannot be kept ({error.strerror}); expected room on the disk of the "
+            "server; make room, and send it again",
+            status=507,
+        ) from error
 
 
 class ParameterError(InvalidInputError):
@@ -79,6 +102,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(502, str(error), "retrieval_error", code="retrieval_failed")
         case QueueFullError():
             return Failure(429, str(error), "rate_limit_error", code="queue_full")
+        case StorageError():
+            return Failure(error.status, str(error), "server_error", code=error.code)
         case MissingExtraError():
             return Failure(501, str(error), "not_implemented_error", code="missing_extra")
         case InvalidInputError():
@@ -124,7 +149,8 @@ def add_handlers(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Failure:
     """The first of pydantic's findings, by the name of its field; no value is shown."""
     first = error.errors()[0]
-    place = [str(part) for part in first["loc"] if part != "body"]
+    place = list(map(str, first["loc"]))
+    place = place[1:] if place[:1] and place[0] in ("body", "path", "query") else place
     param = ".".join(place) or None
     message = f"{param or 'The body'}: {first['msg']}; expected what /docs shows; correct it"
     return Failure(400, message, param=param, code=str(first["type"]))

@@ -1,17 +1,22 @@
 """What all routes share: the models, the passages they search, and the settings."""
 
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fastapi import Request
 
-from onegen_integrations.server.errors import NotFoundError
+from onegen_integrations.server.errors import NotFoundError, ParameterError, StorageError
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.observing.observer import Observer
 from onegen_integrations.server.observing.tracing import Tracing
 from onegen_integrations.server.settings import ServerSettings
-from onegen_model import OneGenModel, PassageIndex
+from onegen_integrations.server.stores.library import Library
+from onegen_integrations.server.stores.merging import MergedIndexes
+from onegen_integrations.server.stores.names import INDEX_STORE, owner_of
+from onegen_model import OneGenModel, Passage, PassageIndex
 
 
 @dataclass(slots=True)
@@ -27,6 +32,11 @@ class Serving:
     entities: PassageIndex | None = None
     settings: ServerSettings = field(default_factory=ServerSettings)
     observer: Observer = field(init=False)
+    started: float = field(init=False, default_factory=time.time)
+    _library: Library | None = field(init=False, default=None, repr=False)
+    _opening: threading.Lock = field(
+        init=False, default_factory=threading.Lock, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         tracing = Tracing.from_environment() if self.settings.tracing else None
@@ -49,6 +59,70 @@ class Serving:
                 code="model_not_found",
             )
         return self.models[name]
+
+    @property
+    def library(self) -> Library:
+        """Files and vector stores; raises StorageError where they cannot be kept."""
+        if self.settings.storage is None:
+            raise StorageError(
+                "This server keeps no files and vector stores; expected a folder for them; start "
+                "it with --storage DIR",
+                status=501,
+                code="no_storage",
+            )
+        with self._opening:
+            if self._library is None:
+                self._library = Library(self.settings.storage, self.model(None))
+            return self._library
+
+    def open(self) -> None:
+        """Take what a server holds while it runs; raises StorageError."""
+        if self.settings.storage is not None:
+            _ = self.library
+
+    def close(self) -> None:
+        """Let go of what `open` has taken; background work stops."""
+        with self._opening:
+            library, self._library = self._library, None
+        if library is not None:
+            library.close()
+
+    def retriever(
+        self, vector_store_ids: Sequence[str] | None
+    ) -> PassageIndex | MergedIndexes | None:
+        """What a request searches: the index given at the start for None, else its vector stores.
+
+        None where there is no index. Raises NotFoundError for an unknown store.
+        """
+        if vector_store_ids is None:
+            return self.index
+        if not vector_store_ids:
+            raise ParameterError(
+                "vector_store_ids is empty; expected at least one id; name one, or leave it out",
+                param="vector_store_ids",
+            )
+        indexes = {one: self._index_of(one) for one in dict.fromkeys(vector_store_ids)}
+        first, *others = indexes.values()
+        return MergedIndexes(indexes) if others else first
+
+    def passage(self, passage_id: str) -> Passage | None:
+        """The passage that a citation names, in whatever store it is."""
+        owner = owner_of(passage_id)
+        store = self.library.get(owner[0]) if owner and self.settings.storage else None
+        index = store.index if store else self.index
+        return index.get(passage_id) if index is not None else None
+
+    def _index_of(self, vector_store_id: str) -> PassageIndex:
+        if vector_store_id == INDEX_STORE and self.index is not None:
+            return self.index
+        store = self.library.get(vector_store_id) if self.settings.storage else None
+        if store is not None:
+            return store.index
+        raise NotFoundError(
+            f"There is no vector store {vector_store_id[:80]!r}; expected the id of one; list them "
+            "with GET /v1/vector_stores",
+            param="vector_store_ids",
+        )
 
 
 def serving_of(request: Request) -> Serving:

@@ -1,6 +1,7 @@
 """The tiny random model behind a server, which writes what a test wants (`scripted`)."""
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,12 @@ def index(model: OneGenModel) -> PassageIndex:
 
 @pytest.fixture
 def serve(model: OneGenModel, index: PassageIndex, tmp_path: Path) -> Callable[..., Serving]:
-    """Makes a `Serving`; arguments are settings. One passage a search."""
+    """Makes a `Serving` with a folder of its own; arguments are settings. One passage a search."""
+    numbers = count()
 
     def make(*, with_index: bool = True, **settings: Any) -> Serving:
-        settings = {"retrieval": RetrievalParams(top_k=1), "storage": tmp_path, **settings}
+        storage = tmp_path / f"storage-{next(numbers)}"
+        settings = {"retrieval": RetrievalParams(top_k=1), "storage": storage, **settings}
         return Serving(
             {"tiny": model}, index if with_index else None, settings=ServerSettings(**settings)
         )

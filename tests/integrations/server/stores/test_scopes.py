@@ -1,0 +1,83 @@
+"""Callers with a scope: what they make, see and change."""
+
+from collections.abc import Callable
+
+import pytest
+from fastapi.testclient import TestClient
+
+from onegen_integrations.server import ApiKey, Serving, create_app
+from onegen_integrations.server.keys import Caller
+from onegen_integrations.server.stores.scoping import fixed_by
+from tests.support.uploads import found, new_store, settled, upload
+
+
+def use(client: TestClient, key: str) -> None:
+    client.headers["Authorization"] = f"Bearer {key}"
+
+
+def test_a_scope_marks_what_it_makes_and_hides_the_rest(keyed: TestClient) -> None:
+    use(keyed, "secret-all")
+    secret = upload(keyed, "secret.txt", "Only for some.")
+    hidden = new_store(keyed, file_ids=[secret])
+    shared = new_store(keyed, file_ids=[secret], metadata={"tenant": "acme"})
+    settled(keyed, shared)
+
+    use(keyed, "secret-acme")
+    own = upload(keyed, "own.jsonl", '{"text": "Alba.", "tenant": "zeta"}')
+    assert [one["id"] for one in keyed.get("/v1/files").json()["data"]] == [own]
+    listed = keyed.get("/v1/vector_stores").json()["data"]
+    assert [one["id"] for one in listed] == [shared, "vs_index"]
+    assert [one["file_counts"]["total"] for one in listed] == [0, 1]
+    assert found(keyed, shared) == []
+    for method, path in (
+        ("DELETE", f"/v1/files/{secret}"),
+        ("GET", f"/v1/files/{secret}/content"),
+        ("DELETE", f"/v1/vector_stores/{hidden}"),
+        ("DELETE", f"/v1/vector_stores/{shared}/files/{secret}"),
+        ("GET", f"/v1/vector_stores/{shared}/files/{secret}/content"),
+        ("GET", f"/v1/documents/{shared}%2F{secret}%230"),
+    ):
+        assert keyed.request(method, path).status_code == 404, path
+    reply = keyed.post(f"/v1/vector_stores/{shared}/files", json={"file_id": secret})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "file_ids")
+    wrong = {"file_id": own, "attributes": {"tenant": "zeta"}}
+    reply = keyed.post(f"/v1/vector_stores/{shared}/files", json=wrong)
+    assert reply.json()["error"]["code"] == "outside_scope"
+
+    added = keyed.post(f"/v1/vector_stores/{shared}/files", json={"file_id": own}).json()
+    assert added["attributes"] == {"tenant": "acme"}
+    mine = new_store(keyed, name="Mine")
+    settled(keyed, shared)
+    assert [hit["file_id"] for hit in found(keyed, shared)] == [own]
+    reply = keyed.post(f"/v1/vector_stores/{shared}", json={"metadata": {}})
+    assert reply.json()["error"]["code"] == "outside_scope"
+
+    use(keyed, "secret-all")
+    assert len(found(keyed, shared)) == 2
+    assert keyed.get(f"/v1/vector_stores/{mine}").json()["metadata"] == {}
+    assert keyed.get(f"/v1/documents/{shared}%2F{secret}%230").status_code == 200
+
+
+def test_a_scope_that_fixes_nothing_is_one_for_reading(serve: Callable[..., Serving]) -> None:
+    key = ApiKey("secret", "reader", {"year": {"$gte": 1900}})
+    with TestClient(create_app(serve(keys=(key,)))) as client:
+        use(client, "secret")
+        reply = client.post("/v1/files", files={"file": ("a.txt", b"a")})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "outside_scope")
+        assert len(found(client, "vs_index")) == 2
+
+
+@pytest.mark.parametrize(
+    ("scope", "fixed"),
+    [
+        (None, {}),
+        ({"tenant": "acme", "year": {"$gte": 1}}, {"tenant": "acme"}),
+        ({"tenant": {"$eq": "acme"}, "kind": ["a", "b"]}, {"tenant": "acme"}),
+        ({"$and": [{"tenant": "acme"}, {"year": 1}]}, {"tenant": "acme", "year": 1}),
+        ({"$or": [{"tenant": "acme"}], "$not": {"year": 1}}, {}),
+    ],
+)
+def test_a_scope_fixes_what_it_equals(
+    scope: dict[str, object] | None, fixed: dict[str, object]
+) -> None:
+    assert fixed_by(Caller("", scope).scope) == fixed
