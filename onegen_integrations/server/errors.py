@@ -15,7 +15,6 @@ from onegen_model.errors import (
     InvalidInputError,
     MissingExtraError,
     OneGenError,
-    PassageIndexError,
     QueueFullError,
     RetrievalError,
     is_out_of_memory,
@@ -90,28 +89,26 @@ class Failure:
         return JSONResponse(self.body, self.status, headers)
 
 
+# The first kind that an error is of says its status, type and code; an error's own code goes before.
+_KINDS: tuple[tuple[type[OneGenError], int, str, str | None], ...] = (
+    (NotFoundError, 404, "invalid_request_error", None),
+    (ContextTooLongError, 400, "invalid_request_error", "context_length_exceeded"),
+    (RetrievalError, 502, "retrieval_error", "retrieval_failed"),
+    (QueueFullError, 429, "rate_limit_error", "queue_full"),
+    (StoppingError, 503, "server_error", "server_stopping"),
+    (MissingExtraError, 501, "not_implemented_error", "missing_extra"),
+    (InvalidInputError, 400, "invalid_request_error", None),
+    (OneGenError, 500, "server_error", None),
+)
+
+
 def failure_of(error: BaseException) -> Failure:
     """What a caller sees of an error. Of a bug it sees that there is one; the log has the rest."""
-    param, code = getattr(error, "param", None), getattr(error, "code", None)
-    match error:
-        case NotFoundError():
-            return Failure(404, str(error), param=param, code=code)
-        case ContextTooLongError():
-            return Failure(400, str(error), param="messages", code="context_length_exceeded")
-        case RetrievalError():
-            return Failure(502, str(error), "retrieval_error", code="retrieval_failed")
-        case QueueFullError():
-            return Failure(429, str(error), "rate_limit_error", code="queue_full")
-        case StorageError():
-            return Failure(error.status, str(error), "server_error", code=error.code)
-        case MissingExtraError():
-            return Failure(501, str(error), "not_implemented_error", code="missing_extra")
-        case InvalidInputError():
-            return Failure(400, str(error), param=param, code=code)
-        case StoppingError():
-            return Failure(503, str(error), "server_error", code="server_stopping")
-        case PassageIndexError() | OneGenError():
-            return Failure(500, str(error), "server_error")
+    for kind, status, name, code in _KINDS:
+        if isinstance(error, kind):
+            param = "messages" if kind is ContextTooLongError else getattr(error, "param", None)
+            own = getattr(error, "code", None) or code
+            return Failure(getattr(error, "status", status), str(error), name, param, own)
     if is_out_of_memory(error):
         message = "Out of memory; expected a smaller request, or fewer at once; try again later"
         return Failure(503, message, "server_error", code="out_of_memory")
@@ -119,15 +116,19 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(500, message, "server_error", code="internal_error")
 
 
+def log_bug(error: BaseException, asked: str) -> None:
+    """Log an error that no request can cause; `asked` is its method and path."""
+    if failure_of(error).code == "internal_error":
+        logger.error("%s failed", asked, exc_info=error)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every error in one form."""
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        failure = failure_of(error)
-        if failure.code == "internal_error":
-            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return failure.response()
+        log_bug(error, f"{request.method} {request.url.path}")
+        return failure_of(error).response()
 
     @app.exception_handler(OneGenError)
     async def _(request: Request, error: OneGenError) -> JSONResponse:
