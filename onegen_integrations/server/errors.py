@@ -89,7 +89,7 @@ class Failure:
         return JSONResponse(self.body, self.status, headers)
 
 
-# The first kind that an error is of says its status, type and code; an error's own code goes before.
+# The first kind that an error is of says its status, type and code; its own code goes before.
 _KINDS: tuple[tuple[type[OneGenError], int, str, str | None], ...] = (
     (NotFoundError, 404, "invalid_request_error", None),
     (ContextTooLongError, 400, "invalid_request_error", "context_length_exceeded"),
