@@ -94,7 +94,8 @@ AnswerPiece = (
 class AnswerPieces:
     """Feed every event, then `close`. Without a `template` (under a grammar) all text is answer.
 
-    `opening` is the text of an unfinished answer that is continued; it is in no piece.
+    `opening` is the text of an unfinished answer that is continued; it is in no piece. Where
+    another request of the core continues the answer, call `end_span` and `resume` between the two.
     """
 
     template: Template | None
@@ -105,6 +106,7 @@ class AnswerPieces:
     _parts: PartStream = field(init=False)
     _query: str = field(init=False, default="")
     _found: dict[str, ScoredPassage] = field(init=False, default_factory=dict)
+    _has_ended: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._parts = PartStream(self.template, self.opening, with_tools=self.offers_tools)
@@ -123,10 +125,26 @@ class AnswerPieces:
                 return [SearchEnded(event.hop, self._query, event.passages, event.reason)]
         return []
 
+    def end_span(self) -> list[AnswerPiece]:
+        """Pieces that were held back, at the end of the written text."""
+        self._has_ended = True
+        return self._pieces(self._parts.end_span())
+
+    def resume(self, opening: str) -> None:
+        """Another request goes on behind `opening`, which it has read; it is in no piece."""
+        self._has_ended = False
+        self._parts.feed(opening)
+
+    def resume_constrained(self, *, offers_tools: bool) -> None:
+        """Another request goes on under a grammar."""
+        self._has_ended, self.template = False, None
+        self._parts = PartStream(None, with_tools=offers_tools)
+
     def close(self, answer: Answer) -> list[AnswerPiece]:
         """The last pieces: held text, citations, and the end."""
-        pieces = self._pieces(self._parts.end_span())
-        if not self.calls and (unframed := self._parts.unframed):
+        pieces = [] if self._has_ended else self.end_span()
+        is_framed = self.template is None or self._parts.has_frame
+        if not is_framed and not self.calls and (unframed := self._parts.unframed):
             self.text = unframed
             pieces.append(TextPiece(unframed))
         pieces += self._cited(answer.sources)
