@@ -3,13 +3,14 @@
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from onegen_integrations.server.chat import completions
 from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
 from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router, vectors)
+ROUTERS = (models.router, vectors, completions.router)
 
 
 def create_app(serving: Serving) -> FastAPI:

@@ -1,6 +1,8 @@
 """Errors as OpenAI's clients expect them: a status, and an object `error` in the body."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -39,6 +41,17 @@ class ParameterError(InvalidInputError):
     def __init__(self, message: str, *, param: str, code: str = "invalid_value") -> None:
         super().__init__(message)
         self.param, self.code = param, code
+
+
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Give an error of wrong input that names no parameter this one."""
+    try:
+        yield
+    except (ContextTooLongError, NotFoundError, ParameterError):
+        raise
+    except InvalidInputError as error:
+        raise ParameterError(str(error), param=param) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +101,19 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(500, message, "server_error", code="internal_error")
 
 
+def log_bug(error: BaseException, asked: str) -> None:
+    """Log an error that no request can cause; `asked` is its method and path."""
+    if failure_of(error).code == "internal_error":
+        logger.error("%s failed", asked, exc_info=error)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every error in one form."""
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        failure = failure_of(error)
-        if failure.code == "internal_error":
-            logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return failure.response()
+        log_bug(error, f"{request.method} {request.url.path}")
+        return failure_of(error).response()
 
     @app.exception_handler(OneGenError)
     async def _(request: Request, error: OneGenError) -> JSONResponse:

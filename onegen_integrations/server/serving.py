@@ -1,6 +1,6 @@
 """What all routes share: the models, the passages they search, and the settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -42,6 +42,19 @@ class Serving:
                 code="model_not_found",
             )
         return self.models[name]
+
+    def retriever(self, vector_store_ids: Sequence[str] | None) -> PassageIndex | None:
+        """What a request searches: the index given at the start for None, else its vector stores.
+
+        None where there is no index. Raises NotFoundError for an unknown store.
+        """
+        for unknown in vector_store_ids or ():
+            raise NotFoundError(
+                f"There is no vector store {unknown!r}; expected the id of one; list them with "
+                "GET /v1/vector_stores",
+                param="vector_store_ids",
+            )
+        return self.index
 
 
 def serving_of(request: Request) -> Serving:

@@ -98,9 +98,13 @@ class Turn(AsyncIterator[AnswerPiece]):
             self._pieces = self._write()
         return await anext(self._pieces)
 
-    async def aclose(self) -> None:
-        """Cancel what has not finished."""
+    def cancel(self) -> None:
+        """End what has not finished."""
         self._model.driver.cancel(self._handle)
+
+    async def aclose(self) -> None:
+        """End what has not finished, and its searches."""
+        self.cancel()
         if self._pieces is not None:
             await self._pieces.aclose()
 
