@@ -149,7 +149,8 @@ class Turn(AsyncIterator[AnswerPiece]):
                 if self._answered.repeats(piece):
                     self._num_repeated += 1
                     continue
-                if self._num_calls == self._max_calls:
+                is_broken = isinstance(piece, InvalidToolCall) and self._awaits_output
+                if is_broken or self._num_calls == self._max_calls:
                     continue
                 self._num_calls += 1
             yield piece
