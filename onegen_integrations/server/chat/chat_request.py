@@ -17,8 +17,6 @@ _REFUSED: dict[str, tuple[Any, ...]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
-    "logprobs": (False,),
-    "top_logprobs": (),
     "functions": ([],),
     "function_call": (),
     "audio": (),
@@ -68,6 +66,8 @@ class ChatRequest(BaseModel):
     stop: list[Text] | None = Field(default=None, max_length=16)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int | None = Field(default=None, ge=1, le=128)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -89,8 +89,19 @@ class ChatRequest(BaseModel):
         """Whether a stream ends with its usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many log-probabilities each token has beside its own; None for not even that."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
     def require_supported(self) -> None:
         """Raise ParameterError for a parameter that this server cannot follow."""
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ParameterError(
+                f"top_logprobs={self.top_logprobs} without logprobs; expected logprobs=true beside "
+                "it; set it",
+                param="top_logprobs",
+            )
         given = self.model_extra or {}
         for name, harmless in _REFUSED.items():
             value = given.get(name)

@@ -6,6 +6,7 @@ the retrievals. Entries of lists have an `index`, by which OpenAI's client adds 
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,17 +19,23 @@ from onegen_integrations.server.answering import (
     TextPiece,
 )
 from onegen_integrations.server.documents import document_title, document_url, hit
-from onegen_model import InvalidToolCall, ToolCall, Usage
+from onegen_integrations.shared.token_logprobs import openai_tokens
+from onegen_model import InvalidToolCall, OneGenModel, Token, ToolCall, Usage
 
 Plain = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Choice:
-    """Feed every piece of a turn; `base` begins the addresses of passages."""
+    """Feed every piece of a turn; `base` begins the addresses of passages.
+
+    With `scored_by`, the model, it has the log-probabilities of the tokens of its text.
+    """
 
     index: int
     base: str
+    scored_by: OneGenModel | None = None
+    logprobs: list[Plain] = field(init=False, default_factory=list)
     text: str = field(init=False, default="")
     reasoning: str = field(init=False, default="")
     retrievals: list[Plain] = field(init=False, default_factory=list)
@@ -47,7 +54,7 @@ class Choice:
         """The choices of chunks for a piece."""
         match piece:
             case TextPiece():
-                return [self._write(piece.text)]
+                return [self._write(piece.text, piece.tokens)]
             case ReasoningPiece():
                 self.reasoning += piece.text
                 return [self._chunk({"reasoning_content": piece.text})]
@@ -76,15 +83,21 @@ class Choice:
             **({"reasoning_content": self.reasoning} if self.reasoning else {}),
             **({"onegen": {"retrievals": self.retrievals}} if self.retrievals else {}),
         }
-        shown = {"index": self.index, "message": message, "logprobs": None}
+        logprobs = self._told(self.logprobs)
+        shown = {"index": self.index, "message": message, "logprobs": logprobs}
         return {**shown, "finish_reason": self.finish_reason}
 
     def _chunk(self, delta: Plain) -> Plain:
         return {"index": self.index, "delta": delta, "logprobs": None, "finish_reason": None}
 
-    def _write(self, text: str) -> Plain:
+    def _write(self, text: str, tokens: Sequence[Token] = ()) -> Plain:
         self.text += text
-        return self._chunk({"content": text})
+        scored = openai_tokens(tokens, self.scored_by) if self.scored_by else []
+        self.logprobs += scored
+        return {**self._chunk({"content": text}), "logprobs": self._told(scored)}
+
+    def _told(self, logprobs: list[Plain]) -> Plain | None:
+        return {"content": logprobs, "refusal": None} if self.scored_by else None
 
     def _retrieval(self, search: SearchEnded) -> Plain:
         for found in search.passages:

@@ -62,7 +62,8 @@ async def complete(
     requests = await asyncio.to_thread(read_turns, asked, serving, caller)
     turns = await _begin(model, requests)
     name = asked.model or serving.default_model
-    choices = [Choice(at, base_url(request)) for at in range(len(turns))]
+    scored_by = model if asked.logprobs else None
+    choices = [Choice(at, base_url(request), scored_by) for at in range(len(turns))]
     if asked.stream:
         completion = Completion(name, "chat.completion.chunk")
         return EventResponse(_events(completion, choices, turns, asked.wants_usage), turns)

@@ -103,6 +103,7 @@ def _read_sampling(asked: ChatRequest, usual: SamplingParams) -> SamplingParams:
         "top_k": asked.top_k,
         "repetition_penalty": asked.repetition_penalty,
         "seed": asked.seed,
+        "logprobs": asked.num_logprobs,
         "stop": None if asked.stop is None else tuple(asked.stop),
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -120,6 +120,26 @@ def test_choices_differ_by_their_seeds(client: TestClient) -> None:
     assert list(streamed.values()) == texts
 
 
+@pytest.mark.parametrize("question", [QUESTION, "Guess!", "Say it!"])
+def test_logprobs_are_those_of_the_tokens_of_the_content(
+    client: TestClient, model: OneGenModel, question: str
+) -> None:
+    turns = {QUESTION: TURNS[QUESTION], "Guess!": f"Well, {QUERY}it is Gera\n or Jena"}
+    asked = body(question, logprobs=True, top_logprobs=2, max_tokens=40)
+    schema = {"type": "object", "properties": {"a": {"enum": ["b c"]}}, "required": ["a"]}
+    if question == "Say it!":
+        described = {"name": "x", "schema": schema}
+        asked["response_format"] = {"type": "json_schema", "json_schema": described}
+    with scripted(model, turns):
+        (choice,) = ask(client, asked)["choices"]
+        chunks = [chunk["choices"][0] for chunk in events(client, asked)]
+    told, text = choice["logprobs"]["content"], choice["message"]["content"]
+    assert "".join(one["token"] for one in told).strip() == text.strip()
+    assert all(one["logprob"] < 0 and len(one["top_logprobs"]) == 2 for one in told)
+    streamed = [one for chunk in chunks for one in (chunk["logprobs"] or {}).get("content", ())]
+    assert [one["token"] for one in streamed] == [one["token"] for one in told]
+
+
 def test_a_call_of_a_tool_and_its_result(client: TestClient, model: OneGenModel) -> None:
     asked = body("Rain in Alba?", tools=[WEATHER])
     with scripted(model, TURNS):

@@ -64,7 +64,8 @@ def post_ascii(client: TestClient, asked: Any) -> Any:
         ({"retrieval": {"top_k": 0}}, "retrieval.top_k"),
         ({"retrieval": {"filter": DEEP}}, "retrieval.filter"),
         ({"retrieval": {"min_score": float("nan")}}, "retrieval.min_score"),
-        ({"logprobs": True}, "logprobs"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
     ],
 )
 def test_a_wrong_parameter_is_named(
