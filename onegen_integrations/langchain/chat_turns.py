@@ -16,14 +16,19 @@ from onegen_integrations.langchain.messages import (
 )
 from onegen_integrations.langchain.structured import response_grammar
 from onegen_integrations.langchain.turns import Lookup
-from onegen_integrations.shared.repeated_calls import AnsweredCalls, CallTurn, current_turns
-from onegen_integrations.shared.tool_choice import AllowedTools, Tools, normalise_choice
+from onegen_integrations.shared.repeated_calls import AnsweredCalls
+from onegen_integrations.shared.tool_choice import AllowedTools, Tools
+from onegen_integrations.shared.written_turns import (
+    WrittenTurn,
+    add_usage,
+    step_sampling,
+    uncalled_tools,
+)
 from onegen_model import (
     Answer,
     Conversation,
     Event,
     Grammar,
-    Message,
     OneGenModel,
     Options,
     PassagesInserted,
@@ -32,14 +37,8 @@ from onegen_model import (
     Segment,
     Template,
     Token,
-    ToolCall,
     Usage,
-    render_tool_call,
 )
-
-# For the lines of all hops before structured output; the same as OneGenRetriever's.
-_MAX_STEP_TOKENS = 256
-_CALL_START = render_tool_call(ToolCall("", {})).split("\n")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,8 @@ class CallTools:
         allowed = AllowedTools.of_call(called)
         turns = call_turns(messages)
         answered = AnsweredCalls.in_turns(turns)
-        uncalled = _uncalled(allowed.tools, turns, called) if allowed.grammar else ()
+        choice = called.get("tool_choice")
+        uncalled = uncalled_tools(allowed.tools, turns, choice) if allowed.grammar else ()
         if allowed.grammar and not uncalled:
             answered = AnsweredCalls()  # The call is forced, repeated or not.
         rules = ToolRules(
@@ -77,13 +77,6 @@ class CallTools:
         """
         is_unfinished = isinstance(messages[-1], AIMessage) if messages else False
         return not self.forced and not (self.response and is_unfinished)
-
-
-def _uncalled(tools: Tools, turns: Sequence[CallTurn], called: Mapping[str, Any]) -> Tools:
-    if normalise_choice(called.get("tool_choice")) != "any":
-        return ()
-    made = {name for turn in current_turns(turns) for name, _ in turn.calls}
-    return [tool for tool in tools if tool["function"]["name"] not in made]
 
 
 @dataclass(slots=True)
@@ -108,8 +101,7 @@ class ChatTurn:
     _tokens: list[Token] = field(default_factory=list)
     _reason: str = ""
     _num_inserted: int = 0
-    _segments: list[Segment] = field(default_factory=list)
-    _span: str = ""
+    _written: WrittenTurn = field(default_factory=WrittenTurn)
 
     @classmethod
     def begin(
@@ -142,24 +134,16 @@ class ChatTurn:
             retrieval = requested.get("retrieval")
             if isinstance(retrieval, RetrievalParams):  # A schema has no place for a sentence.
                 requested["retrieval"] = replace(retrieval, not_found=None)
-            requested["sampling"] = replace(
-                sampling,
-                stop=(*sampling.stop, template.answer_start),
-                max_new_tokens=min(sampling.max_new_tokens, _MAX_STEP_TOKENS),
-            )
+            requested["sampling"] = step_sampling(sampling, template)
         return cls(conversation, requested, template, shown, lookup, tools, sampling)
 
     def feed(self, event: Event) -> list[AIMessageChunk]:
         """Chunks for an event."""
         error = ""
-        if isinstance(event, Token):
-            self._span += event.text
-        elif isinstance(event, PassagesInserted):
+        self._written.feed(event)
+        if isinstance(event, PassagesInserted):
             error = "" if self.lookup is None else self.lookup.errors[self._num_inserted]
             self._num_inserted += 1
-            passages = tuple(found.passage for found in event.passages)
-            self._segments.append(Segment(self._span, True, passages))
-            self._span = ""
         return self.messages.feed(event, error=error)
 
     def end(self, answer: Answer, model_name: str, model: OneGenModel) -> list[AIMessageChunk]:
@@ -176,7 +160,7 @@ class ChatTurn:
             self._continue_without_the_call()
             return chunks
         self.is_open = False
-        whole = replace(answer, usage=_add_usage(self._requests), reason=self._reason)
+        whole = replace(answer, usage=add_usage(self._requests), reason=self._reason)
         chunks += self.messages.close(whole, model_name)
         if self.sampling.logprobs is not None:
             chunks[-1].response_metadata["logprobs"] = openai_logprobs(self._tokens, model)
@@ -188,9 +172,7 @@ class ChatTurn:
             grammar = Grammar.tool_call(self.tools.uncalled)
             self.options["sampling"] = replace(self.sampling, grammar=grammar)
             return
-        self._span, _, _ = self._span.partition(_CALL_START)
-        if self._span.lstrip().startswith(("{", "[")):  # A call without tags.
-            self._span = ""
+        self._written.drop_calls()
         self._continue_with_the_answer(None)
 
     def _continue_with_the_answer(self, grammar: Grammar | None) -> None:
@@ -198,14 +180,8 @@ class ChatTurn:
         frame = self.template.answer_start
         # JSON in the frame would be written as if it were the answer's text.
         self.messages.resume(frame, is_written=grammar is None)
-        steps, opening = self._span.rstrip(), "" if grammar else frame
-        last = Segment(f"{steps}\n{opening}" if steps else opening)
-        segments = (*self.conversation.opening, *self._segments, last)
-        messages = list(self.conversation.messages)
-        while messages[-1].role == "assistant":
-            messages.pop()
-        messages.append(Message("assistant", segments=segments))
-        self.conversation = replace(self.conversation, messages=tuple(messages))
+        opening = "" if grammar else frame
+        self.conversation = self._written.continued(self.conversation, opening)
         self.options = {"sampling": replace(self.sampling, grammar=grammar)}
 
 
@@ -220,18 +196,3 @@ def _on_a_new_line(conversation: Conversation, template: Template) -> Conversati
         text += "\n"
     ended = replace(last, segments=(*segments, Segment(text)))
     return replace(conversation, messages=(*messages, ended))
-
-
-def _add_usage(requests: Sequence[Usage]) -> Usage:
-    """Usage of all requests of a turn as one: the final context, and what was computed for it."""
-    first, last = requests[0], requests[-1]
-    if first is last:
-        return first
-    length = last.prompt + last.inserted + last.written
-    return replace(
-        first,
-        inserted=first.inserted + last.inserted,
-        written=length - first.prompt - first.inserted - last.inserted,
-        forwarded=first.forwarded + last.forwarded,
-        padded=first.padded + last.padded,
-    )

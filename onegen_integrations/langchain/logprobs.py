@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onegen_integrations.shared.token_logprobs import openai_tokens
 from onegen_model import OneGenModel, Token
 from onegen_model.errors import InvalidInputError
 
@@ -43,17 +44,4 @@ class LogprobFields(BaseModel):
 
 def openai_logprobs(tokens: Sequence[Token], model: OneGenModel) -> dict[str, Any]:
     """What `response_metadata["logprobs"]` holds."""
-
-    def told(token_id: int, logprob: float) -> dict[str, Any]:
-        spelled = {"token": model.token_text(token_id), "bytes": [*model.token_bytes(token_id)]}
-        return {**spelled, "logprob": logprob}
-
-    content = [
-        {
-            **told(token.token_id, token.logprob),
-            "top_logprobs": [told(*one) for one in token.top_logprobs],
-        }
-        for token in tokens
-        if token.logprob is not None and model.renderer.roles.is_text(token.token_id)
-    ]
-    return {"content": content, "refusal": None}
+    return {"content": openai_tokens(tokens, model), "refusal": None}

@@ -34,9 +34,10 @@ class ReasoningPiece:
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A piece of the answer."""
+    """A piece of the answer; `tokens` are those of it, where log-probabilities were asked for."""
 
     text: str
+    tokens: tuple[Token, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ AnswerPiece = (
 class AnswerPieces:
     """Feed every event, then `close`. Without a `template` (under a grammar) all text is answer.
 
-    `opening` is the text of an unfinished answer that is continued; it is in no piece.
+    `opening` is the text of an unfinished answer that is continued; it is in no piece. Where
+    another request of the core continues the answer, call `end_span` and `resume` between the two.
     """
 
     template: Template | None
@@ -105,6 +107,9 @@ class AnswerPieces:
     _parts: PartStream = field(init=False)
     _query: str = field(init=False, default="")
     _found: dict[str, ScoredPassage] = field(init=False, default_factory=dict)
+    _has_ended: bool = field(init=False, default=False)
+    # Tokens whose text is in no piece yet.
+    _held: list[Token] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._parts = PartStream(self.template, self.opening, with_tools=self.offers_tools)
@@ -113,24 +118,66 @@ class AnswerPieces:
         """Pieces that became certain with an event."""
         match event:
             case Token():
-                return self._pieces(self._parts.feed(event.text))
+                return self._read(event)
             case RetrievalRequested():
                 self._query = event.text
                 held = self._pieces(self._parts.end_span())
                 return [*held, SearchBegun(event.hop, event.text)]
             case PassagesInserted():
+                self._held.clear()
                 self._found |= {one.passage.id: one for one in event.passages}
                 return [SearchEnded(event.hop, self._query, event.passages, event.reason)]
         return []
 
+    def end_span(self) -> list[AnswerPiece]:
+        """Pieces that were held back, at the end of the written text."""
+        self._has_ended = True
+        return self._pieces(self._parts.end_span())
+
+    def resume(self, opening: str) -> None:
+        """Another request goes on behind `opening`, which it has read; it is in no piece."""
+        self._has_ended = False
+        self._held.clear()
+        self._parts.feed(opening)
+
+    def resume_constrained(self, *, offers_tools: bool) -> None:
+        """Another request goes on under a grammar."""
+        self._has_ended, self.template = False, None
+        self._held.clear()
+        self._parts = PartStream(None, with_tools=offers_tools)
+
     def close(self, answer: Answer) -> list[AnswerPiece]:
         """The last pieces: held text, citations, and the end."""
-        pieces = self._pieces(self._parts.end_span())
-        if not self.calls and (unframed := self._parts.unframed):
+        pieces = [] if self._has_ended else self.end_span()
+        is_framed = self.template is None or self._parts.has_frame
+        if not is_framed and not self.calls and (unframed := self._parts.unframed):
             self.text = unframed
-            pieces.append(TextPiece(unframed))
+            pieces.append(TextPiece(unframed, self._release(unframed)))
         pieces += self._cited(answer.sources)
         return [*pieces, AnswerEnded(answer.finish_reason, answer.usage)]
+
+    def _read(self, token: Token) -> list[AnswerPiece]:
+        had_frame = self._parts.has_frame
+        parts = self._parts.feed(token.text)
+        if self._parts.has_frame and not had_frame:
+            self._held.clear()  # They lead to the answer.
+            if not any(isinstance(part, AnswerText) for part in parts):
+                return self._pieces(parts)
+        if token.logprob is not None:
+            self._held.append(token)
+        return self._pieces(parts)
+
+    def _release(self, text: str) -> tuple[Token, ...]:
+        """The tokens of `text`, which ends among those that are held."""
+        held = self._held
+        begin = "".join(token.text for token in held).find(text)
+        end, at = begin + len(text) if begin >= 0 else sum(len(one.text) for one in held), 0
+        count = 0
+        while count < len(held) and at < end:
+            at += len(held[count].text)
+            count += 1
+        self._held = held[count:]
+        return tuple(held[:count])
 
     def _pieces(self, parts: Sequence[Part]) -> list[AnswerPiece]:
         return [self._piece(part) for part in parts]
@@ -141,7 +188,7 @@ class AnswerPieces:
             return part
         if isinstance(part, AnswerText) or self.template is None:
             self.text += part.text
-            return TextPiece(part.text)
+            return TextPiece(part.text, self._release(part.text))
         return ReasoningPiece(part.text)
 
     def _cited(self, sources: Sequence[Citation]) -> list[CitedSpan]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from onegen_integrations.server.chat import completions
 from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
 from onegen_integrations.server.observing import routes as observing
@@ -16,7 +17,7 @@ from onegen_integrations.server.serving import Serving
 from onegen_integrations.server.stores.routes import router as stores
 from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router, vectors, stores, observing.router)
+ROUTERS = (models.router, completions.router, vectors, stores, observing.router)
 
 
 def create_app(serving: Serving) -> FastAPI:

@@ -67,6 +67,22 @@ class StoppingError(OneGenError):
     """The server stops, and ends what it still works on."""
 
 
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Give an error of wrong input that names no parameter this one, and one of deep nesting."""
+    try:
+        yield
+    except (ContextTooLongError, NotFoundError, ParameterError):
+        raise
+    except InvalidInputError as error:
+        raise ParameterError(str(error), param=param) from error
+    except RecursionError as error:
+        raise ParameterError(
+            f"{param} is nested too deep; expected less than a hundred levels; make it flatter",
+            param=param,
+        ) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An error on the wire."""
