@@ -227,7 +227,8 @@ def test_drafts_change_nothing(family: str, text: str, longest: int, draft: int)
     assert counts.discarded <= drafted.discarded  # only what was taken back
     assert counts.length == drafted.length
     assert seen == drafted.forwarded
-    assert 0 <= drafted.length - (drafted.forwarded - drafted.discarded) <= 2
+    # The end of a text, where no tag may stand, is not read.
+    assert drafted.length - (drafted.forwarded - drafted.discarded) >= 0
 
 
 @families
@@ -269,27 +270,25 @@ def test_windows_keep_every_promise(
     assert [(one.start, one.end) for one in linked.mentions] == spans
 
 
-def forwarded(model: OneGenModel, text: str, **options: Any) -> tuple[LinkedText, Sequence[int]]:
-    """The result, and the ids that entered the network."""
+@families
+@FEW
+@given(text=TEXTS)
+def test_each_link_token_is_that_of_a_mention(family: str, text: str) -> None:
+    """Without drafts, in which mentions are guessed: none of the text's own becomes one."""
+    model, _, renderer = world(family)
     seen: list[int] = []
     hook = model.network.get_decoder().register_forward_pre_hook(
         lambda _, args, kwargs: seen.extend(kwargs["input_ids"].flatten().tolist()),
         with_kwargs=True,
     )
+    text = f"[LK]{text}[LK]"
+    writer = DetectingWriter(
+        renderer, renderer.tokens(text), renderer.prompt_ids(text), WritingLimits(0)
+    )
     try:
-        return model.link(text, **options), seen
+        steps = list(WindowReader(model.network).read([writer]))
     finally:
         hook.remove()
-
-
-@families
-@FEW
-@given(text=TEXTS)
-def test_each_link_token_is_that_of_a_mention(family: str, text: str) -> None:
-    model, entities, _ = world(family)
-    linked, seen = forwarded(model, f"[LK]{text}[LK]", entities=entities)
-    assert linked.usage.windows == 1
-    assert seen.count(model.renderer.tokenizer.convert_tokens_to_ids("[LK]")) == len(
-        linked.mentions
-    )
-    assert len(seen) == linked.usage.forwarded
+    link = model.renderer.tokenizer.convert_tokens_to_ids("[LK]")
+    assert seen.count(link) == sum(map(len, steps))
+    assert len(seen) == writer.counts.forwarded
