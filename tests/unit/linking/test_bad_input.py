@@ -193,7 +193,7 @@ def test_a_grapheme_longer_than_a_window_is_left_out(
     model: OneGenModel, entities: PassageIndex
 ) -> None:
     text = f"Ada Lovelace. a{chr(0x301) * 3000} Mount Kenya."
-    linked = model.link(text, entities=entities)
+    linked = model.link(text, entities=entities, linking=LinkingParams(mention_threshold=0.1))
     assert linked.text == text
     assert linked.usage.forwarded < 500
     assert {one.start < 20 for one in linked.mentions} == {True, False}
