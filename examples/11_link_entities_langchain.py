@@ -7,9 +7,9 @@
     Merchants of Rome[god] gave to Mercury[god], whose temple stood on the Aventine Hill[aventine].
     A document:
     mines.txt
-    0-67 Miners dissolved gold in Mercury, and boiled the liquid metal away. metal 0.73
+    0-67 Miners dissolved gold in Mercury, and boiled the liquid metal away. metal 0.66
     A mention that is given, with its candidates:
-    [('god', 0.85), ('planet', 0.78), ('metal', 0.7)]
+    [('god', 1.03), ('planet', 0.94), ('metal', 0.89)]
 
 One name stands for three entities, and what is written around it decides. The text is given back
 as it was, and offsets count its characters. The linker is a step of chains and a transformer of

@@ -2,16 +2,16 @@
 
     $ python examples/12_link_entities_llama_index.py
     cinema:
-      0-17 Sunnefa Brandvold -> director (0.85)
-      36-47 Wet Harvest -> ship (0.63)
+      0-17 Sunnefa Brandvold -> director (1.04)
+      36-47 Wet Harvest -> film (0.91)
     sea:
-      14-25 Wet Harvest -> ship (0.73)
-      26-37 left Ondrel -> port (0.76)
-      49-57 Tarsevia -> country (0.65)
-      59-84 and was never seen again. -> ship (0.68)
+      14-25 Wet Harvest -> ship (0.96)
+      31-37 Ondrel -> port (0.96)
+      49-57 Tarsevia -> country (0.89)
+      59-84 and was never seen again. -> ship (0.53)
     Triplets:
       cinema -> MENTIONS -> Sunnefa Brandvold (director): film director, born in 1917
-      cinema -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902
+      cinema -> MENTIONS -> Wet Harvest (film): 1947 drama film directed by Sunnefa Brandvold
       sea -> MENTIONS -> Ondrel (port): port on the coast of Tarsevia
       sea -> MENTIONS -> Tarsevia (country): country in the south
       sea -> MENTIONS -> Wet Harvest (ship): steamship, built in Ondrel and lost in 1902

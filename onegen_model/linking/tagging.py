@@ -74,11 +74,13 @@ class Tagging:
         return place.begun is not None and place.at == place.most
 
     def choice(self, place: Place) -> Choice | None:
-        """What is to be decided at a place; None where only one thing may be written, which is the
-        end of a mention at the end of the text, and else the text."""
-        if place.at == len(self.tokens):
-            return None
-        text = self.tokens.ids[place.at]
+        """What is to be decided at a place; None where only the text may be written.
+
+        At the end of the text an open mention ends if this is likelier than the end of the answer:
+        else the model has forgotten that it had begun.
+        """
+        is_behind = place.at == len(self.tokens)
+        text = self.renderer.end_id if is_behind else self.tokens.ids[place.at]
         if self.is_last(place):
             return Choice(self.renderer.closing[0], text)
         tag = self._opening(place) if place.begun is None else self._closing(place)

@@ -142,7 +142,7 @@ class DetectingWriter:
         """Write on behind what is decided, as the guesses say."""
         rules, draft.decided = self._rules, len(draft.ids)
         while not rules.is_end(place):
-            is_tag = place.at == len(self.tokens)
+            is_tag = False
             if (choice := rules.choice(place)) is not None:
                 ends = len(draft.ids) - draft.decided >= self._ahead
                 guess = None if ends else self._guesses.is_tag(place.begun, place.at)

@@ -59,14 +59,16 @@ class CleanWriter:
         self.tokens, self.ids = self.renderer.tokens(text), self.renderer.prompt_ids(text)
 
     def probability(self, ids: list[int], tag: int, at: int) -> float:
+        """Of a tag against the token of the text there, or the end of the answer behind it."""
         logits = self.network(torch.tensor([ids])).logits[0, -1].double()
-        return float(torch.softmax(logits[[tag, self.tokens.ids[at]]], 0)[0])
+        text = [*self.tokens.ids, self.renderer.end_id][at]
+        return float(torch.softmax(logits[[tag, text]], 0)[0])
 
     def end_of(self, at: int) -> int | None:
         """The end of a mention that begins at a token; None where there is none."""
         opening = self.renderer.opening(self.tokens, at)
         left = self.probability(self.ids, opening.ids[0], at)
-        for end in range(at + opening.width, len(self.tokens)):
+        for end in range(at + opening.width, len(self.tokens) + 1):
             if left <= self.limits.threshold:
                 return None
             if self.tokens.may_end(end):
@@ -77,7 +79,7 @@ class CleanWriter:
                 left *= 1 - tag
                 if end - at >= self.limits.max_mention_tokens:
                     return None
-        return len(self.tokens) if left > self.limits.threshold else None
+        return None
 
     def write(self) -> list[tuple[int, int]]:
         found, at = [], 0
