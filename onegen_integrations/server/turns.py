@@ -174,11 +174,15 @@ class Turn(AsyncIterator[AnswerPiece]):
             if isinstance(piece, ToolCall | InvalidToolCall):
                 if self._answered.repeats(piece):
                     self._num_repeated += 1
+                    self._num_dropped += 1
                     continue
                 is_broken = isinstance(piece, InvalidToolCall) and self._awaits_output
                 if is_broken or self._num_calls == self._max_calls:
+                    self._num_dropped += 1
                     continue
                 self._num_calls += 1
+                if isinstance(piece, ToolCall):
+                    self._calls.append(piece)
             yield piece
 
     async def _submit_again(self) -> RequestHandle | None:
