@@ -42,12 +42,14 @@ def test_the_openai_client(url: str, model: OneGenModel) -> None:
         Response.model_validate(whole.model_dump())
         assert whole.output_text == final.output_text == "Ann"
         assert later.output_text == "Ben"
-        assert later.usage and whole.usage
+        assert later.usage
+        assert whole.usage
         cached = later.usage.input_tokens_details.cached_tokens
         assert cached >= whole.usage.total_tokens - 1
         _, search, _, message = whole.output
         assert isinstance(search, ResponseFileSearchToolCall)
-        assert search.results and search.results[0].filename
+        assert search.results
+        assert search.results[0].filename
         assert isinstance(message, ResponseOutputMessage)
         kinds = [one.type for one in message.content[0].annotations]  # type: ignore[union-attr]
         assert kinds == ["file_citation", "url_citation"]
