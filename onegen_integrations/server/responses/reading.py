@@ -64,6 +64,7 @@ def read_turn(
         _read_retrieval(asked, tools, serving, caller),
         _read_retriever(asked, tools.search, serving, caller),
         asked.parallel_tool_calls is not False,
+        watch=serving.observer.of(serving.model(asked.model)),
     )
     return AskedTurn(turn, (*earlier, *(one.plain for one in new)))
 
