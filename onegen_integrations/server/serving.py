@@ -12,6 +12,7 @@ from onegen_integrations.server.errors import NotFoundError, ParameterError, Sto
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.observing.observer import Observer
 from onegen_integrations.server.observing.tracing import Tracing
+from onegen_integrations.server.responses.keeping import KeptResponses
 from onegen_integrations.server.settings import ServerSettings
 from onegen_integrations.server.stores.library import Library
 from onegen_integrations.server.stores.merging import MergedIndexes
@@ -34,6 +35,7 @@ class Serving:
     observer: Observer = field(init=False)
     started: float = field(init=False, default_factory=time.time)
     _library: Library | None = field(init=False, default=None, repr=False)
+    _responses: KeptResponses | None = field(init=False, default=None, repr=False)
     _opening: threading.Lock = field(
         init=False, default_factory=threading.Lock, repr=False, compare=False
     )
@@ -75,10 +77,19 @@ class Serving:
                 self._library = Library(self.settings.storage, self.model(None))
             return self._library
 
+    @property
+    def responses(self) -> KeptResponses:
+        """Responses by their ids."""
+        with self._opening:
+            if self._responses is None:
+                folder = self.settings.storage
+                self._responses = KeptResponses(folder / "responses" if folder else None)
+            return self._responses
+
     def open(self) -> None:
         """Take what a server holds while it runs; raises StorageError."""
         if self.settings.storage is not None:
-            _ = self.library
+            _ = self.library, self.responses
 
     def close(self) -> None:
         """Let go of what `open` has taken; background work stops."""

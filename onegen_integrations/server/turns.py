@@ -15,6 +15,8 @@ from onegen_integrations.shared.written_turns import (
     add_usage,
     step_sampling,
     uncalled_tools,
+    with_calls,
+    written_segments,
 )
 from onegen_model import (
     Answer,
@@ -76,7 +78,8 @@ class Turn(AsyncIterator[AnswerPiece]):
             if not self._uncalled:  # The call is forced, repeated or not.
                 self._answered = AnsweredCalls()
         self._max_calls = None if request.parallel_tool_calls else 1
-        self._num_calls = self._num_repeated = 0
+        self._num_calls = self._num_repeated = self._num_dropped = 0
+        self._calls, self._seen = list[ToolCall](), list[Event]()
         self._written, self._answers = WrittenTurn(), list[Answer]()
         options, constrained = self._first_options(request, allowed)
         self._awaits_output = self._response is not None and not constrained
@@ -101,6 +104,20 @@ class Turn(AsyncIterator[AnswerPiece]):
         if self._pieces is None:  # Not before: its frame refers to this object.
             self._pieces = self._write()
         return await anext(self._pieces)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation with this answer, once it has ended. The next turn that begins with them
+        reads only what is new.
+        """
+        opening = self._conversation.opening
+        segments = written_segments(self._handle, opening, self._seen)
+        if self._num_dropped:
+            segments = with_calls(segments, self._calls)
+        before = list(self._conversation.messages)
+        while before[-1].role == "assistant":
+            before.pop()
+        return (*before, Message("assistant", segments=tuple(segments)))
 
     def cancel(self) -> None:
         """End what has not finished."""
@@ -137,6 +154,7 @@ class Turn(AsyncIterator[AnswerPiece]):
             async with aclosing(self._events(handle)) as events:
                 async for event in events:
                     self._written.feed(event)
+                    self._seen.append(event)
                     for piece in self._kept(self._shown.feed(event)):
                         yield piece
             for piece in self._kept(self._shown.end_span()):
@@ -156,11 +174,15 @@ class Turn(AsyncIterator[AnswerPiece]):
             if isinstance(piece, ToolCall | InvalidToolCall):
                 if self._answered.repeats(piece):
                     self._num_repeated += 1
+                    self._num_dropped += 1
                     continue
                 is_broken = isinstance(piece, InvalidToolCall) and self._awaits_output
                 if is_broken or self._num_calls == self._max_calls:
+                    self._num_dropped += 1
                     continue
                 self._num_calls += 1
+                if isinstance(piece, ToolCall):
+                    self._calls.append(piece)
             yield piece
 
     async def _submit_again(self) -> RequestHandle | None:
@@ -183,6 +205,7 @@ class Turn(AsyncIterator[AnswerPiece]):
             self._written.drop_calls()
             conversation = self._written.continued(conversation, frame)
             self._shown.resume(frame)
+        self._conversation, self._seen, self._num_dropped = conversation, [], 0
         # The turn has begun, so it waits for room instead of being refused.
         self._handle = await self._model.asubmit(conversation, sampling=sampling)
         return self._handle

@@ -13,7 +13,9 @@ from onegen_model import (
     Conversation,
     Event,
     Message,
+    Passage,
     PassagesInserted,
+    RequestHandle,
     SamplingParams,
     Segment,
     Template,
@@ -60,6 +62,41 @@ class WrittenTurn:
             messages.pop()
         messages.append(Message("assistant", segments=segments))
         return replace(conversation, messages=tuple(messages))
+
+
+def written_segments(
+    handle: RequestHandle, opening: Sequence[Segment], events: Sequence[Event]
+) -> list[Segment]:
+    """An answer in the ids in which it was written: as a part of the next prompt it is not read
+    again.
+
+    `opening` is what the conversation of the finished request ends with, `events` are its own.
+    """
+    texts = [span.text for span in handle.opening]
+    found: list[tuple[Passage, ...] | None] = [
+        one.passages if one.retrieves else None for one in opening
+    ]
+    found += [None] * (len(texts) - len(found))
+    for event in events:
+        if isinstance(event, Token):
+            texts[-1] += event.text
+        elif isinstance(event, PassagesInserted):
+            found[-1] = tuple(one.passage for one in event.passages)
+            texts.append("")
+            found.append(None)
+    return [
+        Segment(text, passages is not None, passages or (), ids)
+        for text, passages, ids in zip(texts, found, handle.answer().written, strict=True)
+    ]
+
+
+def with_calls(segments: Sequence[Segment], calls: Sequence[ToolCall]) -> list[Segment]:
+    """An answer that ends with these calls, and no others."""
+    *before, last = segments
+    written = WrittenTurn(last.text)
+    written.drop_calls()
+    shown = [written.span.rstrip(), *map(render_tool_call, calls)]
+    return [*before, Segment("\n".join(filter(None, shown)))]
 
 
 def step_sampling(sampling: SamplingParams, template: Template) -> SamplingParams:
