@@ -12,12 +12,13 @@ from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
 from onegen_integrations.server.observing import routes as observing
 from onegen_integrations.server.observing.requests import RequestWatcher
+from onegen_integrations.server.page import router as page
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
 from onegen_integrations.server.stores.routes import router as stores
 from onegen_integrations.server.vectors import router as vectors
 
-ROUTERS = (models.router, completions.router, vectors, stores, observing.router)
+ROUTERS = (models.router, completions.router, vectors, stores, observing.router, page)
 
 
 def create_app(serving: Serving) -> FastAPI:
