@@ -25,7 +25,9 @@ def test_the_page_is_open_and_strict(keyed: TestClient) -> None:
     reply = keyed.get("/")
     assert (reply.status_code, reply.text) == (200, (FOLDER / "index.html").read_text("utf-8"))
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    policy = dict(rule.split(" ", 1) for rule in reply.headers["content-security-policy"].split("; "))
+    policy = dict(
+        rule.split(" ", 1) for rule in reply.headers["content-security-policy"].split("; ")
+    )
     assert policy["default-src"] == "'self'"
     assert policy["frame-ancestors"] == "'none'"
     assert "unsafe" not in str(policy)
@@ -46,7 +48,13 @@ def test_every_file_is_served_by_its_name(keyed: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/page/", "/page/none.js", "/page/../routes.py", "/page/..%2Froutes.py", "/page/%2Fetc%2Fpasswd"],
+    [
+        "/page/",
+        "/page/none.js",
+        "/page/../routes.py",
+        "/page/..%2Froutes.py",
+        "/page/%2Fetc%2Fpasswd",
+    ],
 )
 def test_nothing_else_is_served(path: str, serve: Callable[..., Serving]) -> None:
     with TestClient(create_app(serve())) as client:

@@ -104,7 +104,7 @@ export class AnswerView {
   }
 
   #card(passage, hop) {
-    const score = typeof passage.score === "number" ? ` · score ${passage.score.toFixed(2)}` : "";
+    const score = typeof passage.score === "number" ? `score ${passage.score.toFixed(2)} · ` : "";
     return element(
       "button",
       {
@@ -115,7 +115,7 @@ export class AnswerView {
       },
       element("span", { className: "number" }),
       element("strong", {}, passage.title || passage.id),
-      element("span", { className: "faint" }, `${score} · hop ${hop}`),
+      element("span", { className: "faint" }, `${score}hop ${hop}`),
       element("span", { className: "beginning" }, passage.text),
     );
   }
