@@ -12,6 +12,7 @@ from onegen_integrations.server.errors import add_handlers
 from onegen_integrations.server.guarding import Guard
 from onegen_integrations.server.observing import routes as observing
 from onegen_integrations.server.observing.requests import RequestWatcher
+from onegen_integrations.server.page import router as page
 from onegen_integrations.server.responses import routes as responses
 from onegen_integrations.server.routes import models
 from onegen_integrations.server.serving import Serving
@@ -25,6 +26,7 @@ ROUTERS = (
     vectors,
     stores,
     observing.router,
+    page,
 )
 
 
