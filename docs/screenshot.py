@@ -32,7 +32,7 @@ def take(url: str, target: Path) -> None:
     with sync_playwright() as playwright:
         found = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 640})
+        page = browser.new_page(viewport={"width": 900, "height": 690})
         page.set_default_timeout(2 * MINUTE)
         page.goto(url)
         page.locator("#welcome").wait_for()
