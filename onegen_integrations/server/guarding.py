@@ -1,5 +1,7 @@
 """What every request passes first: its key, and the size of its body."""
 
+from urllib.parse import urlsplit
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,6 +13,7 @@ from onegen_integrations.server.settings import ServerSettings
 # Answered without a key: what a supervisor asks, and the page, which asks its reader for one.
 OPEN_PATHS = frozenset({"/", "/health", "/ready", "/favicon.ico"})
 OPEN_FOLDERS = ("/page/",)
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Guard:
@@ -24,6 +27,9 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if self._is_foreign(scope, headers):
+            await self._forbidden()(scope, receive, send)
+            return
         caller = self._caller(scope, headers)
         if caller is None:
             await self._unauthorised()(scope, receive, send)
@@ -45,6 +51,20 @@ class Guard:
         kind, _, secret = headers.get("authorization", "").partition(" ")
         given = secret.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
         return find_caller(keys, given)
+
+    def _is_foreign(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a page of another origin changes something: a browser sends forms without asking
+        first, also to a server that only this computer can reach."""
+        origin = headers.get("origin")
+        if origin is None or scope["method"] in _SAFE:
+            return False
+        own = urlsplit(origin).netloc == headers.get("host")
+        return not own and origin not in self._settings.cors and "*" not in self._settings.cors
+
+    def _forbidden(self) -> ASGIApp:
+        message = "The request comes from a page of another origin; expected one that is allowed; "
+        message += "start the server with --cors ORIGIN"
+        return Failure(403, message, "permission_error", code="foreign_origin").response()
 
     def _bounded(self, receive: Receive) -> Receive:
         left = self._settings.max_body

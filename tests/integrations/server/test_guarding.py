@@ -46,6 +46,30 @@ def test_a_key_lets_in(headers: dict[str, str], status: int, keyed: TestClient) 
         assert "secret" not in reply.text
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, 200),
+        ("http://testserver", 200),
+        ("https://app.example.com", 200),
+        ("https://evil.example.com", 403),
+        ("http://testserver.evil.example.com", 403),
+        ("null", 403),
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(
+    origin: str | None, status: int, serve: Callable[..., Serving]
+) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    app = create_app(serve(cors=("https://app.example.com",)))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        form = {"file": ("a.txt", b"text"), "purpose": (None, "assistants")}
+        reply = client.post("/v1/files", files=form, headers=headers)
+        assert reply.status_code == status
+        assert client.get("/v1/models", headers=headers).status_code == 200
+        assert len(client.get("/v1/files").json()["data"]) == (status == 200)
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_is_too_large_is_refused(chunked: bool, serve: Callable[..., Serving]) -> None:
     app = create_app(serve(max_body=100))
