@@ -18,17 +18,20 @@ from onegen_model.retrieval.rows import Rows
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}]+")
 # The accents of Latin, Greek and Cyrillic; in other scripts, marks make other words.
 _ACCENTS = re.compile("[\u0300-\u036f]")
-# What tells namesakes apart: Paris (Texas), Paris, Texas.
-_QUALIFIER = re.compile(r"\s*(?:\(.*\)|[,\u060c\u3001].*)\s*$", re.DOTALL)
+# What tells namesakes apart begins with one of these: Paris, Texas or, with ")" at the end of the
+# name, Paris (Texas).
+_COMMA = re.compile("[,\u060c\u3001]")
+_COMMA_OR_BRACKET = re.compile("[,\u060c\u3001(]")
 
 _WITHOUT_QUALIFIER = 0.9
 _SHARED_WORDS = 0.8
 
 
 def normal_name(name: str) -> str:
-    """The name without case, accents and punctuation; of a name without words, what is left."""
+    """The name without case, accents and punctuation; of a name without words, what is left, and of
+    an accent alone, that."""
     folded = _folded(name)
-    return " ".join(_WORD.findall(folded)) or folded.strip()
+    return " ".join(_WORD.findall(folded)) or folded.strip() or name.strip()
 
 
 def names_of(entity: Passage) -> Iterator[str]:
@@ -58,8 +61,9 @@ def _similarity(surface: str, name: str) -> float:
 @lru_cache(maxsize=1 << 14)
 def _forms(name: str) -> tuple[str, str]:
     """The name, and the name without its qualifier."""
-    whole = normal_name(name)
-    bare = _QUALIFIER.sub("", unicodedata.normalize("NFKC", name))
+    whole, plain = normal_name(name), unicodedata.normalize("NFKC", name).rstrip()
+    mark = _COMMA_OR_BRACKET if plain.endswith(")") else _COMMA
+    bare = mark.split(plain, maxsplit=1)[0]
     return whole, normal_name(bare) if bare.strip() else whole
 
 

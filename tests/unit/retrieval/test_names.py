@@ -1,5 +1,7 @@
 """Names of entities: what counts as the same, how alike two are, and where an index finds them."""
 
+from time import process_time
+
 import pytest
 
 from onegen_model.events import Passage
@@ -44,6 +46,29 @@ def test_a_name_without_its_qualifier_is_almost_the_same() -> None:
     part = name_similarity("Lovelace", Passage("1", "a text", "Ada Lovelace"))
     assert 0 < part < name_similarity("Ada Lovelace", Passage("1", "a text", "Ada King Lovelace"))
     assert name_similarity("(", Passage("1", "()")) == 0
+    # A bracket inside of a name, or one that is never closed, is no qualifier.
+    assert name_similarity("Run", Passage("1", "song", "Run (again) now")) < 0.5
+    assert name_similarity("Run", Passage("1", "song", "Run (again")) < 0.5
+
+
+def test_an_accent_alone_is_not_the_empty_name() -> None:
+    # Compatible forms of "´" and "¨" are a space with an accent, which leaves nothing.
+    for name, aliases in (("¨", []), ("Ada", [""]), ("Ada", ["  "])):
+        assert name_similarity("´", Passage("1", "a text", name, {"aliases": aliases})) == 0
+    assert name_similarity("´", Passage("1", "a text", "´")) == 1
+    index = PassageIndex.build(FakeEmbedder(), [Passage("1", "a text", "Ada", {"aliases": [""]})])
+    assert index.named([query("´")]) == [[]]
+
+
+@pytest.mark.parametrize(
+    "name", ["a" + " " * 20_000 + "b", "(" * 100_000, "(" * 10_000 + ")" * 10_000 + "x"]
+)
+def test_a_very_long_name_takes_no_longer_than_its_length(name: str) -> None:
+    begun = process_time()
+    assert name_similarity("Ada", Passage("1", "a text", name)) == 0
+    assert (
+        process_time() - begun < 2
+    )  # Half a minute, where each place is tried with all behind it.
 
 
 def test_the_nearest_name_of_an_entity_counts() -> None:
