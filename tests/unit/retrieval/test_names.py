@@ -52,12 +52,13 @@ def test_a_name_without_its_qualifier_is_almost_the_same() -> None:
 
 
 def test_an_accent_alone_is_not_the_empty_name() -> None:
-    # Compatible forms of "´" and "¨" are a space with an accent, which leaves nothing.
-    for name, aliases in (("¨", []), ("Ada", [""]), ("Ada", ["  "])):
-        assert name_similarity("´", Passage("1", "a text", name, {"aliases": aliases})) == 0
-    assert name_similarity("´", Passage("1", "a text", "´")) == 1
+    # Acute accent and diaeresis: their compatible forms are a space with an accent to leave out.
+    acute, diaeresis = "\u00b4", "\u00a8"
+    for name, aliases in ((diaeresis, []), ("Ada", [""]), ("Ada", ["  "])):
+        assert name_similarity(acute, Passage("1", "a text", name, {"aliases": aliases})) == 0
+    assert name_similarity(acute, Passage("1", "a text", acute)) == 1
     index = PassageIndex.build(FakeEmbedder(), [Passage("1", "a text", "Ada", {"aliases": [""]})])
-    assert index.named([query("´")]) == [[]]
+    assert index.named([query(acute)]) == [[]]
 
 
 @pytest.mark.parametrize(
