@@ -70,8 +70,8 @@ def _add_linking(link: ArgumentParser) -> None:
         type=float,
         default=_DEFAULT.name_weight,
         metavar="X",
-        help="how much it counts, beside the score, that an entity is called as the mention is; 0: "
-        f"not at all (default: {_DEFAULT.name_weight})",
+        help="how much it counts, beside the cosine, that an entity is called as the mention is; "
+        f"0: not at all (default: {_DEFAULT.name_weight})",
     )
     add_number(link, "--candidates", _DEFAULT.num_candidates, "entities reported with a mention")
     link.add_argument(

@@ -27,8 +27,7 @@ class EventStream:
 
     `events` are all events so far. `query` is the query that waits for an answer. One thread at a
     time may call `take`, first when the request has begun; the consumer may call `next_event`
-    meanwhile. `not_found_ids` are written
-    where a search finds nothing.
+    meanwhile. `not_found_ids` are written where a search finds nothing.
     """
 
     def __init__(

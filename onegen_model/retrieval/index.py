@@ -51,9 +51,9 @@ _BATCH = 128
 class PassageIndex:
     """A Retriever over an embedder's passages; safe to use from several threads.
 
-    A search sees the passages as they were when it began, and neither waits for changes nor for
-    other searches. For filters, see `onegen_model.matches_filter`. It pickles as
-    its embedder and the path of its folder, if that holds what it held when loaded or saved.
+    A search sees the passages as they were when it began, and waits for no change and no other
+    search. For filters, see `matches_filter`. It pickles as its embedder and the path of its
+    folder, if that holds what it held when loaded or saved.
     """
 
     def __init__(self, embedder: Embedder) -> None:

@@ -77,8 +77,8 @@ def _folded(text: str) -> str:
 class NameLookup:
     """Finds the passages of an index by their names; safe to use from several threads.
 
-    It is made when first used, and grows with the index; an index that has lost or renamed passages
-    is read again.
+    It is made when first used, and grows with the index; an index that has replaced or moved
+    passages is read again. Other searches by name wait meanwhile.
     """
 
     def __init__(self) -> None:
