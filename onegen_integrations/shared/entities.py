@@ -110,7 +110,7 @@ def _load(model: OneGenModel, folder: Path) -> PassageIndex:
 
 @dataclass(frozen=True, slots=True)
 class UnscoredEntity(ScoredPassage):
-    """An entity of a source that tells no score, or one that is no cosine: `score` means nothing."""
+    """An entity whose source tells no score, or one that is no cosine; `score` says nothing."""
 
 
 def with_known_scores(linked: LinkedText) -> LinkedText:
