@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from onegen_integrations.server import Serving, create_app
 from onegen_integrations.server.errors import ParameterError
+from onegen_integrations.server.observing.observer import Observer
 from onegen_integrations.server.vectors.embedding import EmbeddingCall
 from onegen_integrations.server.vectors.turns import Turns
 from onegen_model import OneGenModel, Passage
@@ -30,6 +32,8 @@ class Waiting:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        serving = SimpleNamespace(observer=Observer({}))
+        self.app = SimpleNamespace(state=SimpleNamespace(serving=serving))
 
     async def is_disconnected(self) -> bool:
         self.looks -= 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onegen_integrations.server import ApiKey, Serving, create_app
-from onegen_model import OneGenModel, RetrievalParams
+from onegen_model import OneGenModel, RetrievalParams, SamplingParams
 from tests.support.linking_model import TEXT, entity_index, linking_model
 from tests.support.script import QUERY, scripted
 from tests.support.serving import running
@@ -21,7 +21,7 @@ SECONDS = 60
 TURNS = {
     "Who founded Alba?": f"Founder of Alba{QUERY}Ann did.\n<FINAL-ANSWER>Ann</FINAL-ANSWER>",
     "Brig": "<FINAL-ANSWER>Ben</FINAL-ANSWER>",
-    "Count!": "<FINAL-ANSWER>" + "la " * 900,
+    "Count!": "<FINAL-ANSWER>" + "la " * 3000,
 }
 
 
@@ -89,9 +89,11 @@ def test_an_answer_with_its_steps_passages_citations_and_counters(
 
 
 def test_turns_follow_each_other_and_a_stopped_one_ends(
-    page: Any, url: str, model: OneGenModel
+    page: Any, serve: Callable[..., Serving], model: OneGenModel
 ) -> None:
-    with scripted(model, TURNS):
+    # Long enough to be stopped, however fast the machine is.
+    app = create_app(serve(sampling=SamplingParams(max_new_tokens=3500)))
+    with scripted(model, TURNS), running(app) as url:
         page.goto(url)
         turn = ask(page, "Count!")
         expect(turn.locator(".answer")).to_contain_text("la la la")
