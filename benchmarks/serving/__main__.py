@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.data import WORLD, open_index
 from benchmarks.data import load as load_data
-from benchmarks.serving import full_queue, load, same
+from benchmarks.serving import full_queue, load, same, tables
 from benchmarks.serving.asking import calling
 from benchmarks.serving.server import Server, log_of, serving
 from benchmarks.serving.tiny import save_tiny_model
@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     name = "-".join(filter(None, ["serving", options.command, options.label]))
     print(json.dumps({**measured, "samples": "…"}, indent=2, ensure_ascii=False))
+    if options.command == "load":
+        print(f"\n{tables.speed(measured)}\n\n{tables.counts(measured)}")
     print(f"\nWritten to {report.save_without_model(name, options, measured)}")
     return 1 if measured.get("faults") else 0
 

@@ -9,7 +9,7 @@ from random import Random
 import httpx
 import pytest
 
-from benchmarks.serving import full_queue, load, same
+from benchmarks.serving import full_queue, load, same, tables
 from benchmarks.serving.asking import Caller, Outcome, calling
 from benchmarks.serving.refused import REFUSED
 from benchmarks.serving.server import KEY, Server
@@ -66,6 +66,8 @@ async def test_mixed_requests_get_their_answers_and_leave_nothing(server: Server
     before, after = found["counts"]["before"], found["counts"]["after"]
     assert (after["running"], after["waiting"]) == (0, 0)
     assert after["handles"] <= before["handles"] + 8
+    assert "| one by one | 2 |" in tables.speed(found)
+    assert f"| after | {after['resident']:.0f} |" in tables.counts(found)
 
 
 async def test_what_must_be_refused_is(server: Server) -> None:
