@@ -99,9 +99,9 @@ async def _stream(
             if pause:
                 await asyncio.sleep(pause)
     ended = any(one["finish_reason"] for chunk in chunks for one in chunk.get("choices", ()))
-    whole = reply.status_code == 200 and is_done and ended
+    is_whole = reply.status_code == 200 and is_done and ended
     usage = chunks[-1].get("usage") if chunks else None
-    fault = "" if whole and usage else f"{reply.status_code}: {json.dumps(chunks[-1:])[:300]}"
+    fault = "" if is_whole and usage else f"{reply.status_code}: {json.dumps(chunks[-1:])[:300]}"
     return Outcome(
         kind,
         fault,
