@@ -103,7 +103,12 @@ def _load(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     with serving(arguments, work) as server:
         measured = asyncio.run(_measure(server, options))
     logged = log_of(work).read_text(encoding="utf-8").splitlines()
-    return {**facts, "load_average_before": before, **measured, "logged": logged[:40]}
+    return {
+        **facts,
+        "load_average_before": before,
+        **measured,
+        "logged": [load.cut(one) for one in logged[:40]],
+    }
 
 
 async def _measure(server: Server, options: argparse.Namespace) -> dict[str, Any]:

@@ -134,9 +134,14 @@ def kinds(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 
 
 def faults(outcomes: Sequence[Outcome]) -> list[str]:
-    """The most frequent ones."""
-    found = Counter(f"{one.kind}: {one.fault}" for one in outcomes if one.fault)
+    """The most frequent ones, cut: results quote nothing."""
+    found = Counter(cut(f"{one.kind}: {one.fault}") for one in outcomes if one.fault)
     return [f"{number} x {text}" for text, number in found.most_common(20)]
+
+
+def cut(text: str) -> str:
+    """As much of a text as a result may hold."""
+    return text[:100]
 
 
 def speed(streams: Sequence[Outcome], seconds: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from benchmarks.serving.asking import CHAT, Caller
+from benchmarks.serving.load import cut
 from onegen_model import Answer, OneGenModel, PassageIndex, RetrievalParams, SamplingParams
 
 # The defaults of `onegen serve`.
@@ -46,7 +47,8 @@ def compared(
         over_http = [[one["id"] for one in hop["passages"]] for hop in retrievals]
         direct = [[one.passage.id for one in hop.passages] for hop in answer.retrievals]
         if (message["content"], over_http) != (answer.text, direct):
-            shown = {"question": question, "generate": answer.text, "http": message["content"]}
+            texts = {"question": question, "generate": answer.text, "http": message["content"]}
+            shown = {name: cut(text) for name, text in texts.items()}
             different.append({**shown, "same passages": over_http == direct})
     return {
         "questions": len(questions),

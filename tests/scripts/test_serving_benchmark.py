@@ -111,3 +111,6 @@ async def test_a_broken_connection_is_a_fault() -> None:
         outcome = await load.safely(broken, caller, Random(0))
     assert outcome == Outcome("broken", "ReadError: gone")
     assert load.kinds([outcome])["broken"]["faults"] == 1
+    (told,) = load.faults([outcome, outcome, Outcome("stream")])
+    assert told == "2 x broken: ReadError: gone"
+    assert len(load.cut(told * 9)) == 100
