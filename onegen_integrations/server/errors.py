@@ -4,17 +4,21 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from onegen_model.errors import (
+    CheckpointError,
     ContextTooLongError,
     InvalidInputError,
     MissingExtraError,
     OneGenError,
+    PassageIndexError,
     QueueFullError,
     RetrievalError,
     is_out_of_memory,
@@ -24,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds after which a refused request may be sent again.
 _RETRY_AFTER = "1"
+# The status of a request whose client has left; only logs and metrics see it.
+CLIENT_GONE = 499
 
 
 class NotFoundError(InvalidInputError):
@@ -44,12 +50,15 @@ class StorageError(OneGenError):
 
 @contextmanager
 def keeping(what: str) -> Iterator[None]:
-    """Turns an OSError, of a full disk for one, into a StorageError."""
+    """Turns an OSError, of a full disk for one, into a StorageError that names no path."""
     try:
         yield
-    except OSError as error:
+    except (OSError, PassageIndexError) as error:
+        cause = error.__cause__ if isinstance(error, PassageIndexError) else error
+        if not isinstance(cause, OSError):
+            raise
         raise StorageError(
-            f"The {what} cannot be kept ({error.strerror}); expected room on the disk of the "
+            f"The {what} cannot be kept ({cause.strerror}); expected room on the disk of the "
             "server; make room, and send it again",
             status=507,
         ) from error
@@ -112,17 +121,21 @@ _KINDS: tuple[tuple[type[OneGenError], int, str, str | None], ...] = (
     (RetrievalError, 502, "retrieval_error", "retrieval_failed"),
     (QueueFullError, 429, "rate_limit_error", "queue_full"),
     (StoppingError, 503, "server_error", "server_stopping"),
+    (CheckpointError, 400, "invalid_request_error", "unsupported_model"),
     (MissingExtraError, 501, "not_implemented_error", "missing_extra"),
     (InvalidInputError, 400, "invalid_request_error", None),
     (OneGenError, 500, "server_error", None),
 )
+
+# The parameter that is wrong where the error does not name it.
+_PARAMS: dict[type[OneGenError], str] = {ContextTooLongError: "messages", CheckpointError: "model"}
 
 
 def failure_of(error: BaseException) -> Failure:
     """What a caller sees of an error. Of a bug it sees that there is one; the log has the rest."""
     for kind, status, name, code in _KINDS:
         if isinstance(error, kind):
-            param = "messages" if kind is ContextTooLongError else getattr(error, "param", None)
+            param = getattr(error, "param", None) or _PARAMS.get(kind)
             own = getattr(error, "code", None) or code
             return Failure(getattr(error, "status", status), str(error), name, param, own)
     if is_out_of_memory(error):
@@ -143,12 +156,17 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> JSONResponse:
-        log_bug(error, f"{request.method} {request.url.path}")
+        # Quoted: whoever sends a path must not write lines of the log.
+        log_bug(error, f"{request.method} {quote(request.scope['path'])}")
         return failure_of(error).response()
 
     @app.exception_handler(OneGenError)
     async def _(request: Request, error: OneGenError) -> JSONResponse:
         return failure_of(error).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def _(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_GONE)
 
     @app.exception_handler(RequestValidationError)
     async def _(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -22,10 +22,13 @@ class ApiKey:
     scope: Filter | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
-        if not self.secret.strip() or not self.secret.isascii():
+        # White space around it is no part of an HTTP header: such a key would never be let in.
+        secret = self.secret
+        is_plain = secret.isascii() and secret.isprintable() and secret == secret.strip()
+        if not secret or not is_plain:
             raise InvalidInputError(
-                f"The key {self.name!r} is empty or not ASCII; expected letters and digits, as in "
-                "an HTTP header; choose another"
+                f"The key {self.name!r} is empty, not ASCII, or has white space around it; "
+                "expected letters and digits, as in an HTTP header; choose another"
             )
         matches_filter({}, self.scope)  # A wrong scope is found at the start.
 

@@ -35,13 +35,17 @@ async def follow(
     queue: asyncio.Queue[_Item] = asyncio.Queue()
     tasks = [asyncio.create_task(_pump(at, turn, queue)) for at, turn in enumerate(turns)]
     num_open = len(turns)
+    reading: asyncio.Task[_Item] | None = None
     try:
         while num_open:
-            try:
-                at, found = await asyncio.wait_for(queue.get(), heartbeat)
-            except TimeoutError:
+            reading = reading or asyncio.create_task(queue.get())
+            # Not `wait_for`: before Python 3.12 it may lose a cancellation, and with it the news
+            # that the client has left.
+            await asyncio.wait({reading}, timeout=heartbeat)
+            if not reading.done():
                 yield None
                 continue
+            (at, found), reading = reading.result(), None
             if isinstance(found, Exception):
                 raise found
             if found is None:
@@ -51,8 +55,9 @@ async def follow(
     finally:
         # Before anything is awaited: where this task is cancelled, that raises at once.
         cancel_all(turns)
-        for task in tasks:
-            task.cancel()
+        for task in (*tasks, reading):
+            if task is not None:
+                task.cancel()
 
 
 def cancel_all(turns: Sequence[Turn]) -> None:

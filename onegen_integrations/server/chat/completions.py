@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 
 from onegen_integrations.server.chat.chat_request import ChatRequest
 from onegen_integrations.server.chat.choices import Choice, Plain, usage_of
@@ -33,9 +32,6 @@ router = APIRouter()
 
 Shared = Annotated[Serving, Depends(serving_of)]
 Known = Annotated[Caller, Depends(caller_of)]
-
-# The status of a request whose client has left; nobody reads it.
-_GONE = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +63,7 @@ async def complete(
     if asked.stream:
         completion = Completion(name, "chat.completion.chunk")
         return EventResponse(_events(completion, choices, turns, asked.wants_usage), turns)
-    try:
-        await unless_gone(request, _collect(choices, turns))
-    except ClientDisconnect:
-        return Response(status_code=_GONE)
+    await unless_gone(request, _collect(choices, turns))
     whole = [choice.whole for choice in choices]
     completion = Completion(name, "chat.completion")
     return JSONResponse(completion.plain(whole, usage=usage_of(choices)))

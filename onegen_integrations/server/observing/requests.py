@@ -8,13 +8,12 @@ from urllib.parse import quote
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from onegen_integrations.server.errors import CLIENT_GONE
 from onegen_integrations.server.observing.observer import Observer
 
 logger = logging.getLogger("onegen_integrations.server.access")
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-# What a proxy logs where the caller has left before the response began.
-_LEFT = 499
 
 
 class RequestWatcher:
@@ -27,7 +26,7 @@ class RequestWatcher:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = perf_counter(), _LEFT
+        begun, status = perf_counter(), CLIENT_GONE
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -39,7 +38,7 @@ class RequestWatcher:
             with self._trace(scope):
                 await self._app(scope, receive, watch)
         except Exception:
-            status = 500 if status == _LEFT else status
+            status = 500 if status == CLIENT_GONE else status
             raise
         finally:
             self._ended(scope, status, perf_counter() - begun)

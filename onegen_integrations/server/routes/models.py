@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 
 from onegen_integrations.server.serving import Serving, serving_of
+from onegen_model import OneGenModel
+from onegen_model.errors import CheckpointError
 
 router = APIRouter()
 
@@ -29,8 +31,16 @@ def _model(name: str, serving: Serving) -> dict[str, Any]:
         "object": "model",
         "created": 0,
         "owned_by": "onegen",
-        "max_model_len": model.max_context,
+        "max_model_len": max_model_len(model),
         "max_passage_tokens": model.max_passage_tokens,
         "dimensions": model.dimension,
         "links_entities": model.can_link,
     }
+
+
+def max_model_len(model: OneGenModel) -> int:
+    """The context; of a checkpoint that writes no answers the longest passage."""
+    try:
+        return model.max_context
+    except CheckpointError:
+        return model.max_passage_tokens

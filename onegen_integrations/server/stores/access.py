@@ -39,7 +39,7 @@ class Access:
     @property
     def files(self) -> list[FileRecord]:
         """The files that the caller sees, the oldest first."""
-        return [one for one in self.library.files.records if sees(self.caller, one.scope)]
+        return [one for one in self.library.files.records if self._sees_file(one)]
 
     @property
     def stores(self) -> list[VectorStore]:
@@ -49,9 +49,18 @@ class Access:
     def file(self, file_id: str) -> FileRecord:
         """Raises NotFoundError."""
         record = self.library.files.get(file_id)
-        if record is None or not sees(self.caller, record.scope):
+        if record is None or not self._sees_file(record):
             raise _missing("file", file_id, "file_id")
         return record
+
+    def _sees_file(self, record: FileRecord) -> bool:
+        """Whether its scope, and its attributes in every vector store, are those of the caller:
+        who must not find its passages must not read it as a whole."""
+        if not self.caller.scope:
+            return True
+        found = (one.record.files.get(record.id) for one in self.library.stores)
+        kept = [record.scope, *(one.attributes for one in found if one)]
+        return all(sees(self.caller, one) for one in kept)
 
     def store(self, store_id: str) -> VectorStore:
         """A store that can be changed; raises NotFoundError, and ParameterError for `vs_index`."""

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -99,9 +99,13 @@ def kept(folder: Path, record: str) -> list[Path]:
 
 
 def drop(folder: Path, record: str) -> None:
-    """Remove a folder so that a kill leaves all of it, or what `kept` removes."""
-    (folder / record).unlink(missing_ok=True)
-    sync_folder(folder)
+    """Remove a folder so that a kill leaves all of it, or what `kept` removes.
+
+    Nothing where another request has just removed it.
+    """
+    with suppress(FileNotFoundError):
+        (folder / record).unlink()
+        sync_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

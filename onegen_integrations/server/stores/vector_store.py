@@ -120,8 +120,9 @@ class VectorStore:
             self.settle(file, done)
 
     def save(self) -> None:
-        """Write the index."""
-        self.index.save(self._folder / "index")
+        """Write the index; raises StorageError."""
+        with keeping("vector store"):
+            self.index.save(self._folder / "index")
 
     def _remove(self, passages: Iterable[Passage]) -> None:
         if self.index.remove([one.id for one in passages]).passages:

@@ -8,20 +8,19 @@ from typing import TypeVar
 import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
-from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from onegen_integrations.server.errors import ParameterError
 from onegen_integrations.server.serving import serving_of
 from onegen_integrations.server.vectors.turns import Turns
 from onegen_model import OneGenModel, Passage
-from onegen_model.errors import CheckpointError, ContextTooLongError, PassageTooLongError
+from onegen_model.errors import ContextTooLongError, PassageTooLongError
 
 T = TypeVar("T")
 Vectors = NDArray[np.float32]
 
 # Texts that are embedded before another request has its turn.
 _SLICE = 64
-_CLIENT_CLOSED = 499
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class EmbeddingCall:
             for start in range(0, len(items), _SLICE):
                 async with self.turns.turn:
                     if await self.request.is_disconnected():
-                        raise HTTPException(_CLIENT_CLOSED, "The client has gone")
+                        raise ClientDisconnect
                     some = items[start : start + _SLICE]
                     where = f"{param} from {start} on: " if start else ""
                     rows.append(await asyncio.to_thread(_checked, embed, some, param, where))
@@ -64,5 +63,3 @@ def _checked(
     except (ContextTooLongError, PassageTooLongError) as error:
         code = "context_length_exceeded"
         raise ParameterError(f"{where}{error}", param=param, code=code) from None
-    except CheckpointError as error:  # A checkpoint that links and answers no question.
-        raise ParameterError(str(error), param="model", code="unsupported_model") from None

@@ -1,18 +1,18 @@
 """`/v1/link`: the mentions of texts, each with its entity. The text itself never changes."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
+from starlette.types import Receive, Scope, Send
 
-from onegen_integrations.server.errors import Failure, ParameterError, failure_of
+from onegen_integrations.server.errors import Failure, ParameterError, failure_of, log_bug
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.serving import Serving, caller_of, serving_of
+from onegen_integrations.server.turn_streams import EventResponse, unless_gone
 from onegen_integrations.server.vectors.inputs import read_list
 from onegen_integrations.server.vectors.turns import Turns, linking_turns
 from onegen_model import (
@@ -28,6 +28,8 @@ from onegen_model import (
 )
 
 router = APIRouter()
+
+Plain = dict[str, Any]
 
 _NOT_HERE = Failure(
     501,
@@ -80,10 +82,17 @@ async def link(
     linking = _params(asked, caller_of(request), entities)
     if asked.stream:
         stream = model.astream_link(texts[0], entities=entities, linking=linking)
-        return await _stream(_events(stream, turns))
-    with turns.admitted():
+        events = _events(stream, turns)
+        # What is wrong before the first event is the status of the answer.
+        first = await unless_gone(request, anext(events))
+        return _MentionResponse(first, events)
+
+    async def work() -> list[LinkedText]:
         async with turns.turn:
-            found = await model.alink(texts, entities=entities, linking=linking)
+            return await model.alink(texts, entities=entities, linking=linking)
+
+    with turns.admitted():
+        found = await unless_gone(request, work())
     if asked.text is not None:
         return {"object": "linked_text", "model": name, **_plain(found[0])}
     data = [{"index": at, **_plain(one)} for at, one in enumerate(found)]
@@ -144,7 +153,7 @@ def _within(candidates: Sequence[Any], chosen: Any, entities: PassageIndex) -> l
     ]
 
 
-async def _events(stream: AsyncMentionStream, turns: Turns) -> AsyncGenerator[dict[str, Any], None]:
+async def _events(stream: AsyncMentionStream, turns: Turns) -> AsyncGenerator[Plain, None]:
     with turns.admitted():
         async with turns.turn, stream:
             async for mention in stream:
@@ -152,34 +161,42 @@ async def _events(stream: AsyncMentionStream, turns: Turns) -> AsyncGenerator[di
             yield {"type": "completed", "usage": asdict(stream.linked.usage)}
 
 
-async def _stream(events: AsyncGenerator[dict[str, Any], None]) -> Response:
-    """Server-sent events. What is wrong before the first one is the status of the answer."""
-    first = await anext(events)
+class _MentionResponse(EventResponse):
+    """Server-sent events of a text. Its work ends with the response, however it ends."""
 
-    async def written() -> AsyncIterator[str]:
-        yield _event(first)
+    def __init__(self, first: Plain, events: AsyncGenerator[Plain, None]) -> None:
+        super().__init__(_written(first, events), ())
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            async with aclosing(events):
-                async for one in events:
-                    yield _event(one)
-        except Exception as error:
-            yield _event(failure_of(error).body)
-        yield "data: [DONE]\n\n"
-
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(written(), media_type="text/event-stream", headers=headers)
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._events.aclose()
 
 
-def _event(plain: dict[str, Any]) -> str:
-    return f"data: {json.dumps(plain, ensure_ascii=False)}\n\n"
+async def _written(first: Plain, events: AsyncGenerator[Plain, None]) -> AsyncGenerator[str, None]:
+    yield _event(first)
+    try:
+        async for one in events:
+            yield _event(one)
+    except Exception as error:
+        log_bug(error, "The stream of links")
+        yield _event(failure_of(error).body)
+    yield "data: [DONE]\n\n"
 
 
-def _plain(linked: LinkedText) -> dict[str, Any]:
+def _event(plain: Plain) -> str:
+    # ASCII, because some clients take other characters, such as U+2028, for ends of lines.
+    return f"data: {json.dumps(plain)}\n\n"
+
+
+def _plain(linked: LinkedText) -> Plain:
     mentions = [_mention(one) for one in linked.mentions]
     return {"text": linked.text, "mentions": mentions, "usage": asdict(linked.usage)}
 
 
-def _mention(mention: Mention) -> dict[str, Any]:
+def _mention(mention: Mention) -> Plain:
     return {
         "start": mention.start,
         "end": mention.end,
@@ -190,7 +207,7 @@ def _mention(mention: Mention) -> dict[str, Any]:
     }
 
 
-def _entity(scored: ScoredPassage) -> dict[str, Any]:
+def _entity(scored: ScoredPassage) -> Plain:
     entity = scored.passage
     return {
         "id": entity.id,

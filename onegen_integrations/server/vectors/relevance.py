@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from onegen_integrations.server.vectors.embedding import EmbeddingCall
+from onegen_integrations.server.vectors.embedding import EmbeddingCall, Vectors
 from onegen_model import OneGenModel, Passage
 
 # Embeddings differ by less than this with the batch that they are computed in, and an order of
@@ -41,9 +42,8 @@ async def find_relevance(call: EmbeddingCall, pairs: Sequence[tuple[str, Passage
     pieces = await asyncio.to_thread(_cut, call.model, queries, list(known.values()))
     asked = await call.queries(queries, "query")
     found = await call.passages(pieces.fragments, "documents")
-    cosines = np.full((len(known), len(queries)), -1, np.float32)
-    np.maximum.at(cosines, pieces.owners, found @ asked.T)
-    scores = np.clip((1 + cosines.astype(np.float64)) / 2, 0, 1).round(_DIGITS)
+    shape = (len(known), len(queries))
+    scores = await asyncio.to_thread(_scores, asked, found, pieces.owners, shape)
     rows = {key: row for row, key in enumerate(known)}
     columns = {query: column for column, query in enumerate(queries)}
     return Relevance(
@@ -53,6 +53,15 @@ async def find_relevance(call: EmbeddingCall, pairs: Sequence[tuple[str, Passage
         ),
         pieces.tokens,
     )
+
+
+def _scores(
+    asked: Vectors, found: Vectors, owners: list[int], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """For each document and query the score of the best fragment."""
+    cosines = np.full(shape, -1, np.float32)
+    np.maximum.at(cosines, owners, found @ asked.T)
+    return np.clip((1 + cosines.astype(np.float64)) / 2, 0, 1).round(_DIGITS)
 
 
 def _key(document: Passage) -> tuple[str, str]:

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from onegen_integrations.server.errors import ParameterError
+from onegen_integrations.server.routes.models import max_model_len
 from onegen_integrations.server.serving import Serving, serving_of
 from onegen_integrations.server.vectors.inputs import refuse
 from onegen_model import Conversation, OneGenModel
-from onegen_model.errors import CheckpointError
 
 router = APIRouter()
 
@@ -72,7 +72,7 @@ async def detokenize(asked: DetokenizeRequest, serving: Shared) -> dict[str, str
 
 
 def _tokenize(asked: TokenizeRequest, model: OneGenModel) -> dict[str, Any]:
-    longest = _longest(model)
+    longest = max_model_len(model)
     if asked.prompt is None:
         chat = Conversation.from_messages(asked.messages or [], asked.tools)
         return {"count": model.count_prompt(chat), "max_model_len": longest, "tokens": None}
@@ -81,11 +81,3 @@ def _tokenize(asked: TokenizeRequest, model: OneGenModel) -> dict[str, Any]:
     if asked.return_token_strs:
         reply["token_strs"] = model.renderer.tokenizer.convert_ids_to_tokens(ids)
     return reply
-
-
-def _longest(model: OneGenModel) -> int:
-    """The context; of a checkpoint that writes no answers the longest passage."""
-    try:
-        return model.max_context
-    except CheckpointError:
-        return model.max_passage_tokens

@@ -98,6 +98,7 @@ def test_a_body_that_is_too_large_is_refused(chunked: bool, serve: Callable[...,
         ('[{"key": "hush-1", "scop": {}}]', "scop"),
         ('[{"key": "hush-1", "scope": {"a": {"$what": 1}}}]', "$what"),
         ('[{"key": " "}]', "empty"),
+        (r'[{"key": "hush-1\n"}]', "white space"),
     ],
 )
 def test_a_wrong_file_of_keys_is_explained_without_a_key(

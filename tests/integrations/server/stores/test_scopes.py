@@ -67,6 +67,22 @@ def test_a_scope_that_fixes_nothing_is_one_for_reading(serve: Callable[..., Serv
         assert len(found(client, "vs_index")) == 2
 
 
+def test_a_file_whose_passages_are_hidden_is_hidden(serve: Callable[..., Serving]) -> None:
+    keys = (ApiKey("secret-all"), ApiKey("secret-open", "open", {"$not": {"kind": "internal"}}))
+    with TestClient(create_app(serve(keys=keys))) as client:
+        use(client, "secret-all")
+        hidden, open_ = upload(client, "a.txt", "Hidden."), upload(client, "b.txt", "Open.")
+        store = new_store(client, file_ids=[open_])
+        body = {"file_id": hidden, "attributes": {"kind": "internal"}}
+        assert client.post(f"/v1/vector_stores/{store}/files", json=body).status_code == 200
+        use(client, "secret-open")
+        assert [one["id"] for one in client.get("/v1/files").json()["data"]] == [open_]
+        assert client.get(f"/v1/files/{open_}/content").text == "Open."
+        assert client.get(f"/v1/files/{hidden}/content").status_code == 404
+        reply = client.post("/v1/vector_stores", json={"file_ids": [hidden]})
+        assert reply.status_code == 400
+
+
 @pytest.mark.parametrize(
     ("scope", "fixed"),
     [
