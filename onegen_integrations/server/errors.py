@@ -184,8 +184,18 @@ def add_handlers(app: FastAPI) -> None:
 def _invalid(error: RequestValidationError) -> Failure:
     """The first of pydantic's findings, by the name of its field; no value is shown."""
     first = error.errors()[0]
-    place = list(map(str, first["loc"]))
+    kind, place = str(first["type"]), list(map(str, first["loc"]))
+    if kind == "json_invalid":  # Its place is a number of characters.
+        why = first.get("ctx", {}).get("error", "it cannot be read")
+        message = f"The body is no JSON: {why} at character {place[-1]}; expected JSON; correct it"
+        return Failure(400, message, code=kind)
+    if place == ["body"] and kind == "model_attributes_type":
+        message = (
+            "The body is no JSON object, or is not sent as one; expected one, with the header "
+            "`Content-Type: application/json`; add it, or correct the body"
+        )
+        return Failure(400, message, code=kind)
     place = place[1:] if place[:1] and place[0] in ("body", "path", "query") else place
     param = ".".join(place) or None
     message = f"{param or 'The body'}: {first['msg']}; expected what /docs shows; correct it"
-    return Failure(400, message, param=param, code=str(first["type"]))
+    return Failure(400, message, param=param, code=kind)

@@ -76,6 +76,13 @@ class Access:
             raise _missing("vector store", store_id, "vector_store_id")
         return store
 
+    def shown(self, store_id: str) -> tuple[StoreRecord, list[StoreFile]]:
+        """A store, `vs_index` too, with the files that the caller sees; raises NotFoundError."""
+        if store_id == INDEX_STORE and (index := self.index_record()):
+            return index
+        record = self.store(store_id).record
+        return record, self.entries(record)
+
     def entries(self, record: StoreRecord) -> list[StoreFile]:
         """The files of a store that the caller sees, the oldest first."""
         return [one for one in record.files.values() if sees(self.caller, one.attributes)]

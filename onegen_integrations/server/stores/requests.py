@@ -10,9 +10,19 @@ Name = Annotated[str, Field(max_length=256)]
 Key = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=512)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
-Metadata = Annotated[dict[Key, Text], Field(max_length=16)]
-Attributes = Annotated[dict[Key, StrictBool | StrictInt | Number | Text], Field(max_length=16)]
 FileIds = Annotated[list[str], Field(max_length=2000)]
+Metadata = Annotated[dict[Key, Text], Field(max_length=16)]
+
+
+def _require_plain(value: Any) -> Any:
+    """Before the kinds are tried, each of which would complain by itself."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("a value is a text, a number or a truth value")
+    return value
+
+
+Value = Annotated[StrictBool | StrictInt | Number | Text, BeforeValidator(_require_plain)]
+Attributes = Annotated[dict[Key, Value], Field(max_length=16)]
 
 
 class StaticSizes(BaseModel):

@@ -32,7 +32,7 @@ def add(store_id: str, body: AddFile, access: Allowed) -> dict[str, Any]:
 def list_files(
     store_id: str, access: Allowed, page: Paged, filter: Status | None = None
 ) -> dict[str, Any]:
-    entries = access.entries(access.store(store_id).record)
+    _, entries = access.shown(store_id)
     some = [one for one in entries if filter in (None, one.status)]
     return page.of(some, lambda one: one.id, lambda one: store_file_object(store_id, one))
 

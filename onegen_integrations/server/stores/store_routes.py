@@ -47,10 +47,7 @@ def list_stores(access: Allowed, page: Paged) -> dict[str, Any]:
 
 @router.get("/{store_id}")
 def show_store(store_id: str, access: Allowed) -> dict[str, Any]:
-    if store_id == INDEX_STORE and (index := access.index_record()):
-        return store_object(*index)
-    record = access.store(store_id).record
-    return store_object(record, access.entries(record))
+    return store_object(*access.shown(store_id))
 
 
 @router.post("/{store_id}")

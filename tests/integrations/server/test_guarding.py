@@ -29,6 +29,23 @@ def test_an_unknown_route_has_the_same_form(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        ('{"messages": [', "application/json", "no JSON: Expecting value at character 14"),
+        ('{"messages": []}', "text/plain", "`Content-Type: application/json`"),
+    ],
+)
+def test_a_body_that_is_no_json_is_explained(
+    client: TestClient, content: str, kind: str, words: str
+) -> None:
+    headers = {"content-type": kind}
+    reply = client.post("/v1/chat/completions", content=content, headers=headers)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, None)
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 401),

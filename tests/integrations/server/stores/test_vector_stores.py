@@ -190,9 +190,19 @@ def test_the_index_of_the_start_is_a_store_that_stays(client: TestClient) -> Non
     store = client.get("/v1/vector_stores/vs_index").json()
     assert store["file_counts"]["completed"] == 2
     assert {hit["file_id"] for hit in found(client, "vs_index")} == {"alba", "brig"}
-    for method, path in (("DELETE", ""), ("POST", ""), ("GET", "/files")):
+    listed = client.get("/v1/vector_stores/vs_index/files").json()["data"]
+    assert [one["id"] for one in listed] == ["brig", "alba"]
+    for method, path in (("DELETE", ""), ("POST", "")):
         reply = client.request(method, f"/v1/vector_stores/vs_index{path}", json={})
         assert (reply.status_code, reply.json()["error"]["code"]) == (400, "read_only")
+
+
+def test_an_attribute_that_is_no_plain_value_is_named(client: TestClient) -> None:
+    store, file = new_store(client), upload(client, "a.txt", "Alba")
+    body = {"file_id": file, "attributes": {"year": [1901]}}
+    error = client.post(f"/v1/vector_stores/{store}/files", json=body).json()["error"]
+    assert error["param"] == "attributes.year"
+    assert "a text, a number or a truth value" in error["message"]
 
 
 def test_a_query_that_cannot_be_is_named(client: TestClient) -> None:
