@@ -1,75 +1,120 @@
 """The guide to serving: its commands run, and its table of metrics is complete."""
 
-import json
-import os
 import re
 import shlex
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from starlette.routing import Route
+
 from onegen_integrations.server import ServerSettings, Serving, create_app
+from onegen_integrations.server.chat import chat_request
 from onegen_integrations.server.commands import require_usable
-from onegen_model import OneGenModel, Passage, PassageIndex
+from onegen_integrations.server.responses import response_request
+from onegen_integrations.shared import shared_model
+from onegen_model import OneGenModel, PassageIndex, grow_index
 from onegen_model.cli.parser import parse_arguments
 from tests.conftest import MakeNetwork
+from tests.support.guide import DOCS, blocks_of, steady, story, told
 from tests.support.integrations_models import save_model
+from tests.support.script import QUERY, scripted
 from tests.support.serving import running
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guides" / "serving.md").read_text("utf-8")
-ADDRESS = "http://127.0.0.1:8000"
+PAGES = ("guides/serving.md", "guides/serving-embeddings.md")
+GUIDE = (DOCS / PAGES[0]).read_text("utf-8")
 TYPES = re.compile(r"^# TYPE (onegen:\w+) \w+$", re.MULTILINE)
+# The notes of the guide, and what the tiny model writes about them.
+NOTES = "Ilse Moor keeps the lighthouse of Tavenoch. She was born in Harvik.\n"
+TURNS = {
+    "lighthouse of Tavenoch?": f"Keeper{QUERY}<FINAL-ANSWER>Ilse Moor</FINAL-ANSWER>",
+    "where was she born?": f"Place{QUERY}<FINAL-ANSWER>Harvik</FINAL-ANSWER>",
+    "bakery of Tavenoch?": f"Owner{QUERY}<FINAL-ANSWER>Per Anker</FINAL-ANSWER>",
+}
+
+Serve = Callable[[OneGenModel], AbstractContextManager[str]]
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
-
-
-def commands(program: str) -> list[str]:
-    """The blocks that run a program."""
-    return [code for code in blocks("sh") if code.startswith(program)]
+    return [one.code for one in blocks_of(PAGES[0]) if one.language == language]
 
 
 @pytest.fixture(scope="module")
 def serving(make_network: MakeNetwork, tmp_path_factory: pytest.TempPathFactory) -> Serving:
     folder = save_model(make_network, tmp_path_factory.mktemp("guide"), num_hidden_layers=1)
     model = OneGenModel.from_pretrained(folder)
-    index = PassageIndex.build(model, [Passage("alba", "Alba was founded by Ann.")])
-    return Serving({"onegen": model}, index, settings=ServerSettings())
+    return Serving({"onegen": model}, PassageIndex.build(model, []), settings=ServerSettings())
 
 
-@pytest.fixture(scope="module")
-def url(serving: Serving) -> Iterator[str]:
-    with running(create_app(serving)) as url:
-        yield url
+@pytest.fixture
+def serve_notes(tmp_path: Path) -> Serve:
+    """Serves the notes of the guide as its first commands do."""
+
+    @contextmanager
+    def serve(model: OneGenModel) -> Iterator[str]:
+        (tmp_path / "notes.md").write_text(NOTES)
+        grow_index(model, [tmp_path / "notes.md"], tmp_path / "my.index")
+        index = PassageIndex.load(model, tmp_path / "my.index")
+        settings = ServerSettings(storage=tmp_path / "served")
+        with running(create_app(Serving({"onegen": model}, index, settings=settings))) as url:
+            yield url
+
+    return serve
 
 
-@pytest.mark.parametrize("code", commands("curl"))
-def test_a_request_of_the_guide_is_answered(code: str, url: str, tmp_path: Path) -> None:
-    assert ADDRESS in code
-    done = subprocess.run(
-        ["bash", "-euc", code.replace(ADDRESS, url)],
-        cwd=tmp_path,
-        env={**os.environ, "ONEGEN_API_KEY": "any"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+@pytest.mark.slow
+def test_the_requests_of_the_guides_are_answered(
+    serving: Serving, serve_notes: Serve, tmp_path: Path
+) -> None:
+    model = serving.models["onegen"]
+    with serve_notes(model) as url, scripted(model, TURNS):
+        for page in PAGES:
+            for block, output in told(story(page), url, tmp_path):
+                assert output or "print" not in block.code, block.code
 
 
-def test_the_guide_shows_the_fields_of_readiness(url: str) -> None:
-    done = subprocess.run(["curl", "-sf", f"{url}/ready"], capture_output=True, check=True)
-    shown = next(json.loads(code) for code in blocks("json") if "ready" in code)
-    assert shown.keys() == json.loads(done.stdout).keys()
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_guides_show_what_is_answered(serve_notes: Serve, tmp_path: Path) -> None:
+    model = shared_model()
+    model.engine.forget()  # type: ignore[union-attr]
+    with serve_notes(model) as url:
+        for page in PAGES:
+            for block, output in told(story(page), url, tmp_path):
+                if block.shown:
+                    assert steady(output) == steady(block.shown), block.code
 
 
-def test_the_python_of_the_guide_runs(
+def test_the_tables_of_refused_parameters_are_complete() -> None:
+    for route, refused in (
+        ("chat/completions", chat_request._REFUSED),
+        ("responses", response_request._REFUSED),
+    ):
+        [line] = re.findall(rf"^\| `/v1/{route}` \| (`.*) \|$", GUIDE, re.MULTILINE)
+        assert set(re.findall(r"`(\w+)`", line)) - {"file_search"} == set(refused)
+
+
+def test_the_reference_has_every_route_of_the_server(serving: Serving) -> None:
+    page = (DOCS / "reference" / "routes.md").read_text("utf-8")
+    named = {
+        (method, path)
+        for methods, path in re.findall(r"^\| `([A-Z, ]+) (/\S*)` \|", page, re.MULTILINE)
+        for method in methods.split(", ")
+    }
+    served = {
+        (method, route.path)
+        for route in create_app(serving).routes
+        if isinstance(route, Route) and route.path != "/docs/oauth2-redirect"
+        for method in route.methods or ()
+        if method != "HEAD"
+    }
+    assert named == {(method, path.replace(":path}", "}")) for method, path in served}
+
+
+def test_the_application_of_the_guide_is_one(
     serving: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -78,7 +123,7 @@ def test_the_python_of_the_guide_runs(
     index.save("my.index")
     monkeypatch.setattr(OneGenModel, "from_pretrained", lambda max_queue: model)
     namespace: dict[str, Any] = {}
-    [code] = blocks("python")
+    [code] = [one for one in blocks("python") if "create_app" in one]
     exec(compile(code, "serving.md", "exec"), namespace)
     assert namespace["app"].state.serving.models == {"onegen": model}
 
@@ -94,11 +139,13 @@ def test_the_options_of_the_guide_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("my.index").mkdir()
-    lines = [line for code in blocks("sh") for line in code.splitlines() if "onegen serve" in line]
-    assert len(lines) >= 4
+    for name in ("my.index", "people.index"):
+        Path(name).mkdir()
+    shell = [one.code for page in PAGES for one in blocks_of(page) if one.language == "sh"]
+    lines = [line for code in shell for line in code.splitlines() if "onegen serve" in line]
+    assert len(lines) >= 6
     for line in lines:
-        words = shlex.split(line)
+        words = shlex.split(line, comments=True)
         require_usable(parse_arguments(words[words.index("serve") :]))
     with pytest.raises(SystemExit):
         parse_arguments(["serve", "--help"])

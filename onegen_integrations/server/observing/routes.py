@@ -50,7 +50,8 @@ def summary(serving: Serving) -> str:
     if serving.index is None:
         parts.append("no index: plain chat")
     else:
-        parts.append(f"index of {len(serving.index):,} passages")
+        count = len(serving.index)
+        parts.append(f"index of {count:,} passage{'' if count == 1 else 's'}")
     if serving.entities is not None:
         parts.append(f"{len(serving.entities):,} entities")
     parts.append("files are kept" if serving.settings.storage else "no files")
