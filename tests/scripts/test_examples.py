@@ -37,6 +37,7 @@ NEEDED = {
     "10": ("yaml",),
     "11": ("langchain_core",),
     "12": ("llama_index.core",),
+    "13": ("fastapi", "uvicorn", "openai"),
 }
 COMMAND = "    $ python examples/"
 
