@@ -1,10 +1,18 @@
 """Follow-up questions over HTTP, beside a pipeline that condenses each question first.
 
     $ python examples/13_follow_ups_over_http.py
+    Who is the director of Larch and Iron? Sunnefa Brandvold
+      one pass: 0 cached, 29 new, 151 retrieved: 240 computed
+    And where was she born? Nordhella
+      one pass: 240 cached, 17 new, 92 retrieved: 140 computed
+      condensed to 'to Iron?': 103 computed, then 126
+    And her husband? Harald Eskeland
+      one pass: 380 cached, 15 new, 64 retrieved: 117 computed
+      condensed to 'to Iron?': 98 computed, then 54
 
-By its id a response is continued from what the model wrote and read, so a turn reads its question
-and its passages and nothing else. The pipeline pays for a call that rewrites the question, and for
-the passages again; this checkpoint was not trained to rewrite, so its rewritten questions are bad.
+By its id a response is continued from what the model wrote and read, so a turn computes only its
+question, passages and answer. The pipeline computes the history again to rewrite the question
+(badly: this checkpoint was not trained to), and then the passages again.
 """
 
 import json
@@ -14,7 +22,6 @@ from importlib.resources import files
 
 import uvicorn
 from openai import OpenAI
-from openai.types.responses import Response
 
 from onegen_integrations.server import Serving, create_app
 from onegen_integrations.shared import shared_model
@@ -22,8 +29,8 @@ from onegen_model import Passage, PassageIndex
 
 QUESTIONS = (
     "Who is the director of Larch and Iron?",
-    "And when was she born?",
-    "And who was her husband?",
+    "And where was she born?",
+    "And her husband?",
 )
 TITLES = {"Larch and Iron", "Wet Harvest", "Sunnefa Brandvold", "Tobin Aldermay", "Harald Eskeland"}
 CONDENSE = "Rewrite the last question so that it can be understood alone. Write only the question."
@@ -45,16 +52,6 @@ def serve() -> tuple[uvicorn.Server, str]:
     return server, f"http://127.0.0.1:{port}/v1"
 
 
-def told(response: Response) -> str:
-    """What was read for a response, and the positions that the network computed."""
-    usage, details = response.usage, response.usage.input_tokens_details
-    new = usage.input_tokens - details.cached_tokens - details.retrieved_tokens
-    return (
-        f"{details.cached_tokens} cached, {new} new, {details.retrieved_tokens} retrieved: "
-        f"{usage.onegen['forwarded']} computed"
-    )
-
-
 server, address = serve()
 client = OpenAI(base_url=address, api_key="none")
 previous, history = None, ""
@@ -65,15 +62,17 @@ for question in QUESTIONS:
         tools=[SEARCH],
         previous_response_id=previous and previous.id,
     )
+    usage, details = previous.usage, previous.usage.input_tokens_details
+    new = usage.input_tokens - details.cached_tokens - details.retrieved_tokens
     print(question, previous.output_text)
-    print("  one pass:", told(previous))
+    print(f"  one pass: {details.cached_tokens} cached, {new} new, ", end="")
+    print(f"{details.retrieved_tokens} retrieved: {usage.onegen['forwarded']} computed")
     if history:  # The first question stands alone in both pipelines.
         asked = f"{history}{question}\n\n{CONDENSE}"
         rewritten = client.responses.create(model="onegen", input=asked)
-        alone = rewritten.output_text or question
+        alone = " ".join(rewritten.output_text.split()) or question
         answer = client.responses.create(model="onegen", input=alone, tools=[SEARCH])
-        print("  condensed:", alone, answer.output_text)
-        print("    to rewrite:", told(rewritten))
-        print("    to answer:", told(answer))
+        computed = [one.usage.onegen["forwarded"] for one in (rewritten, answer)]
+        print(f"  condensed to {alone!r}: {computed[0]} computed, then {computed[1]}")
     history += f"{question}\n{previous.output_text}\n"
 server.should_exit = True
