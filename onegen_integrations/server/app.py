@@ -39,7 +39,14 @@ def create_app(serving: Serving) -> FastAPI:
         yield
         await asyncio.to_thread(serving.close)
 
-    app = FastAPI(title="OneGen", description=__doc__, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="OneGen",
+        description=__doc__,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # It would load scripts from a public host; so would the other one.
+        redoc_url=None,
+    )
     app.state.serving = serving
     for router in ROUTERS:
         app.include_router(router)

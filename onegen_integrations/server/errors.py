@@ -177,7 +177,7 @@ def add_handlers(app: FastAPI) -> None:
         if error.status_code not in (404, 405):
             return Failure(error.status_code, str(error.detail)).response()
         asked = f"{request.method} {request.url.path}"
-        message = f"There is no {asked}; expected a route of this server; see /docs"
+        message = f"There is no {asked}; expected a route of this server; see /openapi.json"
         return Failure(error.status_code, message, code="not_found").response()
 
 
@@ -197,5 +197,7 @@ def _invalid(error: RequestValidationError) -> Failure:
         return Failure(400, message, code=kind)
     place = place[1:] if place[:1] and place[0] in ("body", "path", "query") else place
     param = ".".join(place) or None
-    message = f"{param or 'The body'}: {first['msg']}; expected what /docs shows; correct it"
+    message = (
+        f"{param or 'The body'}: {first['msg']}; expected what /openapi.json shows; correct it"
+    )
     return Failure(400, message, param=param, code=kind)
