@@ -2,12 +2,12 @@
 
     $ python examples/11_link_entities_langchain.py
     All texts in one batch:
-    Mercury[planet] goes around the Sun in 88 days, faster than any other planet.[planet]
-    Miners dissolved gold in Mercury, and boiled the liquid metal away.[metal]
+    Mercury[planet] goes around the Sun in 88 days, faster than any other planet.
+    Miners dissolved gold in Mercury[metal], and boiled the liquid metal away.
     Merchants of Rome[god] gave to Mercury[god], whose temple stood on the Aventine Hill[aventine].
     A document:
     mines.txt
-    0-67 Miners dissolved gold in Mercury, and boiled the liquid metal away. metal 0.66
+    25-32 Mercury metal 1.09
     A mention that is given, with its candidates:
     [('god', 1.03), ('planet', 0.94), ('metal', 0.89)]
 

@@ -8,7 +8,6 @@
       14-25 Wet Harvest -> ship (0.96)
       31-37 Ondrel -> port (0.96)
       49-57 Tarsevia -> country (0.89)
-      59-84 and was never seen again. -> ship (0.53)
     Triplets:
       cinema -> MENTIONS -> Sunnefa Brandvold (director): film director, born in 1917
       cinema -> MENTIONS -> Wet Harvest (film): 1947 drama film directed by Sunnefa Brandvold

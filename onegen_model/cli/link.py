@@ -15,7 +15,6 @@ from onegen_model.cli.link_writing import Writing, choose_format, counted, open_
 from onegen_model.cli.reading_options import SkippedFiles
 from onegen_model.cli.where import parse_where, require_known_names
 from onegen_model.finetune.mining.resumable_file import PartialFile
-from onegen_model.indexing.entity_records import require_entities
 from onegen_model.linking.formats import LinkedDocument
 from onegen_model.linking.mentions import LinkedText
 from onegen_model.linking.params import LinkingParams
@@ -41,6 +40,7 @@ def run_link(options: Namespace, load_model: "LoadModel") -> int:
     skipped = SkippedFiles(options.skip_bad)
     inputs = read_inputs(options, skipped)
     model = load_model(options.model, options.dtype)
+    from onegen_model.indexing.entity_records import require_entities
     from onegen_model.retrieval.index import PassageIndex
     from onegen_model.transcript.linking_renderer import LinkingRenderer
 

@@ -21,7 +21,7 @@ def test_drafts_write_what_one_token_after_the_other_writes(model: OneGenModel) 
     counted = found["counted"]
     assert counted["drafts"]["steps"] < counted["token by token"]["steps"]
     assert counted["drafts"]["length"] == counted["token by token"]["length"]
-    assert counted["token by token"]["discarded"] == 0
+    assert counted["token by token"]["discarded"] <= counted["drafts"]["discarded"]
     assert found["times fewer passes"] > 1
     fewer = linking.measure_drafts(model, [make_text(0)[:300]], threshold=0.99)
     assert fewer["mentions of a text"] < found["mentions of a text"]

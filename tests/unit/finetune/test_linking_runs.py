@@ -91,7 +91,7 @@ def test_linking_is_learnt_on_top_of_an_adapter_that_answers(
         assert tensors[name].shape[0] == value.shape[0] + grown
 
 
-@pytest.mark.parametrize("frozen", [1, 2])
+@pytest.mark.parametrize("frozen", [1])
 def test_frozen_layers_keep_their_values_and_are_saved(
     base: Path, answering: Path, tmp_path: Path, frozen: int
 ) -> None:
