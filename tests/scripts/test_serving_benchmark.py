@@ -55,7 +55,7 @@ def server(model: OneGenModel, index: PassageIndex, tmp_path: Path) -> Iterator[
 
 
 async def test_mixed_requests_get_their_answers_and_leave_nothing(server: Server) -> None:
-    plan = load.Plan(8, 3, 1, alone=2, settle_seconds=0.1, sample_seconds=1)
+    plan = load.Plan(8, 3, 1, alone=2, settle_seconds=3, sample_seconds=1)
     async with calling(server.url, QUESTIONS, CHAT, 2**16) as caller:
         found = await load.run(server, caller, plan)
     assert found["faults"] == []
@@ -65,8 +65,7 @@ async def test_mixed_requests_get_their_answers_and_leave_nothing(server: Server
     assert found["one by one"]["first_token_seconds"]["p50"] > 0
     before, after = found["counts"]["before"], found["counts"]["after"]
     assert (after["running"], after["waiting"]) == (0, 0)
-    # The server lives in the process of the tests, whose own clients and pools hold some, too.
-    assert after["handles"] <= before["handles"] + 32
+    assert after["handles"] <= before["handles"] + 8
     assert "| one by one | 2 |" in tables.speed(found)
     assert f"| after | {after['resident']:.0f} |" in tables.counts(found)
 
