@@ -204,19 +204,23 @@ class Search:
             self._require_own(self.model.model.dimension)
 
     def _require_own(self, dimension: int) -> None:
-        self.require_own_embeddings()
-        if self.asked_by != "text" and (known := _known(self.source)):
-            _require_dimension(known.dimension(self.source), dimension, self.source)
+        if self.asked_by != "text":
+            self._require_same_model()
+            if known := _known(self.source):
+                _require_dimension(known.dimension(self.source), dimension, self.source)
+            _require_ours(self.source)
         self._checked = True
 
     def require_own_embeddings(self) -> None:
         """Raise PassageIndexError for a store with the embeddings of another model."""
-        if self.asked_by == "text":
-            return
+        if self.asked_by != "text":
+            self._require_same_model()
+            _require_ours(self.source)
+
+    def _require_same_model(self) -> None:
         theirs = _embeddings(self.source)
         if self.model and theirs:
             require_same_model(self.model, theirs.shared, _name(self.source))
-        _require_ours(self.source)
 
 
 def _name(source: object) -> str:

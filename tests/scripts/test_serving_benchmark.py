@@ -55,7 +55,7 @@ def server(model: OneGenModel, index: PassageIndex, tmp_path: Path) -> Iterator[
 
 
 async def test_mixed_requests_get_their_answers_and_leave_nothing(server: Server) -> None:
-    plan = load.Plan(8, 3, 1, alone=2, settle_seconds=3, sample_seconds=1)
+    plan = load.Plan(8, 3, 1, alone=2, settle_seconds=6, sample_seconds=1)
     async with calling(server.url, QUESTIONS, CHAT, 2**16) as caller:
         found = await load.run(server, caller, plan)
     assert found["faults"] == []

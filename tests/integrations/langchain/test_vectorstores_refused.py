@@ -32,11 +32,11 @@ def vector(embeddings: OneGenEmbeddings) -> list[float]:
 
 
 @one_of_each
-def test_a_store_of_foreign_vectors_is_refused(
+def test_a_store_of_vectors_of_another_length_is_refused(
     build: Build, embeddings: OneGenEmbeddings, vector: list[float]
 ) -> None:
     search = open_search(build(DeterministicFakeEmbedding(size=48), DOCUMENTS))
-    with pytest.raises(PassageIndexError, match=r"embeds with Determin.*; expected OneGen"):
+    with pytest.raises(PassageIndexError, match="holds vectors of length 48; expected 64"):
         search.search(ask(vector))
 
 

@@ -124,6 +124,10 @@ def test_a_text_is_linked_and_not_changed(model: OneGenModel, entities: PassageI
     assert [(one.start, one.end, one.entity.passage.id) for one in found.mentions] == [
         (one.start, one.end, one.entity.passage.id) for one in linked.mentions
     ]
+    for mine, other in zip(found.mentions, linked.mentions, strict=True):
+        assert [hit.passage for hit in mine.candidates] == [hit.passage for hit in other.candidates]
+        scores = [hit.score for hit in other.candidates]
+        assert [hit.score for hit in mine.candidates] == pytest.approx(scores, abs=1e-5)
 
 
 def test_the_token_behind_a_link_is_forced(
