@@ -204,23 +204,19 @@ class Search:
             self._require_own(self.model.model.dimension)
 
     def _require_own(self, dimension: int) -> None:
-        if self.asked_by != "text":
-            self._require_same_model()
-            if known := _known(self.source):
-                _require_dimension(known.dimension(self.source), dimension, self.source)
-            _require_ours(self.source)
+        self.require_own_embeddings(dimension)
         self._checked = True
 
-    def require_own_embeddings(self) -> None:
-        """Raise PassageIndexError for a store with the embeddings of another model."""
-        if self.asked_by != "text":
-            self._require_same_model()
-            _require_ours(self.source)
-
-    def _require_same_model(self) -> None:
+    def require_own_embeddings(self, dimension: int | None = None) -> None:
+        """Raise PassageIndexError for a store of another model, or of another `dimension`."""
+        if self.asked_by == "text":
+            return
         theirs = _embeddings(self.source)
         if self.model and theirs:
             require_same_model(self.model, theirs.shared, _name(self.source))
+        if dimension and (known := _known(self.source)):
+            _require_dimension(known.dimension(self.source), dimension, self.source)
+        _require_ours(self.source)
 
 
 def _name(source: object) -> str:
