@@ -1,6 +1,7 @@
 """`model.link`: the text, its mentions, drafts, windows, batches, streams."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ class CleanWriter:
         self.network, self.limits = model.network, limits
         self.renderer = LinkingRenderer(model.renderer)
         self.tokens, self.ids = self.renderer.tokens(text), self.renderer.prompt_ids(text)
+        self.discarded = 0  # positions of what has begun and was taken back
 
     def probability(self, ids: list[int], tag: int, at: int) -> float:
         """Of a tag against the token of the text there, or the end of the answer behind it."""
@@ -68,17 +70,18 @@ class CleanWriter:
         """The end of a mention that begins at a token; None where there is none."""
         opening = self.renderer.opening(self.tokens, at)
         left = self.probability(self.ids, opening.ids[0], at)
+        if left <= self.limits.threshold:
+            return None
         for end in range(at + opening.width, len(self.tokens) + 1):
-            if left <= self.limits.threshold:
-                return None
             if self.tokens.may_end(end):
                 ids = [*self.ids, *opening.ids, *self.tokens.ids[at + opening.width : end]]
                 tag = self.probability(ids, self.renderer.closing[0], end)
                 if left * tag > self.limits.threshold:
                     return end
                 left *= 1 - tag
-                if end - at >= self.limits.max_mention_tokens:
-                    return None
+                if left <= self.limits.threshold or end - at >= self.limits.max_mention_tokens:
+                    break
+        self.discarded += len(opening.ids) + end - (at + opening.width)
         return None
 
     def write(self) -> list[tuple[int, int]]:
@@ -102,8 +105,11 @@ class CleanWriter:
 def test_mentions_are_those_of_the_rule(model: OneGenModel, threshold: float, longest: int) -> None:
     limits = WritingLimits(max_mention_tokens=longest, threshold=threshold)
     closed, writer = write(model, TEXT, limits)
-    expected = CleanWriter(model, TEXT, limits).write()
+    clean = CleanWriter(model, TEXT, limits)
+    expected = clean.write()
     assert [one.mention for one in closed] == expected
+    _, slow = write(model, TEXT, replace(limits, draft=0))
+    assert slow.counts.discarded == clean.discarded  # without drafts only what was taken back
     assert len(expected) > 1
     unread = writer.counts.length - (writer.counts.forwarded - writer.counts.discarded)
     assert 0 <= unread <= 2
