@@ -227,8 +227,14 @@ def test_drafts_change_nothing(family: str, text: str, longest: int, draft: int)
     assert counts.discarded <= drafted.discarded  # only what was taken back
     assert counts.length == drafted.length
     assert seen == drafted.forwarded
-    # The end of a text, where no tag may stand, is not read.
-    assert drafted.length - (drafted.forwarded - drafted.discarded) >= 0
+    unread = drafted.length - (drafted.forwarded - drafted.discarded)
+    assert unread == counts.length - (counts.forwarded - counts.discarded)
+    # The end of a text, where no mention may begin, is not read; without any place nothing is.
+    _, _, renderer = world(family)
+    tokens = renderer.tokens(text)
+    places = [at for at in range(len(tokens)) if tokens.may_begin(at)]
+    behind = len(tokens) - places[-1] if places else drafted.length
+    assert 0 <= unread <= behind + 1
 
 
 @families
