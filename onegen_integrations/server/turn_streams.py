@@ -1,9 +1,10 @@
 """Turns on their way to a client: together, with signs of life, and ended when it leaves."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+import json
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import StreamingResponse
@@ -19,6 +20,8 @@ T = TypeVar("T")
 HEARTBEAT = 15.0
 # A line that clients of server-sent events skip.
 COMMENT = ": working\n\n"
+
+END = "data: [DONE]\n\n"
 
 # What a turn gave last: a piece, its error, or None at its end.
 _Item = tuple[int, AnswerPiece | Exception | None]
@@ -75,6 +78,13 @@ async def _pump(at: int, turn: Turn, queue: asyncio.Queue[_Item]) -> None:
         queue.put_nowait((at, error))
     finally:
         await turn.aclose()
+
+
+def sent_event(plain: Mapping[str, Any], name: str = "") -> str:
+    """A server-sent event with JSON as its data."""
+    # ASCII, because some clients take other characters, such as U+2028, for ends of lines.
+    data = f"data: {json.dumps(plain)}\n\n"
+    return f"event: {name}\n{data}" if name else data
 
 
 class EventResponse(StreamingResponse):

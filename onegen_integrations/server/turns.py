@@ -79,7 +79,7 @@ class Turn(AsyncIterator[AnswerPiece]):
                 self._answered = AnsweredCalls()
         self._max_calls = None if request.parallel_tool_calls else 1
         self._num_calls = self._num_repeated = self._num_dropped = 0
-        self._calls, self._seen = list[ToolCall](), list[Event]()
+        self._calls = list[ToolCall]()
         self._written, self._answers = WrittenTurn(), list[Answer]()
         options, constrained = self._first_options(request, allowed)
         self._awaits_output = self._response is not None and not constrained
@@ -111,7 +111,7 @@ class Turn(AsyncIterator[AnswerPiece]):
         reads only what is new.
         """
         opening = self._conversation.opening
-        segments = written_segments(self._handle, opening, self._seen)
+        segments = written_segments(self._handle, opening)
         if self._num_dropped:
             segments = with_calls(segments, self._calls)
         before = list(self._conversation.messages)
@@ -154,7 +154,6 @@ class Turn(AsyncIterator[AnswerPiece]):
             async with aclosing(self._events(handle)) as events:
                 async for event in events:
                     self._written.feed(event)
-                    self._seen.append(event)
                     for piece in self._kept(self._shown.feed(event)):
                         yield piece
             for piece in self._kept(self._shown.end_span()):
@@ -205,7 +204,7 @@ class Turn(AsyncIterator[AnswerPiece]):
             self._written.drop_calls()
             conversation = self._written.continued(conversation, frame)
             self._shown.resume(frame)
-        self._conversation, self._seen, self._num_dropped = conversation, [], 0
+        self._conversation, self._num_dropped = conversation, 0
         # The turn has begun, so it waits for room instead of being refused.
         self._handle = await self._model.asubmit(conversation, sampling=sampling)
         return self._handle

@@ -64,20 +64,18 @@ class WrittenTurn:
         return replace(conversation, messages=tuple(messages))
 
 
-def written_segments(
-    handle: RequestHandle, opening: Sequence[Segment], events: Sequence[Event]
-) -> list[Segment]:
+def written_segments(handle: RequestHandle, opening: Sequence[Segment]) -> list[Segment]:
     """An answer in the ids in which it was written: as a part of the next prompt it is not read
     again.
 
-    `opening` is what the conversation of the finished request ends with, `events` are its own.
+    `opening` is what the conversation of the finished request ends with.
     """
     texts = [span.text for span in handle.opening]
     found: list[tuple[Passage, ...] | None] = [
         one.passages if one.retrieves else None for one in opening
     ]
     found += [None] * (len(texts) - len(found))
-    for event in events:
+    for event in handle.stream.events:
         if isinstance(event, Token):
             texts[-1] += event.text
         elif isinstance(event, PassagesInserted):

@@ -1,7 +1,6 @@
 """The route: chat completions, whole or as a stream of chunks."""
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
@@ -20,9 +19,11 @@ from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.serving import Serving, base_url, caller_of, serving_of
 from onegen_integrations.server.turn_streams import (
     COMMENT,
+    END,
     EventResponse,
     cancel_all,
     follow,
+    sent_event,
     unless_gone,
 )
 from onegen_integrations.server.turns import Turn, TurnRequest
@@ -95,23 +96,18 @@ async def _events(
     empty = {"usage": None} if wants_usage else {}
     try:
         for choice in choices:
-            yield _event(completion.plain([choice.open()], **empty))
+            yield sent_event(completion.plain([choice.open()], **empty))
         async with aclosing(follow(turns)) as followed:
             async for found in followed:
                 if found is None:
                     yield COMMENT
                     continue
                 for chunk in choices[found[0]].feed(found[1]):
-                    yield _event(completion.plain([chunk], **empty))
+                    yield sent_event(completion.plain([chunk], **empty))
     except Exception as error:
         log_bug(error, "The stream of a chat completion")
-        yield _event(failure_of(error).body)
+        yield sent_event(failure_of(error).body)
         return
     if wants_usage:
-        yield _event(completion.plain([], usage=usage_of(choices)))
-    yield "data: [DONE]\n\n"
-
-
-def _event(plain: Plain) -> str:
-    # ASCII, because some clients take other characters, such as U+2028, for ends of lines.
-    return f"data: {json.dumps(plain)}\n\n"
+        yield sent_event(completion.plain([], usage=usage_of(choices)))
+    yield END

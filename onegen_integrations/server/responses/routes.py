@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
 
 from onegen_integrations.server.errors import ParameterError, failure_of, log_bug
 from onegen_integrations.server.keys import Caller
@@ -24,7 +23,13 @@ from onegen_integrations.server.responses.response_request import RESULTS, Respo
 from onegen_integrations.server.serving import Serving, base_url, caller_of, serving_of
 from onegen_integrations.server.stores.objects import deleted
 from onegen_integrations.server.stores.paging import Paged
-from onegen_integrations.server.turn_streams import COMMENT, EventResponse, follow, unless_gone
+from onegen_integrations.server.turn_streams import (
+    COMMENT,
+    EventResponse,
+    follow,
+    sent_event,
+    unless_gone,
+)
 from onegen_integrations.server.turns import Turn
 from onegen_model import Message
 from onegen_model.errors import ContextTooLongError
@@ -34,9 +39,6 @@ router = APIRouter(prefix="/v1/responses")
 Shared = Annotated[Serving, Depends(serving_of)]
 Known = Annotated[Caller, Depends(caller_of)]
 Included = Annotated[list[str], Query()]
-
-# The status of a request whose client has left; nobody reads it.
-_GONE = 499
 
 
 @router.post("", response_model=None)
@@ -55,10 +57,7 @@ async def create(
     writing = Writing(ResponseBody.of(asked, serving, output), turn, read, serving, caller)
     if asked.stream:
         return EventResponse(writing.events(), [turn])
-    try:
-        return _json(await unless_gone(request, writing.whole()))
-    except ClientDisconnect:
-        return Response(status_code=_GONE)
+    return _json(await unless_gone(request, writing.whole()))
 
 
 @router.get("/{response_id}", response_model=None)
@@ -185,6 +184,4 @@ def _json(plain: Plain) -> Response:
 
 
 def _event(plain: Plain, number: int) -> str:
-    # ASCII, because some clients take other characters, such as U+2028, for ends of lines.
-    content = json.dumps({**plain, "sequence_number": number})
-    return f"event: {plain['type']}\ndata: {content}\n\n"
+    return sent_event({**plain, "sequence_number": number}, plain["type"])

@@ -1,6 +1,5 @@
 """`/v1/link`: the mentions of texts, each with its entity. The text itself never changes."""
 
-import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, fields
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from onegen_integrations.server.errors import Failure, ParameterError, failure_of, log_bug
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.serving import Serving, caller_of, serving_of
-from onegen_integrations.server.turn_streams import EventResponse, unless_gone
+from onegen_integrations.server.turn_streams import END, EventResponse, sent_event, unless_gone
 from onegen_integrations.server.vectors.inputs import read_list
 from onegen_integrations.server.vectors.turns import Turns, linking_turns
 from onegen_model import (
@@ -176,19 +175,15 @@ class _MentionResponse(EventResponse):
 
 
 async def _written(first: Plain, events: AsyncGenerator[Plain, None]) -> AsyncGenerator[str, None]:
-    yield _event(first)
+    yield sent_event(first)
     try:
         async for one in events:
-            yield _event(one)
+            yield sent_event(one)
     except Exception as error:
         log_bug(error, "The stream of links")
-        yield _event(failure_of(error).body)
-    yield "data: [DONE]\n\n"
-
-
-def _event(plain: Plain) -> str:
-    # ASCII, because some clients take other characters, such as U+2028, for ends of lines.
-    return f"data: {json.dumps(plain)}\n\n"
+        yield sent_event(failure_of(error).body)
+        return
+    yield END
 
 
 def _plain(linked: LinkedText) -> Plain:
