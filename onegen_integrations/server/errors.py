@@ -176,9 +176,12 @@ def add_handlers(app: FastAPI) -> None:
     async def _(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code not in (404, 405):
             return Failure(error.status_code, str(error.detail)).response()
+        # The header of a 405 names the methods that there are.
         asked = f"{request.method} {request.url.path}"
         message = f"There is no {asked}; expected a route of this server; see /openapi.json"
-        return Failure(error.status_code, message, code="not_found").response()
+        reply = Failure(error.status_code, message, code="not_found").response()
+        reply.headers.update(error.headers or {})
+        return reply
 
 
 def _invalid(error: RequestValidationError) -> Failure:

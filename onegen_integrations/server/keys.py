@@ -40,10 +40,10 @@ class Caller:
     name: str = ""
     scope: Filter | None = field(default=None, hash=False)
 
-    def narrowed(self, chosen: Filter | None) -> Filter | None:
-        """The filter of a search: the caller's scope and what the request chose, both."""
-        both = [one for one in (self.scope, chosen) if one]
-        return {"$and": both} if len(both) == 2 else next(iter(both), None)
+    def narrowed(self, *chosen: Filter | None) -> Filter | None:
+        """The filter of a search: the caller's scope and all that was chosen."""
+        filters = [one for one in (self.scope, *chosen) if one]
+        return {"$and": filters} if len(filters) > 1 else next(iter(filters), None)
 
 
 def find_caller(keys: Iterable[ApiKey], secret: str) -> Caller | None:

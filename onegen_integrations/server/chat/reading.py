@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from onegen_integrations.server.answer_fields import chosen_sampling, output_grammar
 from onegen_integrations.server.chat.chat_request import ChatRequest, Retrieval
 from onegen_integrations.server.errors import ParameterError, blaming
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.serving import Serving
+from onegen_integrations.server.stores.access import Access
 from onegen_integrations.server.turns import TurnRequest
 from onegen_integrations.shared.tool_choice import normalise_choice
 from onegen_model import Conversation, Grammar, RetrievalParams, SamplingParams, matches_filter
@@ -78,37 +80,24 @@ def _check_choice(choice: Any, tools: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _read_format(wanted: Mapping[str, Any] | None) -> Grammar | None:
-    """Raises InvalidInputError for an unknown format, and for a schema that cannot be followed."""
-    kind = wanted.get("type") if wanted else "text"
-    if wanted is None or kind == "text":
-        return None
-    if kind == "json_object":
-        return Grammar.json_object()
-    described = wanted.get("json_schema")
+    described = (wanted or {}).get("json_schema")
     schema = described.get("schema") if isinstance(described, Mapping) else None
-    if kind != "json_schema" or not isinstance(schema, Mapping):
-        raise ParameterError(
-            f"response_format is of type {kind!r}, or has no schema; expected text, json_object, "
-            'or {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}; correct it',
-            param="response_format",
-        )
-    return Grammar.json_schema(schema)
+    form = '{"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}'
+    return output_grammar(wanted or None, schema, "response_format", form)
 
 
 def _read_sampling(asked: ChatRequest, usual: SamplingParams) -> SamplingParams:
-    most = asked.max_completion_tokens or asked.max_tokens
-    given = {
-        "max_new_tokens": most,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
-        "repetition_penalty": asked.repetition_penalty,
-        "seed": asked.seed,
-        "logprobs": asked.num_logprobs,
-        "stop": None if asked.stop is None else tuple(asked.stop),
-    }
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return replace(usual, **chosen)
+    return chosen_sampling(
+        usual,
+        max_new_tokens=asked.max_completion_tokens or asked.max_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        top_k=asked.top_k,
+        repetition_penalty=asked.repetition_penalty,
+        seed=asked.seed,
+        logprobs=asked.num_logprobs,
+        stop=None if asked.stop is None else tuple(asked.stop),
+    )
 
 
 def _read_retrieval(
@@ -118,7 +107,9 @@ def _read_retrieval(
     wanted = asked.retrieval or Retrieval()
     with blaming("retrieval.filter"):
         matches_filter({}, wanted.filter)
-    retriever = None if wanted.mode == "never" else serving.retriever(wanted.vector_store_ids)
+    access, param = Access(serving, caller), "retrieval.vector_store_ids"
+    stores = wanted.vector_store_ids
+    retriever = None if wanted.mode == "never" else access.searched(stores, param)
     model = serving.model(asked.model)
     is_explicit = wanted.mode == "always" or wanted.vector_store_ids is not None
     if retriever is not None and model is not serving.model(None):
@@ -139,9 +130,5 @@ def _read_retrieval(
         )
     chosen = wanted.model_dump(exclude_none=True, exclude={"filter", "vector_store_ids"})
     usual = serving.settings.retrieval
-    filter = caller.narrowed(_both(usual.filter, wanted.filter))
+    filter = caller.narrowed(usual.filter, wanted.filter)
     return retriever, replace(usual, **chosen, filter=filter)
-
-
-def _both(first: Any, second: Any) -> Any:
-    return {"$and": [first, second]} if first and second else first or second

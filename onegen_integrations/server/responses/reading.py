@@ -1,10 +1,11 @@
 """A request for a response as a turn of a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from onegen_integrations.server.errors import NotFoundError, ParameterError, blaming
+from onegen_integrations.server.answer_fields import chosen_sampling, output_grammar
+from onegen_integrations.server.errors import ParameterError, blaming
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.responses.input_items import read_items
 from onegen_integrations.server.responses.items import Plain
@@ -13,7 +14,6 @@ from onegen_integrations.server.responses.response_request import ResponseReques
 from onegen_integrations.server.responses.tools import ChosenTools, FileSearch, read_tools
 from onegen_integrations.server.serving import Serving
 from onegen_integrations.server.stores.access import Access
-from onegen_integrations.server.stores.names import INDEX_STORE
 from onegen_integrations.server.turns import TurnRequest
 from onegen_model import (
     Conversation,
@@ -21,7 +21,6 @@ from onegen_model import (
     Message,
     RetrievalParams,
     Retriever,
-    SamplingParams,
 )
 
 
@@ -60,7 +59,12 @@ def read_turn(
         tools.functions,
         tools.choice,
         response,
-        _read_sampling(asked, serving.settings.sampling),
+        chosen_sampling(
+            serving.settings.sampling,
+            max_new_tokens=asked.max_output_tokens,
+            temperature=asked.temperature,
+            top_p=asked.top_p,
+        ),
         _read_retrieval(asked, tools, serving, caller),
         _read_retriever(asked, tools.search, serving, caller),
         asked.parallel_tool_calls is not False,
@@ -70,33 +74,10 @@ def read_turn(
 
 
 def _read_format(text: Mapping[str, Any] | None) -> Grammar | None:
-    """Raises InvalidInputError for an unknown format, and for a schema that cannot be followed."""
     wanted = (text or {}).get("format")
-    if wanted is None:
-        return None
-    kind = wanted.get("type") if isinstance(wanted, Mapping) else type(wanted).__name__
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return Grammar.json_object()
     schema = wanted.get("schema") if isinstance(wanted, Mapping) else None
-    if kind != "json_schema" or not isinstance(schema, Mapping):
-        raise ParameterError(
-            f"text.format is of type {str(kind)[:80]!r}, or has no schema; expected text, "
-            'json_object, or {"type": "json_schema", "name": …, "schema": {…}}; correct it',
-            param="text.format",
-        )
-    return Grammar.json_schema(schema)
-
-
-def _read_sampling(asked: ResponseRequest, usual: SamplingParams) -> SamplingParams:
-    given = {
-        "max_new_tokens": asked.max_output_tokens,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-    }
-    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return replace(usual, **chosen)
+    form = '{"type": "json_schema", "name": …, "schema": {…}}'
+    return output_grammar(wanted, schema, "text.format", form)
 
 
 def _read_retrieval(
@@ -104,9 +85,7 @@ def _read_retrieval(
 ) -> RetrievalParams:
     """The operator's choices, as far as the tool leaves them open, in the scope of the caller."""
     usual, search = serving.settings.retrieval, tools.search
-    filters = [one for one in (usual.filter, search and search.filter) if one]
-    both = {"$and": filters} if len(filters) == 2 else next(iter(filters), None)
-    usual = replace(usual, filter=caller.narrowed(both))
+    usual = replace(usual, filter=caller.narrowed(usual.filter, search.filter if search else None))
     if search is None:
         return replace(usual, mode="never")
     return replace(
@@ -132,19 +111,4 @@ def _read_retriever(
             f"expected model={serving.default_model!r}; change it, or leave file_search out",
             param="model",
         )
-    _require_seen(search.vector_store_ids, Access(serving, caller), param)
-    try:
-        return serving.retriever(search.vector_store_ids)
-    except NotFoundError as error:
-        raise NotFoundError(str(error), param=param, code=error.code) from error
-
-
-def _require_seen(store_ids: Sequence[str], access: Access, param: str) -> None:
-    has_folder = access.serving.settings.storage is not None
-    for one in store_ids:
-        if not has_folder or (one == INDEX_STORE and access.serving.index is not None):
-            continue
-        try:
-            access.store(one)
-        except NotFoundError as error:
-            raise NotFoundError(str(error), param=param, code=error.code) from error
+    return Access(serving, caller).searched(search.vector_store_ids, param)

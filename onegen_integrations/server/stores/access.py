@@ -2,6 +2,7 @@
 outside of the scope of its key, are one and the same to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from weakref import WeakKeyDictionary
@@ -12,6 +13,7 @@ from onegen_integrations.server.errors import NotFoundError, ParameterError
 from onegen_integrations.server.keys import Caller
 from onegen_integrations.server.serving import Serving, caller_of, serving_of
 from onegen_integrations.server.stores.library import Library
+from onegen_integrations.server.stores.merging import MergedIndexes
 from onegen_integrations.server.stores.names import INDEX_STORE
 from onegen_integrations.server.stores.records import FileRecord, StoreFile, StoreRecord
 from onegen_integrations.server.stores.scoping import sees
@@ -75,6 +77,19 @@ class Access:
         if store is None or not sees(self.caller, store.record.attributes):
             raise _missing("vector store", store_id, "vector_store_id")
         return store
+
+    def searched(
+        self, store_ids: Sequence[str] | None, param: str
+    ) -> PassageIndex | MergedIndexes | None:
+        """See `Serving.retriever`; an error names `param`."""
+        try:
+            for one in store_ids or ():
+                is_own = one == INDEX_STORE and self.serving.index is not None
+                if not is_own and self.serving.settings.storage is not None:
+                    self.store(one)
+            return self.serving.retriever(store_ids)
+        except (NotFoundError, ParameterError) as error:
+            raise type(error)(str(error), param=param, code=error.code) from error
 
     def shown(self, store_id: str) -> tuple[StoreRecord, list[StoreFile]]:
         """A store, `vs_index` too, with the files that the caller sees; raises NotFoundError."""

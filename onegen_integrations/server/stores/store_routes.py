@@ -1,11 +1,12 @@
 """`/v1/vector_stores`: stores, and the search in one."""
 
+import asyncio
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
-from onegen_integrations.server.errors import ParameterError
+from onegen_integrations.server.keys import Filter
 from onegen_integrations.server.stores.access import Allowed
 from onegen_integrations.server.stores.adding import new_files
 from onegen_integrations.server.stores.attribute_filters import to_filter
@@ -15,8 +16,9 @@ from onegen_integrations.server.stores.paging import Paged
 from onegen_integrations.server.stores.records import StoreFile, StoreRecord
 from onegen_integrations.server.stores.requests import CreateStore, Search, UpdateStore, add_each
 from onegen_integrations.server.stores.scoping import fixed_by, marked, require_seen
+from onegen_integrations.server.vectors.embedding import EmbeddingCall, Vectors
+from onegen_integrations.server.vectors.turns import Turns, embedding_turns
 from onegen_model import PassageIndex, ScoredPassage
-from onegen_model.errors import ContextTooLongError
 
 router = APIRouter(prefix="/v1/vector_stores")
 
@@ -81,15 +83,26 @@ def searched_index(store_id: str, access: Allowed) -> PassageIndex:
 
 
 @router.post("/{store_id}/search")
-def search(
-    body: Search, access: Allowed, index: Annotated[PassageIndex, Depends(searched_index)]
+async def search(
+    body: Search,
+    request: Request,
+    access: Allowed,
+    index: Annotated[PassageIndex, Depends(searched_index)],
+    turns: Annotated[Turns, Depends(embedding_turns)],
 ) -> dict[str, Any]:
+    """The passages that are nearest to any of the queries, best first."""
     chosen = None if body.filters is None else to_filter(body.filters)
-    try:
-        vectors = access.serving.model(None).embed_queries(body.query)
-    except ContextTooLongError as error:
-        raise ParameterError(str(error), param="query", code="context_length_exceeded") from error
-    answers = index.search(vectors, body.max_num_results, filter=access.caller.narrowed(chosen))
+    filter = access.caller.narrowed(chosen)
+    with turns.admitted():
+        call = EmbeddingCall(access.serving.model(None), turns, request)
+        vectors = await call.queries(body.query, "query")
+        return await asyncio.to_thread(_found, body, index, vectors, filter)
+
+
+def _found(
+    body: Search, index: PassageIndex, vectors: Vectors, filter: Filter | None
+) -> dict[str, Any]:
+    answers = index.search(vectors, body.max_num_results, filter=filter)
     best: dict[str, ScoredPassage] = {}
     for hit in sorted((hit for found in answers for hit in found), key=lambda hit: -hit.score):
         best.setdefault(hit.passage.id, hit)

@@ -112,7 +112,7 @@ def test_a_context_that_is_too_long_has_openais_code(
     ("retrieval", "status", "param"),
     [
         ({"mode": "always"}, 400, "retrieval.mode"),
-        ({"vector_store_ids": ["vs_none"]}, 404, "vector_store_ids"),
+        ({"vector_store_ids": ["vs_none"]}, 404, "retrieval.vector_store_ids"),
     ],
 )
 def test_what_there_is_not_cannot_be_searched(

@@ -26,6 +26,8 @@ def test_an_unknown_model_is_named(client: TestClient) -> None:
 def test_an_unknown_route_has_the_same_form(client: TestClient) -> None:
     reply = client.get("/v1/nothing")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "not_found")
+    reply = client.put("/v1/models")
+    assert (reply.status_code, reply.headers["Allow"]) == (405, "GET")
 
 
 @pytest.mark.parametrize(

@@ -97,3 +97,33 @@ def test_a_scope_fixes_what_it_equals(
     scope: dict[str, object] | None, fixed: dict[str, object]
 ) -> None:
     assert fixed_by(Caller("", scope).scope) == fixed
+
+
+def test_a_chat_cannot_tell_a_store_outside_its_scope_from_none(keyed: TestClient) -> None:
+    use(keyed, "secret-all")
+    hidden = new_store(keyed, metadata={"tenant": "zeta"})
+    use(keyed, "secret-acme")
+    for store in (hidden, "vs_none"):
+        chosen = {"vector_store_ids": ["vs_index", store]}
+        messages = [{"role": "user", "content": "Who?"}]
+        body = {"messages": messages, "retrieval": chosen, "max_tokens": 1}
+        reply = keyed.post("/v1/chat/completions", json=body)
+        wrong = reply.json()["error"]
+        assert (reply.status_code, wrong["param"]) == (404, "retrieval.vector_store_ids")
+        assert store in wrong["message"]
+
+
+def test_searches_of_a_store_take_turns_and_a_full_queue_refuses_at_once(
+    serve: Callable[..., Serving],
+) -> None:
+    app = create_app(serve(max_queue=1))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        search = {"query": ["Alba", "Brig"]}
+        path = "/v1/vector_stores/vs_index/search"
+        found = client.post(path, json=search).json()["data"]
+        assert {one["passage_id"] for one in found} == {"alba", "brig"}
+        with app.state.embedding_turns.admitted(), app.state.embedding_turns.admitted():
+            reply = client.post(path, json=search)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (429, "queue_full")
+            assert reply.headers["Retry-After"]
+        assert client.post(path, json=search).status_code == 200
