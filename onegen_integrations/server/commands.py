@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def run(options: Namespace, load_model: "LoadModel") -> int:
     listener = listen(options.host, options.port)
     try:
         require_keys(options, settings, listener)
+        settings = with_hosts(options, settings, listener)
         if settings.access_log:
             logging.getLogger("onegen_integrations.server.access").setLevel(logging.INFO)
         say(options, "listening", f"Listening at {listener.url}; loading", url=listener.url)
@@ -103,6 +105,19 @@ def require_keys(options: Namespace, settings: "ServerSettings", listener: "List
         f"{listener.url} is open to other machines and no key is set; expected one; set {_KEY}, "
         "add --api-keys FILE, or --allow-anonymous to let everybody in"
     )
+
+
+def with_hosts(
+    options: Namespace, settings: "ServerSettings", listener: "Listener"
+) -> "ServerSettings":
+    """Without a key a local server answers to local names alone, and to that of `--public-url`."""
+    if settings.keys or not listener.is_local or options.allow_anonymous:
+        return settings
+    from onegen_integrations.server.guarding import host_name
+
+    named = host_name(options.public_url or "")
+    hosts = dict.fromkeys(filter(None, ("localhost", "127.0.0.1", "::1", options.host, named)))
+    return replace(settings, hosts=tuple(hosts))
 
 
 def read_settings(options: Namespace) -> "ServerSettings":

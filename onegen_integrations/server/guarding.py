@@ -30,6 +30,9 @@ class Guard:
         if self._is_foreign(scope, headers):
             await self._forbidden()(scope, receive, send)
             return
+        if not self._is_for_us(headers):
+            await self._misdirected()(scope, receive, send)
+            return
         caller = self._caller(scope, headers)
         if caller is None:
             await self._unauthorised()(scope, receive, send)
@@ -58,13 +61,26 @@ class Guard:
         origin = headers.get("origin")
         if origin is None or scope["method"] in _SAFE:
             return False
-        own = urlsplit(origin).netloc == headers.get("host")
+        outer = host_name(self._settings.public_url)  # A proxy may send another Host.
+        own = origin.partition("://")[2] == headers.get("host")
+        own = own or (outer is not None and host_name(origin) == outer)
         return not own and origin not in self._settings.cors and "*" not in self._settings.cors
 
     def _forbidden(self) -> ASGIApp:
         message = "The request comes from a page of another origin; expected one that is allowed; "
         message += "start the server with --cors ORIGIN"
         return Failure(403, message, "permission_error", code="foreign_origin").response()
+
+    def _is_for_us(self, headers: Headers) -> bool:
+        """Whether the request names this server: a page whose name is made to point to this machine
+        would else be of the server's own origin."""
+        hosts = self._settings.hosts
+        return not hosts or host_name(f"//{headers.get('host', '')}") in hosts
+
+    def _misdirected(self) -> ASGIApp:
+        message = f"The request is for another host; expected {' or '.join(self._settings.hosts)}; "
+        message += "call the server by that name, or start it with a key or --public-url"
+        return Failure(421, message, "permission_error", code="foreign_host").response()
 
     def _bounded(self, receive: Receive) -> Receive:
         left = self._settings.max_body
@@ -85,6 +101,14 @@ class Guard:
 
     def _too_large(self) -> ASGIApp:
         return too_large(self._settings.max_body).response()
+
+
+def host_name(url: str) -> str | None:
+    """The host of a URL in small letters; None where there is none, or it cannot be read."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def too_large(limit: int) -> Failure:

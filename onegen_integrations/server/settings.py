@@ -16,7 +16,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 class ServerSettings:
     """Settings of a server.
 
-    Without `keys` every caller is let in. `cors` are origins whose pages may call the server.
+    Without `keys` every caller is let in. Of a request the header Host must name one of `hosts`,
+    if there are any. `cors` are origins whose pages may call the server.
     `max_body` is the largest body of a request, in bytes. At most `max_queue` requests wait to be
     embedded, and as many to be linked; the queue of answers is that of the model. `access_log` logs
     every request, without its texts, under `onegen_integrations.server.access`; `tracing` sends
@@ -26,6 +27,7 @@ class ServerSettings:
     """
 
     keys: tuple[ApiKey, ...] = ()
+    hosts: tuple[str, ...] = ()
     cors: tuple[str, ...] = ()
     max_body: int = MAX_BODY
     max_queue: int = 256

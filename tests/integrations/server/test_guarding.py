@@ -71,7 +71,9 @@ def test_a_key_lets_in(headers: dict[str, str], status: int, keyed: TestClient) 
         (None, 200),
         ("http://testserver", 200),
         ("https://app.example.com", 200),
+        ("https://outer.example.com", 200),
         ("https://evil.example.com", 403),
+        ("https://outer.example.com.evil.example.com", 403),
         ("http://testserver.evil.example.com", 403),
         ("null", 403),
     ],
@@ -80,13 +82,41 @@ def test_a_page_of_another_origin_changes_nothing(
     origin: str | None, status: int, serve: Callable[..., Serving]
 ) -> None:
     headers = {} if origin is None else {"Origin": origin}
-    app = create_app(serve(cors=("https://app.example.com",)))
+    outer = "https://outer.example.com/onegen"
+    app = create_app(serve(cors=("https://app.example.com",), public_url=outer))
     with TestClient(app, raise_server_exceptions=False) as client:
         form = {"file": ("a.txt", b"text"), "purpose": (None, "assistants")}
         reply = client.post("/v1/files", files=form, headers=headers)
         assert reply.status_code == status
         assert client.get("/v1/models", headers=headers).status_code == 200
         assert len(client.get("/v1/files").json()["data"]) == (status == 200)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.1:8000", 200),
+        ("[::1]:8000", 200),
+        ("evil.example.com:8000", 421),
+        ("localhost.evil.example.com", 421),
+        ("[::1", 421),
+        ("", 421),
+    ],
+)
+def test_a_local_server_answers_to_its_own_names_alone(
+    host: str, status: int, serve: Callable[..., Serving]
+) -> None:
+    app = create_app(serve(hosts=("localhost", "127.0.0.1", "::1")))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for path in ("/v1/models", "/"):
+            assert client.get(path, headers={"Host": host}).status_code == status
+
+
+def test_an_origin_that_cannot_be_read_is_foreign(client: TestClient) -> None:
+    reply = client.post("/v1/chat/completions", json={}, headers={"Origin": "http://[::1"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "foreign_origin")
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -104,6 +104,28 @@ def test_other_machines_are_served_with_a_key_or_on_demand(
     assert len(served) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "others"),
+    [
+        ([], []),
+        (["--host", "127.0.0.2"], ["127.0.0.2"]),
+        (["--public-url", "https://onegen.example.com/a"], ["onegen.example.com"]),
+        (["--public-url", "http://[::1"], []),
+        (["--allow-anonymous"], None),
+        (["--api-key", "hush"], None),
+    ],
+)
+def test_a_local_server_without_a_key_answers_to_local_names(
+    arguments: list[str], others: list[str] | None
+) -> None:
+    options = parse(*arguments)
+    listener = listen(options.host, 0)
+    settings = commands.with_hosts(options, commands.read_settings(options), listener)
+    listener.socket.close()
+    expected = () if others is None else ("localhost", "127.0.0.1", "::1", *others)
+    assert settings.hosts == expected
+
+
 def test_keys_come_from_options_the_environment_and_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
