@@ -124,7 +124,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("onegen_integrations.server.durable.os.fsync", full)
+    monkeypatch.setattr("onegen_model.files.os.fsync", full)
     for path, body in (
         ("/v1/files", {"files": {"file": ("a.txt", b"a")}}),
         ("/v1/vector_stores", {"json": {}}),
